@@ -65,6 +65,8 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Completion, ToolAnnotations
 from pydantic import Field, ValidationError
 from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util.retry import Retry
@@ -248,6 +250,20 @@ class Bearer(requests.auth.AuthBase):
         return request
 
 
+class PromptConnection(HTTPConnection):
+    """Acknowledges what arrives at once: a server that sends head and body apart waits 40 ms for that otherwise."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        if self.sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return super().getresponse()
+
+
+class PromptPool(HTTPConnectionPool):
+    ConnectionCls = PromptConnection
+
+
 @dataclass
 class Page:
     """Rows of one list answer and the number of rows that the whole list has (None if not said)."""
@@ -275,14 +291,14 @@ def segment(value: object) -> str:
     """
     text = str(value)
     if not text.strip("."):
-        reason = "it is empty" if not text else "it consists of dots, which clients fold away"
+        reason = "it consists of dots, which HTTP clients fold away" if text else "it is empty"
     elif "/" in text:
         reason = "it holds a slash, which splits the path even when encoded"
     elif re.search("[\0\ud800-\udfff]", text):
         reason = "it holds a character that is not text"
     else:
         return quote(text, safe="")
-    raise DunetraceError(f"The Customer API cannot be asked for {shown_id(value)}: {reason}.", "path")
+    raise DunetraceError(f"No path of the Customer API can carry the id {shown_id(value)}: {reason}.", "path")
 
 
 class Api:
@@ -294,12 +310,12 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
         self.page_size = LARGEST_PAGE
-        self.absent: dict[str, float] = {}  # templates of endpoints that this backend lacks, until when
-        self.present: set[str] = set()
+        self.absent: dict[str, float] = {}  # endpoints that this backend lacked, and until when that is believed
         self.session = requests.Session()
         self.session.auth = Bearer(key)
         self.session.headers.update({"Accept": "application/json", "User-Agent": f"dunetrace-mcp/{__version__}"})
         adapter = HTTPAdapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES)
+        adapter.poolmanager.pool_classes_by_scheme = {**adapter.poolmanager.pool_classes_by_scheme, "http": PromptPool}
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
         if url == DEMO_URL:
@@ -312,14 +328,16 @@ class Api:
     def get(self, template: str, *ids: object, **params: object) -> Json:
         """The JSON object at a path such as `/v1/runs/{}`, whose ids are quoted here; params go into the query."""
         path = template.format(*map(segment, ids))
-        if self.absent.get(template, 0) > time.monotonic():
-            raise self.error(path, *LACKS_ROUTE, kind="route")
         query = {name: value for name, value in params.items() if value not in (None, "")}
         status, headers, body = self.send(path, query)
         if status == 200 and not looks_like_html(headers, body):
-            self.present.add(template)
+            self.absent.pop(template, None)
             return self.parsed(path, body)
         raise self.refusal(template, path, status, headers, body)
+
+    def lacks(self, template: str) -> bool:
+        """Whether an endpoint was absent a short while ago, so that a fall-back need not try it first."""
+        return self.absent.get(template, 0) > time.monotonic()
 
     def send(self, path: str, query: Json) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of one GET, retries included."""
@@ -457,10 +475,11 @@ class Api:
             )
         return Page(dicts(data[key]), count(mapping(data.get("page")).get("total")))
 
-    def pages(self, template: str, *ids: object, key: str, limit: int, **params: object) -> Iterator[Page]:
+    def pages(
+        self, template: str, *ids: object, key: str, limit: int, offset: int = 0, **params: object
+    ) -> Iterator[Page]:
         """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker) comes once."""
         seen: set[object] = set()
-        offset = 0
         while True:
             page = self.page(template, *ids, key=key, offset=offset, limit=limit, **params)
             offset += len(page.rows)
@@ -509,7 +528,7 @@ class Api:
             if error.kind != "route":
                 raise
             raise DunetraceError(
-                f"{refused} Newer backends take such an id as a query parameter, but this one has no /v1/{what}. "
+                f"{refused} This backend is too old to take it in a query instead (it has no /v1/{what}); "
                 "list_agents shows its counts.",
                 "path",
             ) from None
@@ -910,7 +929,7 @@ def scalar(name: str, value: object, raw: bool, most: int) -> str:
         return clean(value, most) if raw else hashed(value)
     if isinstance(value, str):
         return clean(value, most)
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool):
         return str(value)
     n = number(value)
     return NONE if n is None else f"{round(n, 4)}"
@@ -992,7 +1011,7 @@ def code_block(code: object, language: object, indent: str) -> list[str]:
     runs = re.findall("`{3,}", text)
     fence = "`" * (max(map(len, runs), default=2) + 1)
     word = language if isinstance(language, str) and re.fullmatch(r"[\w+#-]{1,20}", language) else ""
-    return [indent + line for line in (f"{fence}{word}", *(capped(line, 300) for line in lines), fence)]
+    return [(indent + line).rstrip() for line in (f"{fence}{word}", *(capped(line, 300) for line in lines), fence)]
 
 
 # ── Server ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1235,7 +1254,8 @@ def agents_text(agents: list[Json], now: float, contains: str = "") -> str:
             f"No agent id contains {clean(contains, 80)!r} ({plural(len(agents), 'agent')} without that filter)."
             f"{closest(contains, ids)}"
         )
-    wide = min(80, max(36, *(len(shown_id(agent.get("agent_id"))) for agent in chosen)))
+    lengths = (len(shown_id(agent.get("agent_id"))) for agent in chosen)
+    wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
     rows = fitting([agent_row(agent, now, wide) for agent in chosen])
     signals = sum(count(agent.get("signal_count")) or 0 for agent in chosen)
     return "\n".join(
@@ -1559,6 +1579,8 @@ FEW = 1_000  # rows that are read through rather than searched
 
 def find_signal(backend: Api, signal_id: int, agent_id: str | None) -> Json:
     """The explained signal of an id; raises DunetraceError when there is none."""
+    if agent_id is None and backend.lacks("/v1/signals"):
+        return find_in_fleet(backend, signal_id)
     try:
         signal = seek(backend, agent_id, signal_id)
     except DunetraceError as error:
@@ -1675,6 +1697,7 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
 
 
 PART = 250  # explained rows of one request, when several requests read one agent's list
+TIMED_PART = 100  # the same, when a time says how far to read
 
 
 def read_part(backend: Api, agent_id: str, signal_id: int, offset: int) -> Json | None:
@@ -1796,7 +1819,7 @@ def search_fleet(backend: Api, agents: list[Json], filters: Filters, limit: int)
     names = [str(agent.get("agent_id")) for agent in chosen]
     found = Found([], 0, asked=len(chosen))
     waiting = dict(enumerate(chosen))
-    tasks = [functools.partial(search_one, backend, name, filters, limit, PART) for name in names]
+    tasks = [functools.partial(search_one, backend, name, filters, limit, TIMED_PART) for name in names]
     for n, result in together(tasks, report=True):
         del waiting[n]
         if isinstance(result, DunetraceError):
@@ -1866,17 +1889,19 @@ def nothing_found_text(found: Found, agents: list[Json], filters: Filters) -> st
 
 def search_everywhere(backend: Api, filters: Filters, limit: int) -> tuple[Found, list[Json]]:
     """Matches of the whole fleet and, when they were asked for, the agents."""
-    if "/v1/signals" in backend.present:
-        return search_one(backend, None, filters, limit), []
-    # Which API this is shows only in the answer, so the fall-back's first request goes out with it.
-    found, agents = attempts(lambda: search_one(backend, None, filters, limit), backend.agents)
-    if isinstance(found, DunetraceError) and found.kind == "route":
-        if isinstance(agents, DunetraceError):
-            raise agents
+    if backend.lacks("/v1/signals"):
+        agents = backend.agents()
         return search_fleet(backend, agents, filters, limit), agents
-    if isinstance(found, DunetraceError):
+    # Which API this is shows only in the answer, so the fall-back's first request goes out with it.
+    found, listed = attempts(lambda: search_one(backend, None, filters, limit), backend.agents)
+    agents = listed if isinstance(listed, list) else []
+    if not isinstance(found, DunetraceError):
+        return found, agents
+    if found.kind != "route":
         raise found
-    return found, [] if isinstance(agents, DunetraceError) else agents
+    if isinstance(listed, DunetraceError):
+        raise listed
+    return search_fleet(backend, agents, filters, limit), agents
 
 
 @server.tells("Search signals")
@@ -3003,43 +3028,40 @@ def demo_page(key: str, rows: list[Json], query: Mapping[str, str]) -> Json:
     return {key: rows[offset : offset + limit], "page": page}
 
 
+def demo_rows(what: str, agent_id: str | None, query: Mapping[str, str]) -> Json:
+    """A page of `runs` or `signals`, of one agent or of all."""
+    runs, signals = demo_fleet()
+    rows = [{k: v for k, v in run.items() if k != "events"} for run in runs] if what == "runs" else signals
+    wanted = [(key, query[key].upper()) for key in ("severity", "failure_type") if query.get(key)]
+    chosen = [row for row in rows if agent_id in (None, row["agent_id"])]
+    return demo_page(what, [row for row in chosen if all(row[key] == value for key, value in wanted)], query)
+
+
 def demo_answer(parts: list[str], query: Mapping[str, str]) -> Json | None:
     """What the newest Customer API would answer for a path, from the demo fleet; None for 404."""
-    runs, signals = demo_fleet()
-
-    def of(rows: list[Json], agent_id: str | None) -> list[Json]:
-        return [row for row in rows if agent_id in (None, row["agent_id"])]
-
-    def listed(what: str, agent_id: str | None) -> Json:
-        if what == "runs":
-            return demo_page(
-                "runs", [{k: v for k, v in run.items() if k != "events"} for run in of(runs, agent_id)], query
-            )
-        wanted = [(key, query[key].upper()) for key in ("severity", "failure_type") if query.get(key)]
-        return demo_page(
-            "signals", [s for s in of(signals, agent_id) if all(s[key] == value for key, value in wanted)], query
-        )
-
+    fleet = {
+        name: tuple([row for row in rows if row["agent_id"] == name] for rows in demo_fleet()) for name in DEMO_RUNS
+    }
     match parts:
         case ["v1", "agents"]:
-            agents = [demo_agent(name, of(runs, name), of(signals, name)) for name in DEMO_RUNS]
+            agents = [demo_agent(name, *rows) for name, rows in fleet.items()]
             return demo_page("agents", sorted(agents, key=lambda agent: -agent["last_seen"]), query)
         case ["v1", ("runs" | "signals") as what]:
-            return listed(what, query.get("agent_id"))
+            return demo_rows(what, query.get("agent_id"), query)
         case ["v1", "agents", agent_id, ("runs" | "signals") as what]:
-            return listed(what, agent_id)
+            return demo_rows(what, agent_id, query)
         case ["v1", "agents", agent_id, "health-score"]:
-            return (
-                demo_health(agent_id, of(runs, agent_id), of(signals, agent_id))
-                if of(runs, agent_id)
-                else {"score": None}
-            )
+            return demo_health(agent_id, *fleet[agent_id]) if agent_id in fleet else {"score": None}
         case ["v1", "agents", agent_id, "insights"]:
-            return demo_insights(of(runs, agent_id), of(signals, agent_id)) if of(runs, agent_id) else {}
+            return demo_insights(*fleet[agent_id]) if agent_id in fleet else {}
         case ["v1", "runs", run_id]:
-            for run in runs:
-                if run["run_id"] == run_id:
-                    return {**run, "signals": [signal for signal in signals if signal["run_id"] == run_id]}
+            runs, signals = demo_fleet()
+            found = [
+                {**run, "signals": [s for s in signals if s["run_id"] == run_id]}
+                for run in runs
+                if run["run_id"] == run_id
+            ]
+            return found[0] if found else None
     return None
 
 
@@ -3619,6 +3641,7 @@ UNRESOLVED_AMBIGUITY | shadow only | an ambiguous request was acted on without a
 INSTRUMENTATION_DEGRADED | shadow only | the telemetry is incomplete; it says nothing bad about the agent | what is missing
 """
 
+# A guide begins with a line of its name and its aliases.
 GUIDES = """\
 # python py sdk plain custom
 Install: `pip install dunetrace` (Python 3.11 or newer, no dependencies).
@@ -3637,14 +3660,15 @@ dt.shutdown()
 Check: `list_agents`, then `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
 The run shows up a few seconds after it ends. Events go to the ingest port 8001; 8002 is
 the Customer API, which only answers. Mixed up, events are dropped with a log warning.
-
+With dt.auto_instrument(["openai"]) the OpenAI calls inside a run record themselves.
 Trap: always pass output_length. Without it the step counts as empty, even when output is
 given, and raises a false EMPTY_LLM_RESPONSE. Call run.final_answer() inside the with-block,
 or the run ends as "completed" and some detectors skip it.
 
-Privacy: since 0.4.0 prompts, answers, tool arguments and errors are sent as text, not
-hashes. DUNETRACE_OMIT_LLM_OUTPUT_TEXT=1 drops model answers, max_field_chars=N cuts every
-text field, redact=function rewrites the dict of tool arguments before it is sent.
+Privacy: since 0.4.0 prompts, answers, tool arguments and errors leave as text, not hashes.
+DUNETRACE_OMIT_LLM_OUTPUT_TEXT=1 drops model answers, max_field_chars=N cuts texts (errors
+excepted), redact=function rewrites the dict of tool arguments. The Haystack and OpenAI
+Agents integrations ignore all three.
 
 # langchain langgraph lc lc-graph lc_graph lang-graph lang_chain
 Install: `pip install "dunetrace[langchain]" langchain-openai` (LangChain 1.0 or newer).
@@ -3665,15 +3689,15 @@ agent.invoke(question, config={"callbacks": [callback]})
 dt.shutdown()
 ```
 A compiled LangGraph graph takes the same config in invoke, ainvoke and stream.
-Check: `list_agents`, `get_agent_runs("my-agent")`, then `get_run_detail(run_id)` with
-callback.last_run_id. The run shows up a few seconds after it ends.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
+callback.last_run_id is that run_id.
 
 Trap: the run starts at the outermost chain or graph; a bare llm.invoke records nothing
 unless it is inside `with dt.run(...)`. With Claude or the OpenAI Responses API, a turn that
 only calls tools is sent as an empty "stop" answer: its EMPTY_LLM_RESPONSE is false.
 
 # typescript ts js javascript node nodejs ts-sdk http raw-http
-There is no npm package: post JSON to the ingest service. Node 18+, saved as agent.mjs:
+There is no npm package: post JSON to the ingest service. Node 20+, saved as agent.mjs:
 ```ts
 const run_id = crypto.randomUUID();
 const event = (event_type = "", step_index = 0, payload = {}) => ({
@@ -3691,7 +3715,7 @@ const reply = await fetch("http://localhost:8001/v1/ingest", { method: "POST",
   headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 if (!reply.ok) throw new Error(`${reply.status} ${await reply.text()}`);
 ```
-Check: `list_agents`, then `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
 Trap: end each run with one run.completed or run.errored, else it appears a minute late as
 "stalled". Timestamps are seconds, not ISO text or milliseconds; a response repeats the
@@ -3708,7 +3732,8 @@ dt = Dunetrace(endpoint="http://localhost:8001")  # key comes from DUNETRACE_API
 def lookup(order_id: int) -> str:
     return "shipped"
 
-with dt.run("my-agent", user_input="Order 42?", tools=["lookup", "send_mail"]) as run:
+question = "Mail ann@example.com the state of order 42"
+with dt.run("my-agent", user_input=question, tools=["lookup", "send_mail"]) as run:
     lookup(42)
     run.tool_called("send_mail", {"to": "ann@example.com"})
     run.tool_responded("send_mail", success=False, error="SMTP timeout", latency_ms=30)
@@ -3717,7 +3742,7 @@ dt.shutdown()
 ```
 The decorator also takes a name, @dt.tool("search"), and async functions. It records
 arguments, result, duration and any exception, which it raises again.
-Check: `get_agent_runs("my-agent")`, then `get_run_detail(run_id)` a few seconds later.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
 Trap: outside a run the decorator does nothing, and a worker thread is outside: calls from
 ThreadPoolExecutor or run_in_executor vanish, while asyncio.to_thread keeps the run. In the
@@ -3742,7 +3767,7 @@ pipeline.add_component("llm", OpenAIChatGenerator(model="gpt-4o-mini"))
 pipeline.run({"llm": {"messages": [ChatMessage.from_user("Where is order 42?")]}})
 dt.shutdown()
 ```
-Check: `list_agents`, then `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
 Trap: with Haystack 3 the Agent component stays dark: alone it records nothing, in a
 pipeline only start and end. Instead call dt.auto_instrument(["openai"]) once, put @dt.tool
@@ -3771,9 +3796,10 @@ with provider.get_tracer("app").start_as_current_span("answer") as span:
     span.set_attribute("gen_ai.completion", "It shipped yesterday.")
 dt.shutdown()
 ```
-Check: `list_agents`, `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
-Trap, out: keep the keyword tracer_provider=; passed by position you get no spans. In: spans
-without completion text raise a false EMPTY_LLM_RESPONSE; a trace rooted elsewhere is lost.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
+Trap: never attach a client whose exporter writes to that same provider; the thread that
+ends a span then hangs for good. Out: keep the keyword tracer_provider=, by position you get
+no spans. In: a span without completion text raises a false EMPTY_LLM_RESPONSE.
 
 # openai-agents openai_agents openai agents-sdk
 Install: `pip install "dunetrace[openai-agents]"`. Register one processor per process:
@@ -3795,7 +3821,7 @@ Runner.run_sync(agent, question, run_config=config)
 dt.shutdown()
 ```
 trace_metadata fills the input text, which is empty otherwise. Run ids look like trace_...
-Check: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
 Trap: the processor lives on the SDK's tracing. set_tracing_disabled(True) or
 OPENAI_AGENTS_DISABLE_TRACING=1 silences it without a word. Do not add `with dt.run(...)`:
@@ -3820,8 +3846,7 @@ with dt.run("my-agent", user_input="Where is order 42?", model="gpt-4o-mini") as
     run.final_answer()
 dt.shutdown()
 ```
-Check: `list_agents`, then `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
-The run shows up a few seconds after it ends.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
 Trap: install() alone records nothing. kickoff must be inside `with dt.run(...)`, and the
 agent id is the one given to dt.run, not to the callback. A tool that raises is still
@@ -3849,11 +3874,11 @@ async def main(question: str) -> None:
 asyncio.run(main("Where is order 42?"))
 dt.shutdown()
 ```
-Check: `list_agents`, then `get_agent_runs("my-agent")`, then `get_run_detail(run_id)`.
+After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.
 
-Trap: model_client_stream=True fails with a TypeError, because the wrapped client cannot
-stream. Tools are not recorded by themselves: write them as async def under @dt.tool (plain
-def tools run in a thread and vanish). Both wrap_client and observer.run are needed.
+Trap: model_client_stream=True fails with a TypeError, the wrapped client cannot stream.
+Tools are not recorded by themselves: write them as async def under @dt.tool (a plain def
+runs in a thread and vanishes). For AG2 or pyautogen 0.2 use the python guide.
 
 # policies policy guardrails
 A policy is a rule in your code that acts during a run. Install: `pip install dunetrace`.
@@ -3875,9 +3900,10 @@ dt.shutdown()
 ```
 Operators are words: gt gte lt lte eq neq contains. Triggers: tool_call_count, step_count,
 cost_usd, error_count, finish_reason, llm_latency_ms, signal (contains "TOOL_LOOP").
-Actions: stop, log, switch_model and inject_prompt. The last two only set
-run.model_override and run.prompt_additions; your loop must read them.
-Check: `get_run_detail(run_id)` shows policy.triggered, then run.errored (policy_violation).
+Actions: stop, log and more; switch_model and inject_prompt only set run.model_override
+and run.prompt_additions, which your loop must read.
+After a few seconds: `get_agent_runs("my-agent")`, then `get_run_detail(run_id)` shows
+policy.triggered and run.errored. A 0.3.0 server refuses such a batch (422): nothing shows.
 Trap: stop raises PolicyViolation, a RuntimeError, out of the call that broke the rule, once
 per run: an `except Exception` around a tool swallows it and the run simply goes on.
 """
