@@ -47,6 +47,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -785,7 +786,10 @@ def duration(started: object, completed: object) -> str:
     if start is None or end is None or end < start:
         return NONE
     seconds = end - start
-    return f"{seconds:.1f}s" if seconds < 100 else f"{int(seconds // 60)}m {int(seconds % 60):02d}s"
+    if seconds < 100:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 100 else f"{minutes // 60}h {minutes % 60:02d}m"
 
 
 def percent(value: object) -> str:
@@ -1327,9 +1331,9 @@ def health_text(agent_id: str, health: Json) -> str:
     runs = counted(health.get("sample_runs"))
     if number(health.get("score")) is None:
         return (
-            f"⚪ No health score for {shown_id(agent_id)} yet: it has {runs} processed runs in the last 30 days, "
-            "and a score takes at least 3.\n"
-            f"This does not mean that it is healthy. get_agent_runs shows what it did."
+            f"⚪ No health score for {shown_id(agent_id)} yet: a score takes 3 processed runs in the last 30 days, it has "
+            f"{runs}.\n"
+            "This does not mean that it is healthy. get_agent_runs shows what it did."
         )
     ready = "yes" if health.get("baseline_ready") is True else "no (need ≥30 runs for token/latency)"
     return blocks(
@@ -2069,7 +2073,7 @@ HEADLINE = {
 }
 # Fields that say nothing about what the run did, or repeat another one.
 DULL = {"call_id", "total_steps", "tool_call_count", "model"}
-MOST_FIELDS = 30  # of one event or of the evidence of one signal
+MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
 
 def told(name: str, value: object, raw: bool) -> str:
@@ -2413,10 +2417,11 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
 
 
 def deploy_line(deploy: Json, now: float) -> str:
-    worse = deploy.get("is_regression") is True
+    regression = deploy.get("is_regression")
+    verdict = "🚨 REGRESSION" if regression is True else "✅ no regression" if regression is False else f"⚪ {NONE}"
     delta = number(deploy.get("delta_rate"))
     return (
-        f"  {'🚨 REGRESSION' if worse else '✅ no regression'}  {words(deploy.get('version'), 60)}  {ago(deploy.get('deployed_at'), now)}"
+        f"  {verdict}  {words(deploy.get('version'), 60)}  {ago(deploy.get('deployed_at'), now)}"
         f"  {counted(deploy.get('before_signals'))}/{counted(deploy.get('before_runs'))} runs ({percent(deploy.get('before_rate'))})"
         f" → {counted(deploy.get('after_signals'))}/{counted(deploy.get('after_runs'))} runs ({percent(deploy.get('after_rate'))})"
         f"  {f'{delta * 100:+.0f} points' if delta is not None else NONE}"
@@ -2969,6 +2974,7 @@ def demo_insights(runs: list[Json], signals: list[Json]) -> Json:
         by_type[signal["failure_type"]].append(signal)
     days = Counter(demo_day(run["started_at"]) for run in runs)
     hits = Counter((signal["failure_type"], demo_day(signal["detected_at"])) for signal in signals)
+    trends = Counter((s["failure_type"], s["agent_version"], demo_day(s["detected_at"])) for s in signals)
     versions = {
         name: [run for run in runs if run["agent_version"] == name]
         for name in dict.fromkeys(str(run["agent_version"]) for run in runs)
@@ -2990,8 +2996,8 @@ def demo_insights(runs: list[Json], signals: list[Json]) -> Json:
             for kind, found in by_type.items()
         ],
         "signal_trends": [
-            {"failure_type": kind, "agent_version": "abcd1234", "day": day, "count": n}
-            for (kind, day), n in hits.items()
+            {"failure_type": kind, "agent_version": name, "day": day, "count": n}
+            for (kind, name, day), n in trends.items()
         ],
         "failure_rates": [
             {"failure_type": kind, "day": day, "total_runs": days[day], "affected_runs": n, "rate": n / days[day]}
@@ -3483,6 +3489,13 @@ CONFIGS: dict[str, Callable[[str], str]] = {
 class OneLine(logging.Formatter):
     """A log line that stays one line, control characters shown escaped, and never holds the key."""
 
+    def __init__(self, traces: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+        self.traces = traces
+
+    def formatException(self, info: Any) -> str:  # noqa: N802
+        return super().formatException(info) if self.traces else traceback.format_exception(*info, limit=-1)[-1].strip()
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         key = os.environ.get("DUNETRACE_API_KEY", "").strip()
@@ -3491,10 +3504,14 @@ class OneLine(logging.Formatter):
 
 
 def set_up_logging(verbose: bool) -> None:
+    """Warnings to standard error; with `verbose` also one line per request, and whole traces."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(OneLine(verbose))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
+    # These report every client that hangs up as an error.
+    for name in ("uvicorn.error", "mcp.server.streamable_http"):
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 
 def argument_parser() -> argparse.ArgumentParser:
