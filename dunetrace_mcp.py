@@ -224,7 +224,8 @@ class Patience(Retry):
             raise error
         wait = (self.get_retry_after(response) or 0) if response is not None else 0
         if wait > LONGEST_RETRY_AFTER or current_call().ends - time.monotonic() < wait + 1:
-            raise MaxRetryError(kwargs["_pool"], args[1] if len(args) > 1 else None, error)
+            pool: Any = kwargs.get("_pool")
+            raise MaxRetryError(pool, args[1] if len(args) > 1 else None, error)
         return super().increment(*args, **kwargs)
 
 
@@ -280,7 +281,6 @@ class Found:
     rows: list[Json]
     matched: int
     exact: bool = True
-    asked: int = 0
     failed: list[tuple[str, DunetraceError]] = field(default_factory=list)
 
 
@@ -1635,13 +1635,13 @@ def place_in(page: Page, offset: int, signal_id: int) -> Place:
 def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int) -> tuple[Place, bool]:
     """Offset and row of a signal by halving, and whether ids fell along the list wherever it was looked at."""
     low, high, start, page = 0, total, 0, first
-    seen: dict[int, list[int]] = {}
+    seen: dict[int, int] = {}
     while True:
         if place := place_in(page, start, signal_id):
             return place, True
         ids = [count(row.get("id")) or -1 for row in page.rows]
-        seen[start] = ids
-        along = [one for offset in sorted(seen) for one in seen[offset]]
+        seen.update(enumerate(ids, start))
+        along = [seen[offset] for offset in sorted(seen)]
         if not ids or along != sorted(along, reverse=True):
             return None, not total
         low, high = (low, min(high, start)) if signal_id > ids[0] else (max(low, start + len(ids)), high)
@@ -1748,6 +1748,11 @@ class Filters:
         detected = instant(signal.get("detected_at"))
         return self.since is None or detected is None or detected >= self.since
 
+    def spelt_otherwise(self, agent: Json) -> bool:
+        """Whether an agent has signals of the wanted type in another case, which no backend finds by its filter."""
+        kinds = mapping(agent.get("failure_types"))
+        return any(kind != self.failure_type and kind.upper() == self.failure_type for kind in kinds)
+
     def may_match(self, agent: Json) -> bool:
         """Whether an agent's counts leave room for a match; a count that is missing does."""
         seen = instant(agent.get("last_seen"))
@@ -1772,37 +1777,27 @@ class Filters:
         return total if not self.since and not self.severity else None
 
 
-def search_list(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = LARGEST_PAGE) -> Found:
-    """The newest `limit` matches of one list, and their number, counted page by page where a time limits them."""
-    asked = {"severity": filters.severity, "failure_type": filters.failure_type, "explain": "false"}
-    found = Found([], 0, asked=1)
-    pages = backend.listed("signals", agent_id, limit=size if filters.since else limit, **asked)
-    for n, page in enumerate(pages, 1):
-        if filters.since is None:
-            return Found(page.rows[:limit], page.total if page.total is not None else len(page.rows), asked=1)
-        matching = [row for row in page.rows if filters.in_time(row)]
+def search_list(
+    backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = LARGEST_PAGE, by_hand: bool = False
+) -> Found:
+    """The newest `limit` matches of one list, and their number, counted page by page where a time limits them.
+
+    With `by_hand` the failure type is compared here, for types that the backend sends but cannot filter by.
+    """
+    asked = {"severity": filters.severity, "failure_type": "" if by_hand else filters.failure_type, "explain": "false"}
+    counting = by_hand or filters.since is not None
+    found = Found([], 0)
+    for n, page in enumerate(backend.listed("signals", agent_id, limit=size if counting else limit, **asked), 1):
+        if not counting:
+            return Found(page.rows[:limit], page.total if page.total is not None else len(page.rows))
+        fresh = [row for row in page.rows if filters.in_time(row)]
+        matching = [row for row in fresh if not by_hand or str(row.get("failure_type")).upper() == filters.failure_type]
         found.matched += len(matching)
         found.rows += matching[: limit - len(found.rows)]
-        if len(matching) < len(page.rows):
+        if len(fresh) < len(page.rows):
             break
         if n == MOST_PAGES:
             found.exact = page.total is not None and n * size >= page.total
-            break
-    return found
-
-
-def search_unfiltered(backend: Api, agent_id: str | None, filters: Filters, limit: int) -> Found:
-    """The same for a failure type that the backend does not take as a filter, though it sends such signals."""
-    found = Found([], 0, asked=1)
-    for n, page in enumerate(
-        backend.listed("signals", agent_id, limit=LARGEST_PAGE, severity=filters.severity, explain="false"), 1
-    ):
-        fresh = [row for row in page.rows if filters.in_time(row)]
-        matching = [row for row in fresh if str(row.get("failure_type")).upper() == filters.failure_type]
-        found.matched += len(matching)
-        found.rows += matching[: limit - len(found.rows)]
-        if len(fresh) < len(page.rows) or n == MOST_PAGES:
-            found.exact = n < MOST_PAGES
             break
     return found
 
@@ -1813,17 +1808,22 @@ def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int,
     except DunetraceError as error:
         if error.kind != "invalid" or "failure_type" not in str(error):
             raise
-        return search_unfiltered(backend, agent_id, filters, limit)
+        return search_by_hand(backend, agent_id, filters, limit, size)
 
 
-def search_fleet(backend: Api, agents: list[Json], filters: Filters, limit: int) -> Found:
-    """A search where only v0.3.0's per-agent lists exist: all agents that can match, at once, last seen first."""
+search_by_hand = functools.partial(search_list, by_hand=True)
+
+
+def search_fleet(
+    backend: Api, agents: list[Json], filters: Filters, limit: int, search: Callable[..., Found] = search_one
+) -> Found:
+    """A search by per-agent lists, all that v0.3.0 has: the agents that can match, at once, last seen first."""
     chosen = [agent for agent in agents if filters.may_match(agent)]
     chosen.sort(key=lambda agent: -(instant(agent.get("last_seen")) or math.inf))
     names = [str(agent.get("agent_id")) for agent in chosen]
-    found = Found([], 0, asked=len(chosen))
+    found = Found([], 0)
     waiting = dict(enumerate(chosen))
-    tasks = [functools.partial(search_one, backend, name, filters, limit, TIMED_PART) for name in names]
+    tasks = [functools.partial(search, backend, name, filters, limit, TIMED_PART) for name in names]
     for n, result in together(tasks, report=True):
         del waiting[n]
         if isinstance(result, DunetraceError):
@@ -1929,16 +1929,19 @@ def search_signals(
         agents: list[Json] = []
     else:
         found, agents = search_everywhere(backend, filters, limit)
+    if not found.rows and not found.failed:
+        agents = [backend.agent(agent_id)] if agent_id else agents or backend.agents()
+        if odd := [agent for agent in agents if filters.spelt_otherwise(agent)]:
+            found = search_fleet(backend, odd, filters, limit, search_by_hand)
     if found.rows:
         return search_text(found, backend.now(), note)
-    if agent_id:
-        return no_signals_text(backend.agent(agent_id), str(filters))
-    return nothing_found_text(found, agents or backend.agents(), filters)
+    return no_signals_text(agents[0], str(filters)) if agent_id else nothing_found_text(found, agents, filters)
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 TIMELINE_LINES = 40  # entries of a timeline before it is folded and shortened
+LONGEST_REMARK = 4_000  # characters of what an entry says below its line, so that start and end of a run always fit
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 
 
@@ -2155,7 +2158,11 @@ def step_line(step: Step, zero: float | None, raw: bool, times: int = 1, turn: i
     fold = "" if times == 1 else f"  ×{times}, {same if turn == 1 else f'these {turn} in turn'}"
     line = f"  [{NONE if index is None else index:>3}]  {offset:>7}  {step.kind:<20} {headline(step, raw)}".rstrip()
     notes = textwrap.wrap(
-        "  ".join(remarks(step, raw)), 400, initial_indent=" " * 19, subsequent_indent=" " * 19, break_long_words=False
+        capped("  ".join(remarks(step, raw)), LONGEST_REMARK),
+        400,
+        initial_indent=" " * 19,
+        subsequent_indent=" " * 19,
+        break_long_words=False,
     )
     return "\n".join((line + fold, *notes))
 
@@ -2402,8 +2409,8 @@ def version_lines(insights: Json, now: float) -> list[str]:
 def deploy_lines(insights: Json, now: float) -> list[str]:
     """deploy_regressions (2 h before and after), then the deploy_events that have no such rates; newest first."""
     compared = dicts(insights.get("deploy_regressions"))
-    known = {one.get("deploy_id") for one in compared}
-    rest = [one for one in dicts(insights.get("deploy_events")) if one.get("id") not in known]
+    known = {shown_id(one.get("deploy_id")) for one in compared} - {NONE}
+    rest = [one for one in dicts(insights.get("deploy_events")) if shown_id(one.get("id")) not in known]
     lines = [(instant(one.get("deployed_at")) or 0, deploy_line(one, now)) for one in compared]
     lines += [
         (
@@ -2624,7 +2631,21 @@ def signal_resource(signal_id: str) -> str:
 READERS = {"agents": agent_resource, "runs": run_resource, "signals": signal_resource}
 
 
-@server.prompt(title="Triage an alert")
+def asks(title: str) -> Callable[[Fn], Fn]:
+    """Registers a function as a prompt; what the user gives stays on one line of it."""
+
+    def register(function: Fn) -> Fn:
+        @functools.wraps(function)
+        def one_line(**given: str) -> str:
+            return delivered(function(**{name: clean(value) for name, value in given.items()}))
+
+        server.prompt(title=title)(one_line)
+        return function
+
+    return register
+
+
+@asks("Triage an alert")
 def triage_alert(agent_id: str, failure_type: str = "") -> str:
     """From an alert on an agent to its cause and fix."""
     kind = f' and failure_type="{failure_type}"' if failure_type else ""
@@ -2636,7 +2657,7 @@ def triage_alert(agent_id: str, failure_type: str = "") -> str:
 Conclude with one sentence on the cause, whether it is systemic, and the first fix with its code."""
 
 
-@server.prompt(title="Investigate a run")
+@asks("Investigate a run")
 def investigate_run(run_id: str) -> str:
     """Why one run looped, failed or was slow. Takes a run id, its beginning, or the link of an alert."""
     return f"""Explain what went wrong in run {run_id}.
@@ -2646,7 +2667,7 @@ def investigate_run(run_id: str) -> str:
 Conclude with the step at which it went wrong, why, and the fix. Say so if the run has no signals."""
 
 
-@server.prompt(title="Audit the fleet")
+@asks("Audit the fleet")
 def audit_fleet(since_hours: str = "24") -> str:
     """What failed across all agents lately, the worst first."""
     return f"""Audit all agents for the last {since_hours} hours.
@@ -2656,7 +2677,7 @@ def audit_fleet(since_hours: str = "24") -> str:
 Conclude with a table of agent, failure type, severity, count and fix. An agent without runs is unknown, not healthy."""
 
 
-@server.prompt(title="Decide a deploy")
+@asks("Decide a deploy")
 def decide_deploy(agent_id: str) -> str:
     """Whether an agent is stable enough to deploy."""
     return f"""Decide whether agent {agent_id} is stable enough to deploy.
@@ -3493,7 +3514,7 @@ class OneLine(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
         self.traces = traces
 
-    def formatException(self, info: Any) -> str:  # noqa: N802
+    def formatException(self, info: Any) -> str:
         return super().formatException(info) if self.traces else traceback.format_exception(*info, limit=-1)[-1].strip()
 
     def format(self, record: logging.LogRecord) -> str:
