@@ -41,6 +41,8 @@ import logging
 import math
 import os
 import re
+import shlex
+import shutil
 import signal as signals_of_the_system
 import socket
 import sys
@@ -169,6 +171,7 @@ LONGEST_RETRY_AFTER = 5.0  # seconds that one request waits because the backend 
 LARGEST_BODY = 32 * 2**20  # bytes
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
 MOST_PAGES = 20  # of a list, before a count becomes "at least"
+MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
 ABSENT_SECONDS = 300.0  # how long a backend is remembered to lack an endpoint
 LAG_SECONDS = 3600.0  # a signal may be detected that long after its agent was last seen
@@ -300,6 +303,13 @@ def segment(value: object) -> str:
     else:
         return quote(text, safe="")
     raise DunetraceError(f"No path of the Customer API can carry the id {shown_id(value)}: {reason}.", "path")
+
+
+def fits_path(ident: object) -> bool:
+    try:
+        return bool(segment(ident))
+    except DunetraceError:
+        return False
 
 
 class Api:
@@ -479,23 +489,29 @@ class Api:
     def pages(
         self, template: str, *ids: object, key: str, limit: int, offset: int = 0, **params: object
     ) -> Iterator[Page]:
-        """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker) comes once."""
+        """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker) comes once.
+
+        Ends at a page that is not full or brings nothing new, whatever total the backend claims.
+        """
         seen: set[object] = set()
         while True:
             page = self.page(template, *ids, key=key, offset=offset, limit=limit, **params)
+            fresh = unseen(page.rows, ROW_ID[key], seen)
+            yield Page(fresh, page.total)
             offset += len(page.rows)
-            yield Page(unseen(page.rows, ROW_ID[key], seen), page.total)
-            if not page.rows or offset >= (page.total if page.total is not None else math.inf):
+            full = len(page.rows) >= min(limit, self.page_size)
+            if not full or not fresh or (page.total is not None and offset >= page.total):
                 return
 
     def agents(self) -> list[Json]:
         """Every agent of the fleet, last seen first."""
         first = self.page("/v1/agents", key="agents", limit=LARGEST_PAGE)
-        starts = range(len(first.rows), first.total or 0, len(first.rows)) if first.rows else range(0)
+        size = len(first.rows)
+        last = min(first.total or 0, MOST_ROWS) if size == self.page_size else 0
         rest = gather(
             *(
-                functools.partial(self.page, "/v1/agents", key="agents", offset=start, limit=len(first.rows))
-                for start in starts
+                functools.partial(self.page, "/v1/agents", key="agents", offset=start, limit=size)
+                for start in range(size, last, size or 1)
             )
         )
         seen: set[object] = set()
@@ -524,15 +540,17 @@ class Api:
 
     def listed_by_query(self, what: str, agent_id: str, refused: DunetraceError, **params: Any) -> Iterator[Page]:
         try:
-            yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
+            if not self.lacks(f"/v1/{what}"):
+                yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
+                return
         except DunetraceError as error:
             if error.kind != "route":
                 raise
-            raise DunetraceError(
-                f"{refused} This backend is too old to take it in a query instead (it has no /v1/{what}); "
-                "list_agents shows its counts.",
-                "path",
-            ) from None
+        raise DunetraceError(
+            f"{refused} This backend is too old to take it in a query instead (it has no /v1/{what}); "
+            "list_agents shows its counts.",
+            "path",
+        )
 
     def rows(self, what: str, agent_id: str, most: int, **params: Any) -> Found:
         """The newest `most` rows of an agent's `signals` or `runs`, and how many there are."""
@@ -640,6 +658,9 @@ def together(tasks: Sequence[Callable[[], T]], report: bool = False) -> Iterator
                 call.report(done, len(tasks))
     except TimeoutError:
         raise out_of_time() from None
+    except GeneratorExit:
+        if report:
+            call.report(len(tasks), len(tasks))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -651,7 +672,7 @@ def attempts(*tasks: Callable[[], Any]) -> list[Any]:
 
 def gather(*tasks: Callable[[], Any]) -> list[Any]:
     """Results of tasks that run at once; raises the first error."""
-    results = attempts(*tasks) if tasks else []
+    results = attempts(*tasks)
     for result in results:
         if isinstance(result, DunetraceError):
             raise result
@@ -1652,7 +1673,7 @@ def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int)
 
 
 def place_by_reading(look: Callable[..., Page], signal_id: int, total: int) -> Place:
-    starts = range(0, total, LARGEST_PAGE)
+    starts = range(0, min(total, MOST_ROWS), LARGEST_PAGE)
     tasks = [functools.partial(look, start, LARGEST_PAGE) for start in starts]
     for n, page in together(tasks, report=True):
         if isinstance(page, DunetraceError):
@@ -1821,23 +1842,37 @@ def search_fleet(
     chosen = [agent for agent in agents if filters.may_match(agent)]
     chosen.sort(key=lambda agent: -(instant(agent.get("last_seen")) or math.inf))
     names = [str(agent.get("agent_id")) for agent in chosen]
-    found = Found([], 0)
-    waiting = dict(enumerate(chosen))
     tasks = [functools.partial(search, backend, name, filters, limit, TIMED_PART) for name in names]
-    for n, result in together(tasks, report=True):
+    found, failed, waiting = Found([], 0), dict[int, DunetraceError](), dict(enumerate(chosen))
+    for n, result in odd_ids_first(names, tasks):
         del waiting[n]
         if isinstance(result, DunetraceError):
-            found.failed.append((names[n], result))
+            failed[n] = result
             continue
         found.matched += result.matched
         found.exact &= result.exact
         found.rows = heapq.nlargest(
             limit, found.rows + result.rows, key=lambda row: instant(row.get("detected_at")) or 0
         )
-        if not found.failed and is_complete(found.rows, list(waiting.values()), filters, limit):
+        if is_complete(found.rows, list(waiting.values()), filters, limit):
             found.matched += sum(filters.expected(agent) or 0 for agent in waiting.values())
             break
+    found.failed = [(names[n], failed[n]) for n in sorted(failed)]
     return found
+
+
+def odd_ids_first(
+    names: list[str], tasks: Sequence[Callable[[], Found]]
+) -> Iterator[tuple[int, Found | DunetraceError]]:
+    """Numbers and results of tasks as they are done; before all others those of ids that no path can carry.
+
+    They may fail without a request, and are to be named however early the search is complete.
+    """
+    rest = [n for n, name in enumerate(names) if fits_path(name)]
+    odd = [n for n in range(len(names)) if n not in rest]
+    yield from zip(odd, attempts(*(tasks[n] for n in odd)), strict=True)
+    for at, result in together([tasks[n] for n in rest], report=True):
+        yield rest[at], result
 
 
 def is_complete(rows: list[Json], waiting: list[Json], filters: Filters, limit: int) -> bool:
@@ -2122,10 +2157,17 @@ def remarks(step: Step, raw: bool) -> list[str]:
     return shown[:MOST_FIELDS] + [f"(+{len(shown) - MOST_FIELDS} more fields)"] * (len(shown) > MOST_FIELDS)
 
 
+SAME = {
+    "llm.called": ("model",),
+    "tool.called": ("tool_name", "args", "args_hash", "success"),
+    "retrieval.called": ("index_name", "query", "query_hash"),
+}
+
+
 def sameness(step: Step) -> str:
-    """Equal for steps that did the same: type, name, arguments and outcome."""
-    names = ("tool_name", "model", "index_name", "args", "args_hash", "query", "query_hash", "success")
-    return json.dumps([step.kind, *(step.answer(name) for name in names)], sort_keys=True, default=str)
+    """Equal for steps that did the same: a call by its name, arguments and outcome, another event by all it says."""
+    fields = SAME.get(step.kind, tuple(mapping(step.event.get("payload"))))
+    return json.dumps([step.kind, *((name, step.answer(name)) for name in fields)], default=str)
 
 
 def folded(steps: list[Step]) -> list[tuple[list[Step], int]]:
@@ -3112,6 +3154,7 @@ class DemoAdapter(BaseAdapter):
 
 # ── HTTP transports ───────────────────────────────────────────────────────────────────────────────────────
 
+UNAUTHORIZED = b'{"error":"Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."}'
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -3127,7 +3170,7 @@ class Guard:
         elif scope["path"] == "/health":
             await answer(send, 200, b'{"status":"ok"}')
         elif self.token and not self.admits(scope["headers"]):
-            await answer(send, 401, b'{"error":"unauthorized"}', (b"www-authenticate", b'Bearer realm="dunetrace-mcp"'))
+            await answer(send, 401, UNAUTHORIZED, (b"www-authenticate", b'Bearer realm="dunetrace-mcp"'))
         else:
             await self.app(scope, receive, send)
 
@@ -3281,19 +3324,12 @@ PROBES = {
 
 def check_endpoints(backend: Api, agents: list[Json]) -> str:
     """Which of the newer endpoints there are; without them the tools still work, some with less."""
-    name = next((agent["agent_id"] for agent in agents if fits_path(agent.get("agent_id"))), "dunetrace-mcp")
+    name = next((agent["agent_id"] for agent in agents if fits_path(agent.get("agent_id") or "")), "dunetrace-mcp")
     results = attempts(
         *(functools.partial(backend.get, path, *([name] if "{}" in path else []), limit=1) for path in PROBES.values())
     )
     lacks = [what for what, result in zip(PROBES, results, strict=True) if isinstance(result, DunetraceError)]
     return f"older backend without {', '.join(lacks)}" if lacks else f"newest API: {', '.join(PROBES)}"
-
-
-def fits_path(agent_id: object) -> bool:
-    try:
-        return bool(segment(agent_id)) and isinstance(agent_id, str)
-    except DunetraceError:
-        return False
 
 
 def check_stdio() -> str:
@@ -3427,39 +3463,50 @@ def gate(agent_id: str, least: int, severity: str, hours: int, failure_type: str
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────────────
 
 KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
+REPLACE = f'Replace {KEY_PLACEHOLDER}. The client\'s own "connected" says that the server starts; dunetrace-mcp check says more.'
 
 
-def editor_server(url: str) -> Json:
-    return {"command": "dunetrace-mcp", "env": {"DUNETRACE_API_URL": url, "DUNETRACE_API_KEY": KEY_PLACEHOLDER}}
+def own_command() -> list[str]:
+    """What starts this server: its command, or where that is not on the PATH the interpreter and this file."""
+    return ["dunetrace-mcp"] if shutil.which("dunetrace-mcp") else [sys.executable, os.path.abspath(__file__)]
 
 
-def json_file(path: str, outer: str, url: str, **extra: str) -> str:
-    return f"Put this into {path}:\n\n{json.dumps({outer: {'dunetrace': {**extra, **editor_server(url)}}}, indent=2)}"
+def editor_server(url: str, key: str = KEY_PLACEHOLDER) -> Json:
+    program, *arguments = own_command()
+    entry: Json = {"command": program, "env": {"DUNETRACE_API_URL": url, "DUNETRACE_API_KEY": key}}
+    return {**entry, "args": arguments} if arguments else entry
 
 
-def command_line(program: str, url: str, flag: str, *, late: bool) -> str:
-    """The client's own command that adds this server; `late` puts the environment behind the name."""
+def json_file(path: str, outer: str, url: str, key: str = KEY_PLACEHOLDER, **extra: str) -> str:
+    entry = {outer: {"dunetrace": {**extra, **editor_server(url, key)}}}
+    return f"Put this into {path}:\n\n{json.dumps(entry, indent=2)}"
+
+
+def add_command(program: str, url: str, flag: str) -> str:
+    """The client's own command that adds this server. The name comes first: the flag takes all that follows."""
     pairs = " ".join(f"{flag} {name}={value}" for name, value in editor_server(url)["env"].items())
-    return f"{program} dunetrace {pairs} -- dunetrace-mcp" if late else f"{program} {pairs} dunetrace dunetrace-mcp"
+    return f"Run:\n\n{program} dunetrace {pairs} -- {shlex.join(own_command())}"
 
 
 def claude_code_config(url: str) -> str:
     return blocks(
-        f"Run:\n\n{command_line('claude mcp add', url, '-e', late=True)}",
-        "Then `claude mcp list` shows dunetrace as connected. Or, for everybody in a repository:",
-        json_file(".mcp.json in its root", "mcpServers", url),
+        add_command("claude mcp add --scope user", url, "-e"),
+        f"Then `claude mcp list` shows dunetrace. {REPLACE}\nOr, for everybody in a repository and without a key in it:",
+        json_file(".mcp.json in its root", "mcpServers", url, "${DUNETRACE_API_KEY:-dt_dev_test}"),
+        "Claude Code asks each of you once to approve that file.",
     )
 
 
 def codex_config(url: str) -> str:
     env = "\n".join(f"{name} = {json.dumps(value)}" for name, value in editor_server(url)["env"].items())
+    program, *arguments = own_command()
     return blocks(
-        f"Run:\n\n{command_line('codex mcp add', url, '--env', late=True)}",
-        "Codex starts servers with an emptied environment. Behind a proxy or with a CA file of your own, name those\n"
-        "variables in env_vars; so in ~/.codex/config.toml:",
-        '[mcp_servers.dunetrace]\ncommand = "dunetrace-mcp"\n'
-        'env_vars = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"]\nstartup_timeout_sec = 20\n'
-        f"tool_timeout_sec = 60\n\n[mcp_servers.dunetrace.env]\n{env}",
+        add_command("codex mcp add", url, "--env"),
+        f"{REPLACE}\nCodex starts servers with an emptied environment: behind a proxy, or with a CA file of your own, name\n"
+        "those variables in env_vars. So in ~/.codex/config.toml:",
+        f"[mcp_servers.dunetrace]\ncommand = {json.dumps(program)}\nargs = {json.dumps(arguments)}\n"
+        'env_vars = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "REQUESTS_CA_BUNDLE"]\n'
+        f"startup_timeout_sec = 20\ntool_timeout_sec = 60\n\n[mcp_servers.dunetrace.env]\n{env}",
     )
 
 
@@ -3469,25 +3516,31 @@ def cursor_config(url: str) -> str:
     return blocks(
         json_file("~/.cursor/mcp.json, or .cursor/mcp.json of a project", "mcpServers", url),
         f"Or open this link:\n\n{link}",
+        REPLACE,
     )
 
 
 def vscode_config(url: str) -> str:
     link = f"vscode:mcp/install?{quote(json.dumps({'name': 'dunetrace', **editor_server(url)}), safe='')}"
-    return blocks(json_file(".vscode/mcp.json", "servers", url, type="stdio"), f"Or open this link:\n\n{link}")
+    return blocks(json_file(".vscode/mcp.json", "servers", url, type="stdio"), f"Or open this link:\n\n{link}", REPLACE)
 
 
 def gemini_config(url: str) -> str:
+    pairs = " ".join(f"-e {name}={value}" for name, value in editor_server(url)["env"].items())
     return blocks(
-        f"Run in your project:\n\n{command_line('gemini mcp add', url, '-e', late=False)}",
-        "Then `gemini mcp list` shows it (as disabled until the folder is trusted). Or:",
-        json_file("~/.gemini/settings.json", "mcpServers", url),
+        f"Run:\n\ngemini mcp add -s user {pairs} dunetrace {shlex.join(own_command())}",
+        json_file("~/.gemini/settings.json", "mcpServers", url).replace("Put this", "Or put this", 1),
+        f"`gemini mcp list` shows it as disabled until the folder that you are in is trusted. {REPLACE}",
     )
+
+
+def file_config(path: str, outer: str, url: str) -> str:
+    return blocks(json_file(path, outer, url), REPLACE)
 
 
 def claude_desktop_config(url: str) -> str:
     return blocks(
-        json_file("claude_desktop_config.json (Settings, Developer, Edit Config)", "mcpServers", url),
+        file_config("claude_desktop_config.json (Settings, Developer, Edit Config)", "mcpServers", url),
         "Its PATH is short: if it does not find the command, write the whole path that `which dunetrace-mcp` prints.",
     )
 
@@ -3499,8 +3552,8 @@ CONFIGS: dict[str, Callable[[str], str]] = {
     "vscode": vscode_config,
     "gemini": gemini_config,
     "claude-desktop": claude_desktop_config,
-    "windsurf": functools.partial(json_file, "~/.codeium/windsurf/mcp_config.json", "mcpServers"),
-    "zed": functools.partial(json_file, "Zed's settings.json", "context_servers"),
+    "windsurf": functools.partial(file_config, "~/.codeium/windsurf/mcp_config.json", "mcpServers"),
+    "zed": functools.partial(file_config, "Zed's settings.json", "context_servers"),
 }
 
 
@@ -3520,7 +3573,7 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         key = os.environ.get("DUNETRACE_API_KEY", "").strip()
-        text = text.replace(key, "***") if key else text
+        text = capped(text.replace(key, "***") if key else text, 2_000)
         return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
@@ -3530,8 +3583,8 @@ def set_up_logging(verbose: bool) -> None:
     handler.setFormatter(OneLine(verbose))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
-    # These report every client that hangs up as an error.
-    for name in ("uvicorn.error", "mcp.server.streamable_http"):
+    # These report a client that hangs up, or that names a tool wrongly, as a fault of the server.
+    for name in ("uvicorn.error", "mcp.server.streamable_http", "mcp.server.lowlevel.server"):
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
 
 

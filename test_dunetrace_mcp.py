@@ -4,7 +4,6 @@ import ast
 import contextlib
 import copy
 import hashlib
-import inspect
 import json
 import os
 import random
@@ -1051,6 +1050,7 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
     assert error_of("get_agent_signals", agent_id="team/a").endswith(
         "This backend is too old to take it in a query instead (it has no /v1/signals); list_agents shows its counts."
     )
+    dm.api().absent.clear()
     http.replace("GET", f"{URL}/v1/signals", status=500, body="Internal Server Error")
     assert "answered 500" in error_of("get_agent_signals", agent_id="team/a")
 
@@ -1147,6 +1147,22 @@ def test_rows_that_two_pages_repeat_come_once(http):
     paging(http, f"{A}/runs", "runs", rows)
     pages = dm.api().listed("runs", "research-agent", limit=50)
     assert Counter(run["run_id"] for one in pages for run in one.rows) == Counter(f"r{n}" for n in range(130))
+
+
+def test_a_total_that_lies_ends_somewhere(http):
+    """The same page for ever, of a list that is said to be endless."""
+    for path, reply in {
+        "/v1/agents": page("agents", [AGENT] * 500, 10**12),
+        f"{A}/runs": page("runs", RUNS, 10**12),
+    }.items():
+        serve(http, path, reply)
+    serve(http, "/v1/signals", page("signals", series(50), 10**12))
+    dm.MOST_ROWS, most = 5_000, dm.MOST_ROWS
+    assert call("get_agent_runs", agent_id="research-agent").startswith("Recent runs")
+    assert call("list_agents").endswith("\n1 agent, 55 signals.")
+    assert error_of("get_signal_detail", signal_id=99).startswith("There is no signal 99")
+    dm.MOST_ROWS = most
+    assert len(http.calls) < 40
 
 
 def test_a_backend_with_smaller_pages(http):
@@ -1250,7 +1266,7 @@ FLEET = {
 @pytest.mark.parametrize(
     ("arguments", "heading", "agents"),
     [
-        ({}, "Signals (30 shown, 45 matched):", ["critical", "loops", "stale"]),
+        ({"limit": 200}, "Signals (45 shown, 45 matched):", ["critical", "loops", "stale"]),
         ({"since_hours": 5}, "Signals (7 shown, 7 matched):", ["critical", "loops"]),
         ({"severity": "critical"}, "Signals (2 shown, 2 matched):", ["critical"]),
         ({"failure_type": "TOOL_LOOP", "limit": 200}, "Signals (43 shown, 43 matched):", ["loops", "stale"]),
@@ -1273,6 +1289,7 @@ def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
     old_fleet(
         http,
         {
+            "team/a": series(1),
             "busy": series(50, 60, 1),
             **{f"old-{n}": series(2, HOUR, 100 * n, detected_at=NOW - 9 * DAY) for n in range(5)},
         },
@@ -1280,6 +1297,7 @@ def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
     text = call("search_signals", limit=10)
     assert text.startswith("Signals (10 shown, 60 matched):")
     assert len(asked(http)) <= 2  # one more may have been on its way
+    assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (No path")
 
 
 def test_search_survives_agents_that_fail(http):
@@ -1605,7 +1623,7 @@ def test_10_000_mutated_payloads_are_all_shown():
         broken = mutated(sample, rng)
         if isinstance(sample, list):  # as the client hands lists to a formatter
             broken = dm.dicts(broken)
-        if set(sample) == {"agent", "health", "recent"}:
+        if isinstance(sample, dict) and "recent" in sample:
             broken = {
                 "agent": dm.mapping(broken.get("agent")),
                 "health": dm.mapping(broken.get("health")),
@@ -1655,7 +1673,8 @@ def test_answers_end_at_a_whole_item_and_say_what_is_missing():
     long = {
         **RUN,
         "events": [
-            event("custom.thing", n, n, **{f"field_{k}": "free text here " * 40 for k in range(70)}) for n in range(100)
+            event("custom.thing", n, n, n=n, **{f"field_{k}": "free text here " * 40 for k in range(70)})
+            for n in range(100)
         ],
     }
     text = dm.run_text(long, NOW, raw=True)
@@ -2144,6 +2163,8 @@ def test_a_reader_that_leaves():
 def test_a_log_line_is_one_line_without_the_key():
     record = dm.logging.LogRecord("x", dm.logging.WARNING, "f", 1, "a\nb\x1b[31m %s", (KEY,), None)
     assert re.fullmatch(r"\S+ \S+ WARNING x a\\nb\\x1b\[31m \*\*\*", dm.OneLine(False).format(record))
+    record.msg, record.args = "x" * 9_000, ()
+    assert len(dm.OneLine(False).format(record)) < 2_100
     try:
         raise ValueError("line\ntwo")
     except ValueError:
@@ -2202,6 +2223,7 @@ def test_http_for_others_needs_the_token():
         ):
             reply = post(port, "127.0.0.2", **headers)
             assert reply.status_code == 401
+            assert "DUNETRACE_MCP_TOKEN" in reply.json()["error"]
             assert reply.headers["www-authenticate"] == 'Bearer realm="dunetrace-mcp"'
         assert post(port, "127.0.0.2", Authorization="Bearer s3cret", Host="mcp.example").status_code == 200
         assert requests.get(f"http://127.0.0.2:{port}/health", timeout=10).status_code == 200
@@ -2522,28 +2544,47 @@ def test_gate_that_cannot_tell(http, capsys):
     assert "signals of severity CRITICAL or higher in the last 24 h: http://api.test" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("found", [True, False])
 @pytest.mark.parametrize("client", dm.CONFIGS)
-def test_config_parses(client):
+def test_config_parses(monkeypatch, client, found):
+    monkeypatch.setattr(dm.shutil, "which", lambda name: f"/bin/{name}" if found else None)
     text = dm.CONFIGS[client]("https://api.example.com")
     entry = {
-        "command": "dunetrace-mcp",
+        "command": "dunetrace-mcp" if found else sys.executable,
         "env": {"DUNETRACE_API_URL": "https://api.example.com", "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"},
+        "args": [] if found else [str(MODULE)],
     }
+    forms = []
+
+    def same(server):
+        forms.append(server)
+        server = {"args": [], **{key: value for key, value in server.items() if key not in ("type", "name")}}
+        if client == "claude-code" and len(forms) == 1:
+            assert server["env"].pop("DUNETRACE_API_KEY") == "${DUNETRACE_API_KEY:-dt_dev_test}"
+            server["env"]["DUNETRACE_API_KEY"] = "YOUR_DUNETRACE_API_KEY"
+        assert server == entry
+
     for block in re.findall(r"^\{.*?^\}", text, re.S | re.M):
         (outer,) = json.loads(block).values()
-        assert {key: value for key, value in outer["dunetrace"].items() if key != "type"} == entry
+        same(outer["dunetrace"])
     for block in re.findall(r"^\[mcp_servers.*", text, re.S | re.M):
         server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
-        assert {"command": server["command"], "env": server["env"]} == entry
-        assert "HTTPS_PROXY" in server["env_vars"]
-    for line in re.findall(r"^\w+ mcp add .*", text, re.M):
-        assert "dunetrace-mcp" in line
-        assert "DUNETRACE_API_URL=https://api.example.com" in line
+        assert {"HTTPS_PROXY", "https_proxy", "REQUESTS_CA_BUNDLE"} <= set(server["env_vars"])
+        same({key: server[key] for key in ("command", "args", "env")})
     for link in re.findall(r"^cursor://\S+", text, re.M):
-        assert json.loads(dm.base64.b64decode(parse_qs(urlsplit(link).query)["config"][0])) == entry
+        same(json.loads(dm.base64.b64decode(parse_qs(urlsplit(link).query)["config"][0])))
     for link in re.findall(r"^vscode:mcp/install\?(\S+)", text, re.M):
-        assert json.loads(unquote(link)) == {"name": "dunetrace", **entry}
-    assert "ervers" in text
+        same(json.loads(unquote(link)))
+    commands = re.findall(r"^\w+ mcp add .*", text, re.M)
+    for line in commands:
+        words = dm.shlex.split(line)
+        assert words[-1] == ("dunetrace-mcp" if found else str(MODULE))
+        assert "DUNETRACE_API_URL=https://api.example.com" in words
+        assert "dunetrace" in words
+    assert len(forms) == {"cursor": 2, "vscode": 2}.get(client, 1)
+    assert len(commands) == (client in {"claude-code", "codex", "gemini"})
+    assert "YOUR_DUNETRACE_API_KEY" in text
+    assert "dunetrace-mcp check says more." in text
 
 
 # ── README and package ────────────────────────────────────────────────────────────────────────────────────
