@@ -369,20 +369,21 @@ class Api:
 
     def body(self, path: str, response: requests.Response, call: Call) -> bytes:
         """The whole body, read piece by piece so that neither a slow nor an endless one holds the call."""
-        pieces, size = [], 0
+        announced = response.headers.get("Content-Length", "")
+        pieces, size = [], int(announced) if announced.isdigit() and int(announced) > LARGEST_BODY else 0
         # read1 returns what has arrived; read would wait for a whole piece, however slowly it drips.
-        while piece := response.raw.read1(2**16, decode_content=True):
+        while size <= LARGEST_BODY and (piece := response.raw.read1(2**16, decode_content=True)):
             pieces.append(piece)
             size += len(piece)
-            if size > LARGEST_BODY:
-                raise self.error(
-                    path,
-                    f"sent more than {LARGEST_BODY // 2**20} MiB.",
-                    "Check that DUNETRACE_API_URL is a Dunetrace Customer API, or ask for a smaller limit.",
-                    kind="shape",
-                )
             call.seconds_left()
-        return b"".join(pieces)
+        if size <= LARGEST_BODY:
+            return b"".join(pieces)
+        raise self.error(
+            path,
+            f"sent more than {LARGEST_BODY // 2**20} MiB.",
+            "Check that DUNETRACE_API_URL is a Dunetrace Customer API, or ask for a smaller limit.",
+            kind="shape",
+        )
 
     def error(self, path: str, what: str, cure: str, kind: str) -> DunetraceError:
         """What was asked, what came back, what to do; cleaned, and without the key whoever quoted it."""
@@ -564,7 +565,7 @@ class Api:
 
 
 LACKS_ROUTE = (
-    "answered 404 Not Found: this backend has no such endpoint, it is older than it.",
+    "answered 404 Not Found: this backend is too old to have that endpoint.",
     "Update the backend (v0.3.0 has agents, runs, signals and insights only), "
     "or use the tools that need no more than those.",
 )
@@ -650,10 +651,12 @@ def together(tasks: Sequence[Callable[[], T]], report: bool = False) -> Iterator
     try:
         for done, future in enumerate(as_completed(numbers, timeout=call.seconds_left()), 1):
             call.seconds_left()
+            n = numbers.pop(future)  # a future that is kept would keep its rows
             try:
-                yield numbers[future], future.result()
+                yield n, future.result()
             except DunetraceError as error:
-                yield numbers[future], error
+                yield n, error
+            del future
             if report:
                 call.report(done, len(tasks))
     except TimeoutError:
@@ -1798,6 +1801,12 @@ class Filters:
         return total if not self.since and not self.severity else None
 
 
+def lean(signal: Json) -> Json:
+    """What a search shows of a signal: v0.3.0 explains every row, and a thousand agents send very many."""
+    dropped = ("evidence", "what", "why_it_matters", "suggested_fixes", "evidence_summary")
+    return {key: value for key, value in without_raw(signal, False).items() if key not in dropped}
+
+
 def search_list(
     backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = LARGEST_PAGE, by_hand: bool = False
 ) -> Found:
@@ -1810,11 +1819,12 @@ def search_list(
     found = Found([], 0)
     for n, page in enumerate(backend.listed("signals", agent_id, limit=size if counting else limit, **asked), 1):
         if not counting:
-            return Found(page.rows[:limit], page.total if page.total is not None else len(page.rows))
+            rows = [lean(row) for row in page.rows[:limit]]
+            return Found(rows, page.total if page.total is not None else len(page.rows))
         fresh = [row for row in page.rows if filters.in_time(row)]
         matching = [row for row in fresh if not by_hand or str(row.get("failure_type")).upper() == filters.failure_type]
         found.matched += len(matching)
-        found.rows += matching[: limit - len(found.rows)]
+        found.rows += map(lean, matching[: limit - len(found.rows)])
         if len(fresh) < len(page.rows):
             break
         if n == MOST_PAGES:
@@ -2417,7 +2427,7 @@ def rate_lines(insights: Json) -> list[str]:
         f"  {kind:<{wide}}  {bar(number(row.get('rate')))}  {percent(row.get('rate')):>4}"
         f"  ({counted(row.get('affected_runs'))}/{counted(row.get('total_runs'))} runs on {words(row.get('day'), 10)})"
         for kind, row in sorted(
-            latest.items(), key=lambda pair: (pair[1].get("day") or "", number(pair[1].get("rate")) or 0), reverse=True
+            latest.items(), key=lambda pair: (words(pair[1].get("day")), number(pair[1].get("rate")) or 0), reverse=True
         )
     ]
 

@@ -730,7 +730,7 @@ FAILURES = [
     (
         dict(status=404, json=ROUTE_404),
         "route",
-        "answered 404 Not Found: this backend has no such endpoint, it is older than it.",
+        "answered 404 Not Found: this backend is too old to have that endpoint.",
     ),
     (
         dict(status=404, json={"detail": "Run 'x' not found"}),
@@ -802,6 +802,7 @@ FAILURES = [
     (dict(json={"agents": "none"}), "shape", "answered without a list of agents."),
     (dict(json={}), "shape", "answered without a list of agents."),
     (dict(body=" " * (dm.LARGEST_BODY + 1)), "shape", "sent more than 32 MiB."),
+    (dict(body="{}", headers={"Content-Length": "33554433"}), "shape", "sent more than 32 MiB."),
     (dict(body=requests.ConnectTimeout("x")), "unreachable", "did not accept a connection within 3 s."),
     (dict(body=requests.ReadTimeout("x")), "timeout", "sent nothing for 15 s."),
     (
@@ -1080,7 +1081,7 @@ def test_unknown_agent_on_a_backend_without_scores(http):
     serve(http, "/v1/agents", page("agents", [AGENT]))
     http.get(re.compile(".*/health-score"), json=ROUTE_404, status=404)
     assert error_of("get_agent_health", agent_id="reserch-agent").startswith("There is no agent reserch-agent")
-    assert "no such endpoint" in error_of("get_agent_health", agent_id="research-agent")
+    assert "too old to have that endpoint" in error_of("get_agent_health", agent_id="research-agent")
 
 
 def test_known_agents_without_results(http):
@@ -1286,17 +1287,15 @@ def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, a
 
 def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
     monkeypatch.setattr(dm, "AT_ONCE", 1)
-    old_fleet(
-        http,
-        {
-            "team/a": series(1),
-            "busy": series(50, 60, 1),
-            **{f"old-{n}": series(2, HOUR, 100 * n, detected_at=NOW - 9 * DAY) for n in range(5)},
-        },
-    )
+    stale = {f"old-{n}": series(2, HOUR, 100 * n, detected_at=NOW - 9 * DAY) for n in range(5)}
+    old_fleet(http, {"team/a": series(1), "busy": series(50, 60, 1), **stale})
+    done = threading.Event()
+    http.remove("GET", f"{URL}/v1/agents/old-0/signals")
+    http.add_callback("GET", f"{URL}/v1/agents/old-0/signals", lambda request: done.wait(5) and (200, {}, "{}"))
     text = call("search_signals", limit=10)
+    done.set()
     assert text.startswith("Signals (10 shown, 60 matched):")
-    assert len(asked(http)) <= 2  # one more may have been on its way
+    assert set(asked(http)) <= {"busy", "old-0"}  # old-0 may have been on its way
     assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (No path")
 
 
@@ -1683,7 +1682,7 @@ def test_answers_end_at_a_whole_item_and_say_what_is_missing():
     assert "  [ 99]" in text
     assert re.search(r"\n  … \d\d events in the middle not shown\n", text)
     many = {**RUN, "events": [event("custom.thing", 0, 0, **{f"field_{k}": k for k in range(70)})]}
-    assert dm.run_text(many, NOW).endswith("field_59=59  (+10 more fields)")
+    assert re.search(r"field_59=59  \(\+10\s+more fields\)$", dm.run_text(many, NOW))
 
 
 def test_small_pieces_of_text():
