@@ -170,7 +170,7 @@ CONNECT_SECONDS, READ_SECONDS, CALL_SECONDS = 3.0, 15.0, 45.0
 LONGEST_RETRY_AFTER = 5.0  # seconds that one request waits because the backend asked for it
 LARGEST_BODY = 32 * 2**20  # bytes
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
-MOST_PAGES = 20  # of a list, before a count becomes "at least"
+MOST_PAGES = 40  # of a list, before a count becomes "at least"
 MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
 ABSENT_SECONDS = 300.0  # how long a backend is remembered to lack an endpoint
@@ -1066,6 +1066,12 @@ class Server(FastMCP[Any]):
         lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         lowlevel.version = __version__
         self.functions: dict[str, Callable[..., str]] = {}
+        self.later: list[Callable[[], object]] = []
+
+    def settle(self) -> None:
+        """Registers prompts and resources: that takes 25 ms, which no editor waits for before it asks for them."""
+        while self.later:
+            self.later.pop(0)()
 
     def tells(self, title: str) -> Callable[[Fn], Fn]:
         """Registers a plain function as a read-only tool; its docstring becomes the description."""
@@ -1115,11 +1121,28 @@ class Server(FastMCP[Any]):
 
     async def read_resource(self, uri: Any, context: Any = None) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode alike on both majors."""
+        self.settle()
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun not in READERS or not ident:
             return await super().read_resource(uri, *(() if context is None else (context,)))
         text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
         return [ReadResourceContents(content=text, mime_type="text/plain")]
+
+    async def list_resources(self) -> list[Any]:
+        self.settle()
+        return await super().list_resources()
+
+    async def list_resource_templates(self) -> list[Any]:
+        self.settle()
+        return await super().list_resource_templates()
+
+    async def list_prompts(self) -> list[Any]:
+        self.settle()
+        return await super().list_prompts()
+
+    async def get_prompt(self, name: str, arguments: Json | None = None, context: Any = None) -> Any:
+        self.settle()
+        return await super().get_prompt(name, arguments, *(() if context is None else (context,)))
 
 
 async def in_thread(function: Callable[[], str]) -> str:
@@ -1724,8 +1747,8 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
     )
 
 
-PART = 250  # explained rows of one request, when several requests read one agent's list
-TIMED_PART = 100  # the same, when a time says how far to read
+PART = 250  # rows of one request, when a list is read part by part
+TIMED_PART = 150  # the same, when a time says how far to read
 
 
 def read_part(backend: Api, agent_id: str, signal_id: int, offset: int) -> Json | None:
@@ -1808,7 +1831,7 @@ def lean(signal: Json) -> Json:
 
 
 def search_list(
-    backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = LARGEST_PAGE, by_hand: bool = False
+    backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART, by_hand: bool = False
 ) -> Found:
     """The newest `limit` matches of one list, and their number, counted page by page where a time limits them.
 
@@ -1833,7 +1856,7 @@ def search_list(
     return found
 
 
-def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = LARGEST_PAGE) -> Found:
+def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART) -> Found:
     try:
         return search_list(backend, agent_id, filters, limit, size)
     except DunetraceError as error:
@@ -2641,11 +2664,22 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 
+def resource(path: str, name: str, title: str) -> Callable[[T], T]:
+    """Registers a function as the resource dunetrace://{path}."""
+
+    def register(function: T) -> T:
+        made = functools.partial(server.resource, f"dunetrace://{path}", name=name, title=title, mime_type="text/plain")
+        server.later.append(lambda: made()(function))  # type: ignore[type-var]
+        return function
+
+    return register
+
+
 def document(name: str, title: str, text: Callable[[], str]) -> None:
     async def read() -> str:
         return delivered(text())
 
-    server.resource(f"dunetrace://docs/{name}", name=name, title=title, description=title, mime_type="text/plain")(read)
+    resource(f"docs/{name}", name, title)(read)
 
 
 for name, (title, text) in DOCUMENTS.items():
@@ -2660,19 +2694,19 @@ async def read_tools() -> str:
     return delivered(tools_text(await server.list_tools()))
 
 
-@server.resource("dunetrace://agents/{agent_id}", name="agent", title="Agent summary", mime_type="text/plain")
+@resource("agents/{agent_id}", "agent", "Agent summary")
 def agent_resource(agent_id: str) -> str:
     """The text of summarize_agent."""
     return summarize_agent(agent_id)
 
 
-@server.resource("dunetrace://runs/{run_id}", name="run", title="Run in full", mime_type="text/plain")
+@resource("runs/{run_id}", "run", "Run in full")
 def run_resource(run_id: str) -> str:
     """The text of get_run_detail."""
     return get_run_detail(run_id)
 
 
-@server.resource("dunetrace://signals/{signal_id}", name="signal", title="Signal in full", mime_type="text/plain")
+@resource("signals/{signal_id}", "signal", "Signal in full")
 def signal_resource(signal_id: str) -> str:
     """The text of get_signal_detail."""
     if not re.fullmatch(r"#?\d{1,18}", signal_id):
@@ -2691,7 +2725,7 @@ def asks(title: str) -> Callable[[Fn], Fn]:
         def one_line(**given: str) -> str:
             return delivered(function(**{name: clean(value) for name, value in given.items()}))
 
-        server.prompt(title=title)(one_line)
+        server.later.append(functools.partial(server.prompt(title=title), one_line))
         return function
 
     return register

@@ -1203,7 +1203,7 @@ def test_search_counts_to_the_cut_and_no_further(http):
     text = call("search_signals", since_hours=10, limit=2)
     assert text.startswith("Signals (2 shown, 600 matched):")
     assert ids_in(text) == [3_000, 2_999]
-    assert len(http.calls) == 3
+    assert len(http.calls) == 4
     assert call("search_signals", since_hours=24, limit=2).startswith("Signals (2 shown, 1440 matched):")
 
 
@@ -1211,10 +1211,10 @@ def test_search_says_at_least_when_counting_would_take_too_many_pages(http, monk
     monkeypatch.setattr(dm, "MOST_PAGES", 2)
     paging(http, "/v1/signals", "signals", series(1_500, 1))
     serve(http, "/v1/agents", page("agents", []))
-    assert call("search_signals", since_hours=1).startswith("Signals (30 shown, at least 1000 matched):")
-    paging(http, f"{A}/signals", "signals", series(1_000, 1))
+    assert call("search_signals", since_hours=1).startswith("Signals (30 shown, at least 500 matched):")
+    paging(http, f"{A}/signals", "signals", series(500, 1))
     assert call("search_signals", since_hours=1, agent_id="research-agent").startswith(
-        "Signals (30 shown, 1000 matched):"
+        "Signals (30 shown, 500 matched):"
     )
 
 
