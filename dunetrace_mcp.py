@@ -99,7 +99,7 @@ class DunetraceError(ToolError, ResourceError):
     """The one error of this module: a sentence that says what happened and what to do next.
 
     `kind` is one of: config, unreachable, timeout, auth, route (this backend lacks the endpoint), path (an id that
-    no path can carry), missing (no such thing), invalid (422 or a bad argument), server, shape, cancelled.
+    no path can carry), missing (no such thing), method (405), invalid (422 or a bad argument), server, shape, cancelled.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -169,6 +169,7 @@ def api_key(env: Mapping[str, str]) -> str:
 CONNECT_SECONDS, READ_SECONDS, CALL_SECONDS = 3.0, 15.0, 45.0
 LONGEST_RETRY_AFTER = 5.0  # seconds that one request waits because the backend asked for it
 LARGEST_BODY = 32 * 2**20  # bytes
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
 MOST_PAGES = 40  # of a list, before a count becomes "at least"
 MOST_ROWS = 200_000  # of a list that is read to its end
@@ -324,6 +325,9 @@ class Api:
         self.absent: dict[str, float] = {}  # endpoints that this backend lacked, and until when that is believed
         self.session = requests.Session()
         self.session.auth = Bearer(key)
+        host = urlsplit(url).hostname or ""
+        # A proxy cannot reach this machine's own loopback, and must not be sent what is meant for it.
+        self.proxies = {"no_proxy": host} if host in LOOPBACK else None
         self.session.headers.update({"Accept": "application/json", "User-Agent": f"dunetrace-mcp/{__version__}"})
         adapter = HTTPAdapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES)
         adapter.poolmanager.pool_classes_by_scheme = {**adapter.poolmanager.pool_classes_by_scheme, "http": PromptPool}
@@ -357,7 +361,9 @@ class Api:
         try:
             # requests drops params for a scheme that it does not know, such as the demo's.
             url = f"{self.url}{path}?{urlencode(query)}" if query else self.url + path
-            with self.session.get(url, timeout=timeout, stream=True, allow_redirects=False) as response:
+            with self.session.get(
+                url, timeout=timeout, stream=True, allow_redirects=False, proxies=self.proxies
+            ) as response:
                 status = str(response.status_code)
                 return response.status_code, response.headers, self.body(path, response, call)
         except (requests.Timeout, ReadTimeoutError) as error:
@@ -387,8 +393,8 @@ class Api:
 
     def error(self, path: str, what: str, cure: str, kind: str) -> DunetraceError:
         """What was asked, what came back, what to do; cleaned, and without the key whoever quoted it."""
-        text = f"{self.url}{unquote(path)} {what} {cure}"
-        return DunetraceError(clean(text.replace(self.key, "***"), 1500), kind)
+        text = f"{self.url}{unquote(path)} {what.replace(self.key, '***')} {cure}"
+        return DunetraceError(clean(text, 1500), kind)
 
     def too_slow(self, path: str, error: Exception) -> DunetraceError:
         if isinstance(error, requests.ConnectTimeout):
@@ -574,6 +580,7 @@ STATUS_CURES = {
     401: ("auth", "Set DUNETRACE_API_KEY to an active key (the default dt_dev_test works in dev mode only)."),
     403: ("auth", "Use a key whose scope covers this."),
     404: ("missing", "Check the id: list_agents and get_agent_runs show the ones that exist."),
+    405: ("method", "Set DUNETRACE_API_URL to the Customer API: this address is for something else."),
     422: ("invalid", "Correct the value and call again."),
     429: ("server", "The backend or a proxy limits the rate: wait, then call again."),
     500: ("server", "The fault is the backend's: look at its log, then try again."),
@@ -1125,7 +1132,10 @@ class Server(FastMCP[Any]):
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun not in READERS or not ident:
             return await super().read_resource(uri, *(() if context is None else (context,)))
-        text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
+        try:
+            text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
+        except Exception as error:
+            raise DunetraceError(delivered(failure_text(noun, error, self.functions))) from None
         return [ReadResourceContents(content=text, mime_type="text/plain")]
 
     async def list_resources(self) -> list[Any]:
@@ -2802,7 +2812,7 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion:
     """Completes from live data; never an error, and empty rather than late."""
     agent_id = (getattr(context, "arguments", None) or {}).get("agent_id", "")
     values: list[str] = []
-    with contextlib.suppress(DunetraceError), anyio.move_on_after(COMPLETION_SECONDS):
+    with contextlib.suppress(Exception), anyio.move_on_after(COMPLETION_SECONDS):
         values = await anyio.to_thread.run_sync(
             completions, argument.name, argument.value, agent_id, abandon_on_cancel=True
         )
@@ -3199,7 +3209,6 @@ class DemoAdapter(BaseAdapter):
 # ── HTTP transports ───────────────────────────────────────────────────────────────────────────────────────
 
 UNAUTHORIZED = b'{"error":"Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."}'
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Guard:
@@ -3326,25 +3335,31 @@ def check_address(backend: Api) -> str:
     return f"{parts.hostname} is {', '.join(sorted(addresses)[:3])}, port {port}"
 
 
+def takes_events(backend: Api) -> bool:
+    """Whether this is the ingest service: its POST /v1/ingest refuses a GET."""
+    try:
+        backend.get("/v1/ingest")
+    except DunetraceError as error:
+        return error.kind == "method"
+    return False
+
+
 def check_api(backend: Api) -> tuple[list[Json], str]:
     """That a Customer API answers and takes the key. Its sister services answer /health, but not /v1/agents."""
     started = time.monotonic()
     try:
         agents = backend.agents()
     except DunetraceError as error:
-        if error.kind == "route":
-            port = urlsplit(backend.url).port
-            which = (
-                "the ingest service (port 8001), which only takes events"
-                if port == 8001
-                else "not a Dunetrace Customer API"
-            )
-            raise DunetraceError(
-                f"{backend.url} answers, but has no /v1/agents: it is {which}. "
-                "Set DUNETRACE_API_URL to the Customer API (port 8002 by default).",
-                "route",
-            ) from None
-        raise
+        if error.kind != "route":
+            raise
+        which = (
+            "the ingest service, which only takes events" if takes_events(backend) else "not a Dunetrace Customer API"
+        )
+        raise DunetraceError(
+            f"{backend.url} answers, but has no /v1/agents: it is {which}. "
+            "Set DUNETRACE_API_URL to the Customer API (port 8002 by default; ingest is 8001, the dashboard 3000).",
+            "route",
+        ) from None
     return agents, f"/v1/agents answered in {(time.monotonic() - started) * 1000:.0f} ms and took the key"
 
 

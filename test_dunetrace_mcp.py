@@ -873,9 +873,11 @@ SAMPLE_ARGUMENTS = {
 }
 
 
-def test_key_is_cut_out_of_what_a_backend_says(http):
+def test_key_is_cut_out_of_what_a_backend_says(http, monkeypatch):
     serve(http, "/v1/agents", {"detail": f"bad key {KEY}"}, status=401)
     assert "bad key ***" in error_of("list_agents")
+    monkeypatch.delenv("DUNETRACE_API_KEY")
+    assert "(the default dt_dev_test works in dev mode only)" in error_of("list_agents")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -1844,6 +1846,16 @@ def test_the_key_goes_to_the_configured_host_only(monkeypatch, tmp_path, capfd, 
     assert KEY not in text + out + err + caplog.text
 
 
+def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch):
+    with Backend(lambda handler: send(handler, page("agents", [AGENT, BILLING]))) as backend:
+        monkeypatch.setenv("DUNETRACE_API_URL", backend.url)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert call("list_agents") == golden("agents")
+        monkeypatch.setenv("DUNETRACE_API_URL", "http://127.0.0.3:9")
+        assert "the proxy of this environment" in error_of("list_agents")
+
+
 def drip(handler):
     """Promises a body and sends it a byte at a time until the client hangs up."""
     handler.send_response(200)
@@ -2310,7 +2322,7 @@ def test_documents_read():
     assert "    limit (integer, default 20): How many, 1-100\n" in tools
 
 
-def test_templates_give_the_text_of_the_tools(demo):
+def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
     templates = [
         one.uriTemplate if hasattr(one, "uriTemplate") else one.uri_template
         for one in anyio.run(dm.server.list_resource_templates)
@@ -2332,6 +2344,9 @@ def test_templates_give_the_text_of_the_tools(demo):
             read(uri)
     with pytest.raises(Exception, match="nknown resource"):
         read("dunetrace://docs/nothing")
+    monkeypatch.setattr(dm, "summary_text", lambda *_: 1 / 0)
+    with pytest.raises(dm.DunetraceError, match="fault of dunetrace-mcp"):
+        read("dunetrace://agents/research-agent")
 
 
 @pytest.mark.parametrize("ident", ["a b", "a%2Fb", "a?b#c", "агент", "é/x"])
@@ -2359,6 +2374,8 @@ def test_completions(demo, monkeypatch):
     assert len(completed("run_id", "", agent_id=run["agent_id"])) == 16
     assert completed("since_hours", "") == []
     monkeypatch.setenv("DUNETRACE_API_URL", "ftp://x")
+    assert completed("agent_id", "") == []
+    monkeypatch.setattr(dm, "completions", lambda *_: 1 / 0)
     assert completed("agent_id", "") == []
 
 
@@ -2505,10 +2522,12 @@ def test_check_of_settings(monkeypatch, capsys, url, message):
     assert capsys.readouterr().out.splitlines()[-1].startswith(message)
 
 
-def test_check_knows_the_ingest_port(http, monkeypatch):
-    monkeypatch.setenv("DUNETRACE_API_URL", "http://api.test:8001")
-    http.get("http://api.test:8001/v1/agents", json=ROUTE_404, status=404)
-    with pytest.raises(dm.DunetraceError, match="it is the ingest service \\(port 8001\\), which only takes events"):
+def test_check_knows_the_ingest_service(http):
+    serve(http, "/v1/agents", ROUTE_404, status=404)
+    serve(http, "/v1/ingest", {"detail": "Method Not Allowed"}, status=405)
+    with pytest.raises(
+        dm.DunetraceError, match="no /v1/agents: it is the ingest service, which only takes events. Set"
+    ):
         dm.check_api(dm.api())
 
 
