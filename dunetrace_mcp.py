@@ -3645,6 +3645,8 @@ def set_up_logging(verbose: bool) -> None:
     # These report a client that hangs up, or that names a tool wrongly, as a fault of the server.
     for name in ("uvicorn.error", "mcp.server.streamable_http", "mcp.server.lowlevel.server"):
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.CRITICAL)
+    # It would show the query of a request that is tried again.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def argument_parser() -> argparse.ArgumentParser:

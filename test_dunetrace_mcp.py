@@ -2086,6 +2086,12 @@ def test_settings_that_cannot_work_still_start_the_server():
             "",
         ),
         (("call", "get_agent_health", "agent_id=suport-agent"), 1, "", "dunetrace-mcp: There is no agent suport-agent"),
+        (
+            ("call", "list_agents"),
+            1,
+            "",
+            "dunetrace-mcp: http://127.0.0.1:9/v1/agents could not be reached: connection refused.",
+        ),
         (("call", "list_agents", "contains"), 1, "", "dunetrace-mcp: 'contains' is not of the form name=value."),
         (("call", "nothing"), 1, "", "dunetrace-mcp: There is no tool nothing."),
         (("--host", "0.0.0.0", "--http"), 2, "", "dunetrace-mcp: refusing to listen on 0.0.0.0 without a token:"),
@@ -2124,6 +2130,7 @@ def test_settings_that_cannot_work_still_start_the_server():
 )
 def test_command_line(words, status, out, err):
     env = {"DUNETRACE_MCP_TOKEN": "t"} if "no-such-host.invalid" in words else {}
+    env |= {"DUNETRACE_API_URL": "http://127.0.0.1:9"} if "refused" in err else {}
     done = command(*words, env=env)
     assert done.stdout.decode().startswith(out)
     assert done.stderr.decode().startswith(err)
@@ -2131,6 +2138,7 @@ def test_command_line(words, status, out, err):
     assert bool(out) == bool(done.stdout)
     assert bool(err) == bool(done.stderr)
     assert b"Traceback" not in done.stderr
+    assert b"WARNING" not in done.stderr
 
 
 def test_verbose_tells_requests_without_key_and_query():
@@ -2526,7 +2534,7 @@ def test_check_knows_the_ingest_service(http):
     serve(http, "/v1/agents", ROUTE_404, status=404)
     serve(http, "/v1/ingest", {"detail": "Method Not Allowed"}, status=405)
     with pytest.raises(
-        dm.DunetraceError, match="no /v1/agents: it is the ingest service, which only takes events. Set"
+        dm.DunetraceError, match=r"no /v1/agents: it is the ingest service, which only takes events\. Set"
     ):
         dm.check_api(dm.api())
 
