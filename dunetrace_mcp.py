@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["mcp>=1.22,<3", "requests>=2.32"]
+# dependencies = ["mcp>=1.21.1,<3", "requests>=2.32"]
 # ///
 """Ask your editor how your AI agents in production are doing: a read-only MCP server for Dunetrace.
 
