@@ -36,6 +36,7 @@ import hashlib
 import heapq
 import hmac
 import inspect
+import ipaddress
 import json
 import logging
 import math
@@ -112,12 +113,19 @@ def setting(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name, "").strip().strip("\"'").strip()
     if "${" in value or value.startswith("$"):
         raise DunetraceError(
-            f"{name} arrived unexpanded, as {value if name.endswith('URL') else 'a ${...} reference'}: "
+            f"{name} arrived unexpanded{f', as {value}' if re.fullmatch(r'[$]{?[A-Z_a-z:]+}?', value) else ''}: "
             "the editor did not fill in the variable. Write the value itself into its server configuration, or "
             "use the form that it expands (Claude Code ${VAR}, Cursor ${env:VAR}).",
             "config",
         )
     return value or default
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine or in a private network, as far as its name or address tells."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_private
+    return "." not in host or host.endswith((".local", ".internal", ".lan"))
 
 
 def api_url(env: Mapping[str, str]) -> str:
@@ -128,8 +136,7 @@ def api_url(env: Mapping[str, str]) -> str:
         if "://" not in given:
             host = urlsplit(f"//{given}").hostname or ""
             # A key must not cross the internet in clear because somebody left out a scheme.
-            local = "." not in host or re.fullmatch(r"[\d.]+|.*\.(local|internal|lan)", host)
-            given = f"{'http' if local else 'https'}://{given}"
+            given = f"{'http' if is_local(host) else 'https'}://{given}"
         parts = urlsplit(given)
         port = parts.port
     except ValueError:
@@ -295,12 +302,13 @@ def segment(value: object) -> str:
     id of dots only arrives as what it is.
     """
     text = str(value)
+    if not text or re.search("[\0\ud800-\udfff]", text):
+        reason = "holds a character that is not text" if text else "is empty"
+        raise DunetraceError(f"The id {shown_id(value)} {reason}. list_agents and get_agent_runs show ids.", "invalid")
     if not text.strip("."):
-        reason = "it consists of dots, which HTTP clients fold away" if text else "it is empty"
+        reason = "it consists of dots, which HTTP clients fold away"
     elif "/" in text:
         reason = "it holds a slash, which splits the path even when encoded"
-    elif re.search("[\0\ud800-\udfff]", text):
-        reason = "it holds a character that is not text"
     else:
         return quote(text, safe="")
     raise DunetraceError(f"No path of the Customer API can carry the id {shown_id(value)}: {reason}.", "path")
@@ -322,6 +330,8 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
         self.page_size = LARGEST_PAGE
+        self.listed_agents: list[Json] = []  # for completions only
+        self.listed_at = -math.inf
         self.absent: dict[str, float] = {}  # endpoints that this backend lacked, and until when that is believed
         self.session = requests.Session()
         self.session.auth = Bearer(key)
@@ -386,14 +396,14 @@ class Api:
             return b"".join(pieces)
         raise self.error(
             path,
-            f"sent more than {LARGEST_BODY // 2**20} MiB.",
+            f"sent or announced more than {LARGEST_BODY // 2**20} MiB.",
             "Check that DUNETRACE_API_URL is a Dunetrace Customer API, or ask for a smaller limit.",
             kind="shape",
         )
 
     def error(self, path: str, what: str, cure: str, kind: str) -> DunetraceError:
         """What was asked, what came back, what to do; cleaned, and without the key whoever quoted it."""
-        text = f"{self.url}{unquote(path)} {what.replace(self.key, '***')} {cure}"
+        text = f"{self.url}{unquote(path)} {what.replace(self.key, '***') if len(self.key) > 5 else what} {cure}"
         return DunetraceError(clean(text, 1500), kind)
 
     def too_slow(self, path: str, error: Exception) -> DunetraceError:
@@ -480,9 +490,9 @@ class Api:
             data = self.get(template, *ids, offset=offset, limit=min(limit, self.page_size), **params)
         except DunetraceError as error:
             bound = re.search(r"limit: .*less than or equal to (\d+)", str(error))
-            if error.kind != "invalid" or not bound or not 0 < int(bound[1]) < self.page_size:
+            if error.kind != "invalid" or not bound or not 0 < int(bound[1]) < limit:
                 raise
-            self.page_size = int(bound[1])
+            limit = self.page_size = int(bound[1])
             return self.page(template, *ids, key=key, offset=offset, limit=limit, **params)
         if not isinstance(data.get(key), list):
             raise self.error(
@@ -498,7 +508,7 @@ class Api:
     ) -> Iterator[Page]:
         """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker) comes once.
 
-        Ends at a page that is not full or brings nothing new, whatever total the backend claims.
+        Ends where the total says, or at a page that brings nothing new: a backend may claim any total.
         """
         seen: set[object] = set()
         while True:
@@ -506,15 +516,23 @@ class Api:
             fresh = unseen(page.rows, ROW_ID[key], seen)
             yield Page(fresh, page.total)
             offset += len(page.rows)
-            full = len(page.rows) >= min(limit, self.page_size)
-            if not full or not fresh or (page.total is not None and offset >= page.total):
+            if not fresh or offset >= (MOST_ROWS if page.total is None else min(page.total, MOST_ROWS)):
                 return
+
+    def span(self, what: str, agent_id: str | None, start: int, end: int, **params: Any) -> list[Json]:
+        """The rows of a list from one place to another, in as many pages as this backend needs for them."""
+        rows: list[Json] = []
+        for page in self.listed(what, agent_id, offset=start, limit=end - start, **params):
+            rows += page.rows
+            if len(rows) >= end - start:
+                break
+        return rows[: end - start]
 
     def agents(self) -> list[Json]:
         """Every agent of the fleet, last seen first."""
         first = self.page("/v1/agents", key="agents", limit=LARGEST_PAGE)
         size = len(first.rows)
-        last = min(first.total or 0, MOST_ROWS) if size == self.page_size else 0
+        last = min(first.total or 0, size * MOST_ROWS // LARGEST_PAGE)
         rest = gather(
             *(
                 functools.partial(self.page, "/v1/agents", key="agents", offset=start, limit=size)
@@ -542,6 +560,8 @@ class Api:
         try:
             segment(agent_id)
         except DunetraceError as refused:
+            if refused.kind != "path":
+                raise
             return self.listed_by_query(what, agent_id, refused, **params)
         return self.pages(f"/v1/agents/{{}}/{what}", agent_id, key=what, **params)
 
@@ -693,7 +713,7 @@ def gather(*tasks: Callable[[], Any]) -> list[Any]:
 
 BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 1_500  # for the items of a list; the rest is for what stands around them
-LONGEST_ID = 1_000
+LONGEST_ID = 4_000  # beyond that no server takes it in a path either
 NONE = "—"
 SEVERITIES = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵"}
 # Letters and marks that show nothing, although Unicode counts them as printable.
@@ -729,7 +749,7 @@ def first_sentence(value: object) -> str:
 
 
 def shown_id(value: object) -> str:
-    """An id on one line, whole, in a form that the tools take back: as it is, or as a JSON string.
+    """An id on one line, whole (up to LONGEST_ID), in a form that the tools take back: as it is, or as a JSON string.
 
     The JSON form is for ids whose spaces or characters would not be seen, or that look like that form.
     """
@@ -845,10 +865,15 @@ def bar(fraction: float | None) -> str:
     return "█" * full + "░" * (20 - full)
 
 
+def name_text(value: object) -> str:
+    """A version or another name that a person gave, if it has the form of one."""
+    return safe("version", value, False) if isinstance(value, str) and value else NONE
+
+
 def version(value: object) -> str:
     """` vabcd1234` behind an agent, or nothing."""
-    text = words(value, 80)
-    return "" if text == NONE else f"  {text if text.startswith('v') else f'v{text}'}"
+    text = name_text(value)
+    return "" if text == NONE else f"  {text if text.startswith(('v', 'sha256:')) else f'v{text}'}"
 
 
 def icon(severity: object) -> str:
@@ -901,11 +926,14 @@ def delivered(text: str) -> str:
 
 # What may leave the process. By default nothing that a person, a model or a tool wrote in a run is shown, only its
 # hash and length. In order:
-#   1. numbers, booleans and null are structural, except under a FREE name;
-#   2. a field named in FREE, or with a word of FREE_WORDS in its name, is free text;
-#   3. a field named ..._hash is structural if it is one; a field named in NAMES (tools, models, indexes) is shown if it has the form of a name: up to four words of
-#      letters, digits and . _ : / + -, 64 characters at most, not a path, an address of a person or a URL;
-#   4. any other field, known or not, is shown only if its value has a structural form: one word of lower- or
+#   1. a field named in FREE is free text, whatever its type;
+#   2. other numbers, booleans and null are structural, except a number whose name has a word of FREE_WORDS and does
+#      not end in one of MEASURES;
+#   3. a field named ..._hash is structural if it is one; a field named in NAMES (tools, models, indexes) is shown if
+#      it has the form of a name: up to four words of letters, digits and . _ : + -, 64 characters at most, not a
+#      URL or a path (only a model may have a slash) and not somebody's address;
+#   4. a field with a word of FREE_WORDS in its name is free text;
+#   5. any other field, known or not, is shown only if its value has a structural form: one word of lower- or
 #      upper-case letters and underscores, an event type, a hash of 8 to 64 hex digits, a UUID.
 # Objects are judged field by field, lists item by item under the name of their field, keys as words or small numbers.
 
@@ -917,14 +945,18 @@ FREE = set(
 FREE_WORDS = set(
     "text content snippet prompt message comment note notes query question answer body path file filename url uri host "
     "email mail phone address user username customer person password passwd secret token cookie transcript utterance "
-    "description title excerpt quote raw document".split()
+    "description title excerpt quote raw document api auth authorization credential credentials card iban account pin "
+    "ssn".split()
 )
+MEASURES = ("count", "length", "chars", "tokens", "size", "ms", "step", "steps", "index", "rate", "ratio", "score")
 NAMES = set(
     "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used available_tools distinct_tools pattern model "
     "models from_model to_model provider index_name indexes source_name signal_name policy_name step_label sdk_version "
-    "agent_version arg_path error_type".split()
+    "agent_version version".split()
 )
 NAME_FORM = re.compile(r"(?!\w:[\\/])(?!.*://)\w[\w.:/+-]*( [\w.:/+-]+){0,3}")
+DOTTED = {"error_type", "arg_path"}  # ValueError, smtplib.SMTPError; url, items[0].to
+DOTTED_FORM = re.compile(r"[A-Za-z_]\w*([.\[][\w\]]+)*")
 WORD_FORM = re.compile(
     r"[a-z]+(_[a-z]+)*|[A-Z]+(_[A-Z]+)*"
     r"|(run|llm|tool|retrieval|external|memory|policy|approval|transcription|tts|voice_activity|turn_taking|recording)"
@@ -937,18 +969,21 @@ KEY_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
 
 
 def is_free(name: str, value: object) -> bool:
-    """Whether a scalar under a field name is free text of a run (rules 1 to 4 above)."""
+    """Whether a scalar under a field name is free text of a run (rules 1 to 5 above)."""
     if name in FREE:
         return value is not None
+    told = FREE_WORDS.intersection(name.lower().split("_"))
     if not isinstance(value, str):
-        return False
-    if name.endswith(("hash", "hashes")) and HASH_FORM.fullmatch(value):
-        return False
-    if name in NAMES:
-        return not (len(value) <= 64 and NAME_FORM.fullmatch(value))
-    if FREE_WORDS.intersection(name.lower().split("_")):
+        return bool(told) and number(value) is not None and not name.endswith(MEASURES)
+    if name.endswith(("hash", "hashes")):
+        return not HASH_FORM.fullmatch(value)
+    if len(value) > 64:
         return True
-    return not (len(value) <= 64 and WORD_FORM.fullmatch(value))
+    if name in NAMES:
+        return not NAME_FORM.fullmatch(value) or ("/" in value and "model" not in name)
+    if name in DOTTED:
+        return not DOTTED_FORM.fullmatch(value)
+    return bool(told) or not WORD_FORM.fullmatch(value)
 
 
 def hashed(value: object) -> str:
@@ -998,7 +1033,7 @@ def safe_key(key: object, raw: bool) -> str:
 
 
 def free_texts(name: str, value: object, depth: int = 0) -> Iterator[str]:
-    """The texts under a value that the rules hide, those inside JSON strings included."""
+    """The texts under a value that the rules hide, those inside JSON strings included; numbers as text."""
     if depth > 6:
         return
     if isinstance(value, dict):
@@ -1007,28 +1042,46 @@ def free_texts(name: str, value: object, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from free_texts(name, one, depth + 1)
-    elif isinstance(value, str) and is_free(name, value):
-        yield value
-        if value[:1] in "{[":
+    elif is_free(name, value) and not isinstance(value, bool):
+        yield str(value)
+        if isinstance(value, str) and value[:1] in "{[":
             with contextlib.suppress(ValueError, RecursionError):
                 yield from free_texts("args", json.loads(value), depth + 1)
+
+
+GRAM = 12  # characters in a row that make a quotation
+
+
+def unquoted(text: str, secrets: list[str]) -> str:
+    """A text in which whatever it quotes of the secrets, in whole or in part, is replaced by its hash."""
+    grams = {secret[n : n + GRAM] for secret in secrets for n in range(len(secret) - GRAM + 1)}
+    shown, at = "", 0
+    while at < len(text):
+        end = at + GRAM
+        if text[at:end] in grams:
+            while text[end - GRAM + 1 : end + 1] in grams:
+                end += 1
+            shown, at = shown + hashed(text[at:end]), end
+        else:
+            shown, at = shown + text[at], at + 1
+    short = [re.escape(secret) for secret in secrets if len(secret) < GRAM]
+    return re.sub(rf"(?<!\w)({'|'.join(short)})(?!\w)", lambda match: hashed(match[0]), shown) if short else shown
 
 
 def without_raw(signal: Json, raw: bool) -> Json:
     """A signal whose explanation no longer quotes the free text of its own evidence.
 
-    The backend writes titles and explanations from templates, and some of them quote what the run said.
+    The backend writes titles and explanations from templates, and some of them quote what the run said. A single
+    word is left alone, being as likely the template's own.
     """
-    texts = {
-        t for t in free_texts("evidence", mapping(signal.get("evidence"))) if len(t) > 3 and not WORD_FORM.fullmatch(t)
-    }
-    if raw or not texts:
+    texts = {" ".join(text[:8_192].split()) for text in free_texts("evidence", mapping(signal.get("evidence")))}
+    secrets = sorted((t for t in texts if len(t) > 3 and not re.fullmatch(r"[A-Za-z]{1,12}", t)), key=len, reverse=True)
+    if raw or not secrets:
         return signal
-    quoted = re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)))
 
     def hide(value: Any) -> Any:
         if isinstance(value, str):
-            return quoted.sub(lambda match: hashed(match[0]), value)
+            return "\n".join(unquoted(line, secrets) for line in value.splitlines())
         return [{key: hide(one) for key, one in fix.items()} for fix in dicts(value)]
 
     explained = ("title", "what", "why_it_matters", "suggested_fixes")
@@ -1262,8 +1315,8 @@ Limit200 = Annotated[int, Field(description="How many, 1-200")]
 
 def within(limit: int, most: int) -> tuple[int, str]:
     """A limit inside its bounds, and the line that says so when it was lowered."""
-    if limit < 1:
-        raise DunetraceError(f"limit must be a whole number from 1 to {most}, not {limit}.", "invalid")
+    if not 1 <= limit < 10**9:
+        raise DunetraceError(f"limit must be a whole number from 1 to {most}.", "invalid")
     return min(limit, most), f"limit lowered from {limit} to {most}, the maximum." if limit > most else ""
 
 
@@ -1297,8 +1350,14 @@ def failure_types(agent: Json) -> list[tuple[str, int]]:
 
 
 def type_text(value: object) -> str:
-    """A failure type as the filters take it."""
-    return words(value, 80)
+    """A failure type as the filters take it; one that has not the form of a type could be anything."""
+    if not isinstance(value, str) or not value:
+        return NONE
+    return value if re.fullmatch(r"[A-Za-z][\w-]{0,79}", value, re.ASCII) else hashed(value)
+
+
+def severity_text(value: object) -> str:
+    return safe("severity", value, False) if isinstance(value, str) and value else NONE
 
 
 def agents_text(agents: list[Json], now: float, contains: str = "") -> str:
@@ -1383,6 +1442,15 @@ def measured(component: Json) -> str:
     return f"  (current: {round(value, 1)} {words(component.get('label'), 80)}{against})"
 
 
+def unavailable(backend: Api, agent_id: str, error: DunetraceError) -> DunetraceError:
+    """The error of something that cannot be asked of an agent; raises DunetraceError when there is no such agent."""
+    if error.kind not in {"route", "path"}:
+        return error
+    backend.agent(agent_id)
+    other = "summarize_agent and search_signals take it." if error.kind == "path" else ""
+    return DunetraceError(f"{error} {other}".strip(), error.kind)
+
+
 def health_text(agent_id: str, health: Json) -> str:
     """The answer of GET /v1/agents/{id}/health-score; component values are percent, tokens and milliseconds."""
     runs = counted(health.get("sample_runs"))
@@ -1415,9 +1483,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     try:
         health = backend.get("/v1/agents/{}/health-score", agent_id)
     except DunetraceError as error:
-        if error.kind in {"route", "path"}:
-            backend.agent(agent_id)
-        raise
+        raise unavailable(backend, agent_id, error) from None
     if number(health.get("score")) is None:
         backend.agent(agent_id)
     return health_text(agent_id, health)
@@ -1483,7 +1549,7 @@ def recent_signal(signal: Json, now: float) -> str:
         (
             f"  {icon(signal.get('severity'))} {type_text(signal.get('failure_type'))}  conf={percent(signal.get('confidence'))}"
             f"  {ago(signal.get('detected_at'), now)}  run={shown_id(signal.get('run_id'))}",
-            f"     id={shown_id(signal.get('id'))}  [{words(signal.get('severity'), 20)}]  step={counted(signal.get('step_index'))}",
+            f"     id={shown_id(signal.get('id'))}  [{severity_text(signal.get('severity'))}]  step={counted(signal.get('step_index'))}",
             f"     {first_sentence(signal.get('what'))}",
             f"     Impact: {first_sentence(signal.get('why_it_matters'))}",
             f"     Fix: {first_fix(signal)}",
@@ -1531,7 +1597,8 @@ def signal_list(found: Found, what: str, texts: list[str], notes: Sequence[str],
     """A heading, as many signals as fit, and what was left out."""
     kept = fitting(texts)
     shown = Found(found.rows[: len(kept)], found.matched, found.exact)
-    how = f"raise limit (up to {most}) or narrow the filters." if len(kept) < most else "narrow the filters."
+    room = len(kept) == len(found.rows) < most
+    how = f"raise limit (up to {most}) or narrow the filters." if room else "narrow the filters to see others."
     return blocks(
         heading(shown, what),
         *kept,
@@ -1543,7 +1610,7 @@ def agent_signal(signal: Json, now: float) -> str:
     signal = without_raw(signal, False)
     return "\n".join(
         (
-            f"{icon(signal.get('severity'))} [{words(signal.get('severity'), 20)}] {type_text(signal.get('failure_type'))}"
+            f"{icon(signal.get('severity'))} [{severity_text(signal.get('severity'))}] {type_text(signal.get('failure_type'))}"
             f"  conf={percent(signal.get('confidence'))}  step={counted(signal.get('step_index'))}  {ago(signal.get('detected_at'), now)}",
             f"   id={shown_id(signal.get('id'))}  run={shown_id(signal.get('run_id'))}",
             f"   {words(signal.get('title'))}",
@@ -1601,7 +1668,7 @@ def signal_text(signal: Json, now: float, raw: bool = False) -> str:
             (
                 f"{icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
                 f"Type:      {type_text(signal.get('failure_type'))}{shadow}",
-                f"Severity:  {words(signal.get('severity'), 20)}  confidence={percent(signal.get('confidence'))}",
+                f"Severity:  {severity_text(signal.get('severity'))}  confidence={percent(signal.get('confidence'))}",
                 f"Agent:     {shown_id(signal.get('agent_id'))}{version(signal.get('agent_version'))}",
                 f"Run:       {shown_id(signal.get('run_id'))}",
                 f"Step:      {counted(signal.get('step_index'))}",
@@ -1620,8 +1687,9 @@ def signal_text(signal: Json, now: float, raw: bool = False) -> str:
 
 
 def evidence_lines(evidence: Json, raw: bool) -> list[str]:
-    lines = [f"  {safe_key(key, raw)}: {safe(key, value, raw)}" for key, value in list(evidence.items())[:MOST_FIELDS]]
-    return lines + [f"  … {len(evidence) - MOST_FIELDS} more fields not shown"] * (len(evidence) > MOST_FIELDS)
+    lines = [f"  {safe_key(key, raw)}: {safe(key, value, raw)}" for key, value in evidence.items()]
+    kept = fitting(lines[:MOST_FIELDS], ROOM // 2)
+    return kept + [f"  … {len(lines) - len(kept)} more fields not shown"] * (len(lines) > len(kept))
 
 
 def fix_lines(fixes: list[Json]) -> list[str]:
@@ -1634,6 +1702,7 @@ def fix_lines(fixes: list[Json]) -> list[str]:
     return lines + [f"  … {len(fixes) - 20} more fixes not shown"] * (len(fixes) > 20)
 
 
+MOST_HOURS = 1_000_000
 WINDOW = 50  # rows of one small request when a signal is looked for by its id
 FEW = 1_000  # rows that are read through rather than searched
 
@@ -1675,7 +1744,7 @@ def seek(backend: Api, agent_id: str | None, signal_id: int) -> Json | None:
     total = first.total if first.total is not None else len(first.rows)
     place, orderly = place_of(look, signal_id, first, total)
     if place is None and (total <= FEW or not orderly):
-        place = place_by_reading(look, signal_id, total)
+        place = place_by_reading(backend, agent_id, signal_id, total)
     if place is None:
         return None
     offset, row = place
@@ -1685,8 +1754,8 @@ def seek(backend: Api, agent_id: str | None, signal_id: int) -> Json | None:
 Place = tuple[int, Json] | None
 
 
-def place_in(page: Page, offset: int, signal_id: int) -> Place:
-    return next(((offset + n, row) for n, row in enumerate(page.rows) if row.get("id") == signal_id), None)
+def place_in(rows: list[Json], offset: int, signal_id: int) -> Place:
+    return next(((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None)
 
 
 def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int) -> tuple[Place, bool]:
@@ -1694,7 +1763,7 @@ def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int)
     low, high, start, page = 0, total, 0, first
     seen: dict[int, int] = {}
     while True:
-        if place := place_in(page, start, signal_id):
+        if place := place_in(page.rows, start, signal_id):
             return place, True
         ids = [count(row.get("id")) or -1 for row in page.rows]
         seen.update(enumerate(ids, start))
@@ -1708,13 +1777,16 @@ def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int)
         page = look(start, WINDOW)
 
 
-def place_by_reading(look: Callable[..., Page], signal_id: int, total: int) -> Place:
+def place_by_reading(backend: Api, agent_id: str | None, signal_id: int, total: int) -> Place:
     starts = range(0, min(total, MOST_ROWS), LARGEST_PAGE)
-    tasks = [functools.partial(look, start, LARGEST_PAGE) for start in starts]
-    for n, page in together(tasks, report=True):
-        if isinstance(page, DunetraceError):
-            raise page
-        if place := place_in(page, starts[n], signal_id):
+    parts = [
+        functools.partial(backend.span, "signals", agent_id, start, start + LARGEST_PAGE, explain="false")
+        for start in starts
+    ]
+    for n, rows in together(parts, report=True):
+        if isinstance(rows, DunetraceError):
+            raise rows
+        if place := place_in(rows, starts[n], signal_id):
             return place
     return None
 
@@ -1762,8 +1834,7 @@ TIMED_PART = 150  # the same, when a time says how far to read
 
 
 def read_part(backend: Api, agent_id: str, signal_id: int, offset: int) -> Json | None:
-    page = next(backend.listed("signals", agent_id, offset=offset, limit=PART))
-    place = place_in(page, offset, signal_id)
+    place = place_in(backend.span("signals", agent_id, offset, offset + PART), offset, signal_id)
     return place[1] if place else None
 
 
@@ -1780,8 +1851,8 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
 def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
     """One signal in full: what happened, why it matters, complete evidence, every suggested fix with code. Use it
     once a list has shown the id."""
-    if signal_id < 1:
-        raise DunetraceError(f"signal_id must be a whole number from 1, not {signal_id}. search_signals shows ids.")
+    if not 1 <= signal_id < 2**63:
+        raise DunetraceError("signal_id must be a whole number from 1. search_signals shows ids.", "invalid")
     backend = api()
     signal = find_signal(backend, signal_id, given_id(agent_id) if agent_id else None)
     return signal_text(signal, backend.now(), show_raw())
@@ -1849,21 +1920,29 @@ def search_list(
     """
     asked = {"severity": filters.severity, "failure_type": "" if by_hand else filters.failure_type, "explain": "false"}
     counting = by_hand or filters.since is not None
-    found = Found([], 0)
+    found, read = Found([], 0), 0
     for n, page in enumerate(backend.listed("signals", agent_id, limit=size if counting else limit, **asked), 1):
         if not counting:
-            rows = [lean(row) for row in page.rows[:limit]]
-            return Found(rows, page.total if page.total is not None else len(page.rows))
+            found.rows += map(lean, page.rows[: limit - len(found.rows)])
+            found.matched = page.total if page.total is not None else len(found.rows)
+            if len(found.rows) >= limit:
+                break
+            continue
         fresh = [row for row in page.rows if filters.in_time(row)]
         matching = [row for row in fresh if not by_hand or str(row.get("failure_type")).upper() == filters.failure_type]
         found.matched += len(matching)
         found.rows += map(lean, matching[: limit - len(found.rows)])
         if len(fresh) < len(page.rows):
             break
+        read += len(page.rows)
         if n == MOST_PAGES:
-            found.exact = page.total is not None and n * size >= page.total
+            found.exact = page.total is not None and read >= page.total
             break
     return found
+
+
+def search_by_hand(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART) -> Found:
+    return search_list(backend, agent_id, filters, limit, size, by_hand=True)
 
 
 def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART) -> Found:
@@ -1873,9 +1952,6 @@ def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int,
         if error.kind != "invalid" or "failure_type" not in str(error):
             raise
         return search_by_hand(backend, agent_id, filters, limit, size)
-
-
-search_by_hand = functools.partial(search_list, by_hand=True)
 
 
 def search_fleet(
@@ -1930,7 +2006,7 @@ def found_signal(signal: Json, now: float) -> str:
     signal = without_raw(signal, False)
     return "\n".join(
         (
-            f"{icon(signal.get('severity'))} {ago(signal.get('detected_at'), now):>10}  [{words(signal.get('severity'), 20):<8}]"
+            f"{icon(signal.get('severity'))} {ago(signal.get('detected_at'), now):>10}  [{severity_text(signal.get('severity')):<8}]"
             f"  {type_text(signal.get('failure_type')):<30}  agent={shown_id(signal.get('agent_id'))}",
             f"   id={shown_id(signal.get('id'))}  run={shown_id(signal.get('run_id'))}  conf={percent(signal.get('confidence'))}",
             f"   {words(signal.get('title'))}",
@@ -1944,19 +2020,33 @@ def search_text(found: Found, now: float, note: str = "") -> str:
     return signal_list(found, "Signals", texts, [note, failed_text(found.failed).removeprefix("; ")], 200)
 
 
+def check_known_type(kind: str, agents: list[Json]) -> None:
+    """Raises DunetraceError for a failure type that neither these agents nor the detectors know: likely misspelt."""
+    seen = {one for agent in agents for one in mapping(agent.get("failure_types"))}
+    if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
+        raise DunetraceError(
+            f"No signal has the failure type {kind}, and no detector of that name is known."
+            f"{closest(kind, [*seen, *detectors()])} Failure types seen: "
+            f"{', '.join(sorted(map(type_text, seen))) or 'none'}.",
+            "invalid",
+        )
+
+
+def search_agent(backend: Api, agent_id: str, filters: Filters, limit: int) -> Found:
+    """Matches of one agent, those of a type in unusual case included; empty for an agent that does not exist."""
+    found = search_one(backend, agent_id, filters, limit)
+    if found.matched or not filters.failure_type:
+        return found
+    odd = [agent for agent in backend.agents() if agent.get("agent_id") == agent_id and filters.spelt_otherwise(agent)]
+    return search_fleet(backend, odd, filters, limit, search_by_hand) if odd else found
+
+
 def nothing_found_text(found: Found, agents: list[Json], filters: Filters) -> str:
     """Why a search over the fleet is empty."""
     signals = sum(count(agent.get("signal_count")) or 0 for agent in agents)
     if not agents:
         return agents_text([], 0)
-    seen = {kind for agent in agents for kind in mapping(agent.get("failure_types"))}
-    kind = filters.failure_type
-    if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
-        raise DunetraceError(
-            f"No signal has the failure type {kind}, and no detector of that name is known.{closest(kind, [*seen, *detectors()])} "
-            f"Failure types of this fleet: {', '.join(sorted(map(type_text, seen))) or 'none'}.",
-            "invalid",
-        )
+    check_known_type(filters.failure_type, agents)
     wanted = f"matches {filters}" if str(filters) else "was found"
     failed = failed_text(found.failed).removeprefix("; ")
     return "\n".join(
@@ -1994,26 +2084,28 @@ def search_signals(
     agent_id: AnyAgentId = "",
     limit: Limit200 = 30,
 ) -> str:
-    """Signals of all agents (or one), filtered by severity, failure type and age, newest first, with an exact count of
-    matches. Answers "what failed in the last 24 hours?" and "where else does this happen?"."""
+    """Signals of all agents (or one), filtered by severity, failure type and age, newest first, and how many
+    match. Answers "what failed in the last 24 hours?" and "where else does this happen?"."""
     limit, note = within(limit, 200)
-    if since_hours < 0:
-        raise DunetraceError(f"since_hours must be 1 or more, or 0 for all time, not {since_hours}.", "invalid")
-    backend, agent_id = api(), given_id(agent_id)
+    if not 0 <= since_hours <= MOST_HOURS:
+        raise DunetraceError(f"since_hours must be from 1 to {MOST_HOURS}, or 0 for all time.", "invalid")
+    backend = api()
     since = backend.now() - since_hours * 3600 if since_hours else None
     filters = Filters(severity_of(severity), failure_type_of(failure_type), since, since_hours)
     if agent_id:
-        found = search_one(backend, agent_id, filters, limit)
-        agents: list[Json] = []
-    else:
-        found, agents = search_everywhere(backend, filters, limit)
+        agent_id = given_id(agent_id)
+        found = search_agent(backend, agent_id, filters, limit)
+        if not found.rows:
+            agent = backend.agent(agent_id)
+            check_known_type(filters.failure_type, [agent])
+            return no_signals_text(agent, str(filters))
+        return search_text(found, backend.now(), note)
+    found, agents = search_everywhere(backend, filters, limit)
     if not found.rows and not found.failed:
-        agents = [backend.agent(agent_id)] if agent_id else agents or backend.agents()
+        agents = agents or backend.agents()
         if odd := [agent for agent in agents if filters.spelt_otherwise(agent)]:
             found = search_fleet(backend, odd, filters, limit, search_by_hand)
-    if found.rows:
-        return search_text(found, backend.now(), note)
-    return no_signals_text(agents[0], str(filters)) if agent_id else nothing_found_text(found, agents, filters)
+    return search_text(found, backend.now(), note) if found.rows else nothing_found_text(found, agents, filters)
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -2048,6 +2140,7 @@ def runs_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
             for name, run in zip(ids, found.rows, strict=True)
         ]
     )
+    more = "raise limit (up to 100) to see older ones." if len(rows) < 100 else "the newest 100 are the most."
     return "\n".join(
         (
             f"Recent runs for: {shown_id(agent_id)}",
@@ -2056,11 +2149,7 @@ def runs_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
             "─" * (wide + 58),
             *rows,
             "",
-            *(
-                n
-                for n in (left_out(found.matched, len(rows), "run", "raise limit (up to 100) to see older ones."), note)
-                if n
-            ),
+            *(n for n in (left_out(found.matched, len(rows), "run", more), note) if n),
         )
     ).rstrip()
 
@@ -2087,7 +2176,7 @@ def get_agent_runs(agent_id: AgentId, limit: Limit100 = 20) -> str:
     return runs_text(agent_id, found, backend.now(), note)
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """One line of a timeline: a call with its response, or any other event."""
 
@@ -2117,31 +2206,33 @@ def steps_of(events: list[Json]) -> list[Step]:
     """
     steps: list[Step] = []
     open_calls: dict[str, list[Step]] = defaultdict(list)
+    by_id: dict[tuple[str, str], Step] = {}
     for event in events:
         noun, _, verb = str(event.get("event_type")).partition(".")
-        if verb == "responded" and (call := match(open_calls[noun], event)):
+        call_id = (noun, str(mapping(event.get("payload")).get("call_id")))
+        if verb == "responded" and (call := by_id.pop(call_id, None) or match(open_calls[noun], event)):
+            by_id.pop((noun, str(call.payload("call_id"))), None)
             call.response = event
             open_calls[noun].remove(call)
             continue
         steps.append(Step(event))
         if verb == "called":
             open_calls[noun].append(steps[-1])
+            if call_id[1] != "None":
+                by_id[call_id] = steps[-1]
     return steps
 
 
+LOOK_BACK = 200  # open calls among which a response without call_id may find its own
+
+
 def match(open_calls: list[Step], response: Json) -> Step | None:
-    """The open call that a response answers, or None."""
+    """The open call that a response without a known call_id answers, or None."""
     told = mapping(response.get("payload"))
     names = [name for name in ("tool_name", "index_name") if isinstance(told.get(name), str)]
-    calls = [call for call in open_calls if all(call.payload(name) in (told[name], None) for name in names)]
-    for same in (
-        [c for c in calls if told.get("call_id") is not None and c.payload("call_id") == told.get("call_id")],
-        [c for c in calls if c.event.get("step_index") == response.get("step_index")],
-        calls,
-    ):
-        if same:
-            return same[-1]
-    return None
+    calls = [c for c in open_calls[-LOOK_BACK:] if all(c.payload(name) in (told[name], None) for name in names)]
+    same_step = [c for c in calls if c.event.get("step_index") == response.get("step_index")]
+    return next(reversed(same_step or calls), None)
 
 
 # Fields that a timeline line shows by itself; all others follow on lines of their own.
@@ -2201,7 +2292,7 @@ def remarks(step: Step, raw: bool) -> list[str]:
 
 
 SAME = {
-    "llm.called": ("model",),
+    "llm.called": ("model", "finish_reason"),
     "tool.called": ("tool_name", "args", "args_hash", "success"),
     "retrieval.called": ("index_name", "query", "query_hash"),
 }
@@ -2210,20 +2301,38 @@ SAME = {
 def sameness(step: Step) -> str:
     """Equal for steps that did the same: a call by its name, arguments and outcome, another event by all it says."""
     fields = SAME.get(step.kind, tuple(mapping(step.event.get("payload"))))
-    return json.dumps([step.kind, *((name, step.answer(name)) for name in fields)], default=str)
+    return json.dumps([step.kind, step.response is None, *((name, step.answer(name)) for name in fields)], default=str)
 
 
-def folded(steps: list[Step]) -> list[tuple[list[Step], int]]:
-    """Steps as groups (the steps of one turn, how often it repeats): neighbours that repeat, up to three in turn."""
+def fold_text(step: Step, last: Step, times: int, turn: int) -> str:
+    """`  ×6, same arguments` behind the first of steps that repeat; what changed between first and last of them."""
+    if times == 1:
+        return ""
+    known = any(step.payload(name) is not None for name in ("args", "args_hash", "query", "query_hash"))
+    alike = {"llm": "same model", "tool": "same arguments", "retrieval": "same query"}.get(
+        step.kind.partition(".")[0], "alike"
+    )
+    what = alike if known or step.kind == "llm.called" or alike == "alike" else "arguments not recorded"
+    tokens = [counted(one.payload("prompt_tokens") or one.answer("prompt_tokens")) for one in (step, last)]
+    grown = f", p={tokens[0]}…{tokens[1]}" if step.kind == "llm.called" and tokens[0] != tokens[1] else ""
+    return f"  ×{times}, {what if turn == 1 else f'these {turn} in turn'}{grown}"
+
+
+Group = tuple[list[Step], list[Step], int]
+
+
+def folded(steps: list[Step]) -> list[Group]:
+    """Groups (the steps of the first turn, those of the last, how many turns): neighbours that repeat, up to three."""
     keys = [sameness(step) for step in steps]
-    groups: list[tuple[list[Step], int]] = []
+    groups: list[Group] = []
     at = 0
     while at < len(steps):
         length, times = max(
             ((n, repeats(keys, at, n)) for n in (1, 2, 3)), key=lambda pair: (pair[0] * (pair[1] - 1), -pair[0])
         )
-        groups.append((steps[at : at + length], times))
-        at += length * times
+        end = at + length * times
+        groups.append((steps[at : at + length], steps[end - length : end], times))
+        at = end
     return groups
 
 
@@ -2235,12 +2344,10 @@ def repeats(keys: list[str], at: int, length: int) -> int:
     return times
 
 
-def step_line(step: Step, zero: float | None, raw: bool, times: int = 1, turn: int = 1) -> str:
+def step_line(step: Step, zero: float | None, raw: bool, fold: str) -> str:
     """One entry of a timeline: its line and, below it, its remarks."""
     index, moment = count(step.event.get("step_index")), instant(step.event.get("timestamp"))
     offset = NONE if zero is None or moment is None else f"{moment - zero:+.1f}s"
-    same = {"llm": "same model", "tool": "same arguments"}.get(step.kind.partition(".")[0], "alike")
-    fold = "" if times == 1 else f"  ×{times}, {same if turn == 1 else f'these {turn} in turn'}"
     line = f"  [{NONE if index is None else index:>3}]  {offset:>7}  {step.kind:<20} {headline(step, raw)}".rstrip()
     notes = textwrap.wrap(
         capped("  ".join(remarks(step, raw)), LONGEST_REMARK),
@@ -2255,9 +2362,13 @@ def step_line(step: Step, zero: float | None, raw: bool, times: int = 1, turn: i
 def timeline(events: list[Json], zero: float | None, raw: bool, room: int) -> list[str]:
     """The entries of a run's timeline. Start and end are always there; repeats are folded, then the middle left out."""
     steps = steps_of(events)
-    groups = [([step], 1) for step in steps] if len(steps) <= TIMELINE_LINES else folded(steps)
-    entries = [step_line(step, zero, raw, times, len(turn)) for turn, times in groups for step in turn]
-    events_of = [times * (2 if step.response else 1) for turn, times in groups for step in turn]
+    groups = [([step], [step], 1) for step in steps] if len(steps) <= TIMELINE_LINES else folded(steps)
+    lines = [
+        (step_line(step, zero, raw, fold_text(step, end, times, len(turn))), times * (2 if step.response else 1))
+        for turn, last_turn, times in groups
+        for step, end in zip(turn, last_turn, strict=True)
+    ]
+    entries, events_of = [text for text, _ in lines], [n for _, n in lines]
     first, last = ends(entries, TIMELINE_LINES, room)
     hidden = sum(events_of[first : len(entries) - last])
     gap = [f"  … {plural(hidden, 'event')} in the middle not shown"] * (hidden > 0)
@@ -2283,12 +2394,12 @@ def step_count(detail: Json, events: list[Json]) -> str:
     return counted(highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps)
 
 
-def run_signal(signal: Json, run_id: object) -> str:
-    signal = without_raw(signal, False)
+def run_signal(signal: Json, run_id: object, raw: bool) -> str:
+    signal = without_raw(signal, raw)
     shadow = "  (shadow)" if signal.get("shadow") is True else ""
     return "\n".join(
         (
-            f"  {icon(signal.get('severity'))} {type_text(signal.get('failure_type'))}  [{words(signal.get('severity'), 20)}]"
+            f"  {icon(signal.get('severity'))} {type_text(signal.get('failure_type'))}  [{severity_text(signal.get('severity'))}]"
             f"  conf={percent(signal.get('confidence'))}  step={counted(signal.get('step_index'))}{shadow}",
             f"     id={shown_id(signal.get('id'))}  run={shown_id(run_id)}",
             f"     {words(signal.get('title'))}",
@@ -2318,7 +2429,7 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
         )
         if line
     )
-    kept = fitting([run_signal(signal, detail.get("run_id")) for signal in signals], ROOM // 2)
+    kept = fitting([run_signal(signal, detail.get("run_id"), raw) for signal in signals], ROOM // 2)
     more = left_out(len(signals), len(kept), "signal", "get_agent_signals lists them.")
     before = blocks(
         head, section(f"Signals ({len(signals)}):", [*kept, more]) or "Signals (0): nothing was detected in this run."
@@ -2351,21 +2462,23 @@ def run_pages(backend: Api, agent_id: str) -> Iterator[Page]:
             return
 
 
-def runs_beginning(backend: Api, start: str, agent_id: str) -> set[str]:
-    """Ids of the runs that begin with `start`; with v0.3.0, which has no list over all agents, all agents are asked."""
+def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
+    """Ids of the runs that begin with `start`, and which agents could not be asked. With v0.3.0, which has no list over all agents, all agents are asked."""
 
     def within_agent(name: str) -> set[str]:
         rows = (run for page in run_pages(backend, name) for run in page.rows)
         return {str(run.get("run_id")) for run in rows if str(run.get("run_id")).startswith(start)}
 
     try:
-        return within_agent(agent_id)
+        return within_agent(agent_id), ""
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
     names = [str(agent.get("agent_id")) for agent in backend.agents() if agent.get("run_count") != 0]
-    results = [found for _, found in together([functools.partial(within_agent, name) for name in names], report=True)]
-    return set().union(*(found for found in results if isinstance(found, set)))
+    results = dict(together([functools.partial(within_agent, name) for name in names], report=True))
+    failed = [(names[n], results[n]) for n in sorted(results) if isinstance(results[n], DunetraceError)]
+    found = set[str]().union(*(ids for ids in results.values() if isinstance(ids, set)))
+    return found, failed_text(failed)  # type: ignore[arg-type]
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
@@ -2373,24 +2486,24 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
     try:
         return backend.get("/v1/runs/{}", name)
     except DunetraceError as error:
-        if error.kind != "missing" or len(name) < ENOUGH_OF_ID:
-            raise unknown_run(name, error) from None
-    ids = sorted(runs_beginning(backend, name, agent_id))
+        if error.kind != "missing":
+            raise
+    whole = re.fullmatch(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", name)
+    found, failed = (set[str](), "") if whole or len(name) < ENOUGH_OF_ID else runs_beginning(backend, name, agent_id)
+    ids = sorted(found)
     if not ids:
-        raise unknown_run(name, None)
+        raise unknown_run(name, failed)
     if len(ids) > 1:
         listed = ", ".join(shown_id(one) for one in ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         raise DunetraceError(f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of the id.", "invalid")
     return backend.get("/v1/runs/{}", ids[0])
 
 
-def unknown_run(name: str, error: DunetraceError | None) -> DunetraceError:
-    if error is not None and error.kind != "missing":
-        return error
+def unknown_run(name: str, failed: str) -> DunetraceError:
     hint = "" if len(name) >= ENOUGH_OF_ID else f" The beginning of an id must be {ENOUGH_OF_ID} characters or more."
     return DunetraceError(
-        f"There is no run {shown_id(name)}.{hint} get_agent_runs shows run ids; a run appears once it has ended, or "
-        "after about 90 s without an event.",
+        f"There is no run {shown_id(name)}{failed}.{hint} get_agent_runs shows run ids; a run appears once it has "
+        "ended, or after about 90 s without an event.",
         "missing",
     )
 
@@ -2500,7 +2613,7 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
     lines += [
         (
             instant(one.get("deployed_at")) or 0,
-            f"  ⚪ {words(one.get('version'), 60)}  {ago(one.get('deployed_at'), now)}  not compared (over 7 days old, or under 3 runs before or after)",
+            f"  ⚪ {name_text(one.get('version'))}  {ago(one.get('deployed_at'), now)}  not compared (over 7 days old, or under 3 runs before or after)",
         )
         for one in rest
     ]
@@ -2513,7 +2626,7 @@ def deploy_line(deploy: Json, now: float) -> str:
     verdict = "🚨 REGRESSION" if regression is True else "✅ no regression" if regression is False else f"⚪ {NONE}"
     delta = number(deploy.get("delta_rate"))
     return (
-        f"  {verdict}  {words(deploy.get('version'), 60)}  {ago(deploy.get('deployed_at'), now)}"
+        f"  {verdict}  {name_text(deploy.get('version'))}  {ago(deploy.get('deployed_at'), now)}"
         f"  {counted(deploy.get('before_signals'))}/{counted(deploy.get('before_runs'))} runs ({percent(deploy.get('before_rate'))})"
         f" → {counted(deploy.get('after_signals'))}/{counted(deploy.get('after_runs'))} runs ({percent(deploy.get('after_rate'))})"
         f"  {f'{delta * 100:+.0f} points' if delta is not None else NONE}"
@@ -2578,9 +2691,7 @@ def get_agent_patterns(agent_id: AgentId) -> str:
     try:
         insights = backend.get("/v1/agents/{}/insights", agent_id)
     except DunetraceError as error:
-        if error.kind in {"route", "path"}:
-            backend.agent(agent_id)
-        raise
+        raise unavailable(backend, agent_id, error) from None
     if not any(insights.get(key) for key in ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")):
         agent = backend.agent(agent_id)
         if not dicts(insights.get("deploy_events")):
@@ -2733,7 +2844,9 @@ def asks(title: str) -> Callable[[Fn], Fn]:
     def register(function: Fn) -> Fn:
         @functools.wraps(function)
         def one_line(**given: str) -> str:
-            return delivered(function(**{name: clean(value) for name, value in given.items()}))
+            return delivered(
+                function(**{name: json.dumps(clean(value), ensure_ascii=False)[1:-1] for name, value in given.items()})
+            )
 
         server.later.append(functools.partial(server.prompt(title=title), one_line))
         return function
@@ -2783,7 +2896,17 @@ def decide_deploy(agent_id: str) -> str:
 Conclude with go, no-go or cannot tell, the evidence for it, and what to fix first."""
 
 
+FRESH_SECONDS = 30.0  # how long a completion may take an agent from memory
+FETCHING = threading.Lock()
 COMPLETION_SECONDS = 0.25  # an editor asks at every keystroke; late is as good as never
+
+
+def known_agents(backend: Api) -> list[Json]:
+    """The agents, at most half a minute old. One keystroke fetches them, those behind it wait for that one."""
+    with FETCHING:
+        if time.monotonic() - backend.listed_at > FRESH_SECONDS:
+            backend.listed_agents, backend.listed_at = backend.agents(), time.monotonic()
+        return backend.listed_agents
 
 
 def completions(argument: str, start: str, agent_id: str) -> list[str]:
@@ -2795,10 +2918,10 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
         rows = next(backend.listed("runs", given_id(agent_id) if agent_id else None, limit=100)).rows
         known = [shown_id(run.get("run_id")) for run in rows]
     elif argument == "agent_id":
-        known = [shown_id(agent.get("agent_id")) for agent in api().agents()]
+        known = [shown_id(agent.get("agent_id")) for agent in known_agents(api())]
     elif argument == "failure_type":
         seen = Counter[str]()
-        for agent in api().agents():
+        for agent in known_agents(api()):
             seen.update(dict(failure_types(agent)))
         known = [*(kind for kind, _ in seen.most_common()), *(kind for kind in detectors() if kind not in seen)]
     else:
@@ -3468,7 +3591,8 @@ def gate_criteria(
     backend: Api, agent_id: str, least: int, severity: str, hours: int, failure_type: str
 ) -> list[Criterion]:
     """What speaks for or against a deploy of an agent: its score, and its signals of a severity or worse."""
-    backend.agent(agent_id)
+    agent = backend.agent(agent_id)
+    check_known_type(failure_type, [agent])
     score, signals = attempts(
         lambda: backend.get("/v1/agents/{}/health-score", agent_id),
         lambda: severe_signals(backend, agent_id, severity, hours, failure_type),
@@ -3492,7 +3616,7 @@ def severe_signals(backend: Api, agent_id: str, severity: str, hours: int, failu
     ranks = list(SEVERITIES)
     since = backend.now() - hours * 3600
     searches = [
-        functools.partial(search_one, backend, agent_id, Filters(one, failure_type, since, hours), 1)
+        functools.partial(search_agent, backend, agent_id, Filters(one, failure_type, since, hours), 1)
         for one in ranks[: ranks.index(severity) + 1]
     ]
     return sum(found.matched for found in gather(*searches))
@@ -3503,13 +3627,19 @@ def signal_criterion(signals: int | DunetraceError, severity: str, hours: int, f
     what = f"{kind}signals of severity {severity} or higher in the last {hours} h"
     if isinstance(signals, DunetraceError):
         return Criterion(None, f"{what}: {signals}")
-    return Criterion(signals == 0, f"{signals} {what}, allowed 0")
+    return Criterion(signals == 0, f"{what}: {signals}, allowed 0")
 
 
 def gate(agent_id: str, least: int, severity: str, hours: int, failure_type: str) -> int:
     """Prints a line per criterion. Returns 0 when all pass, 1 when one fails, 2 when it cannot tell."""
     try:
         severity, failure_type = severity_of(severity), failure_type_of(failure_type)
+        if not 0 <= least <= 100:
+            raise DunetraceError("--min-score must be from 0 to 100.", "invalid")
+        if not severity:
+            raise DunetraceError(f"--fail-on must be one of {', '.join(SEVERITIES)}.", "invalid")
+        if not 1 <= hours <= MOST_HOURS:
+            raise DunetraceError(f"--since must be a number of hours from 1 to {MOST_HOURS}.", "invalid")
         criteria = gate_criteria(api(), given_id(agent_id), least, severity, hours, failure_type)
     except DunetraceError as error:
         criteria = [Criterion(None, str(error))]
@@ -3522,12 +3652,15 @@ def gate(agent_id: str, least: int, severity: str, hours: int, failure_type: str
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────────────
 
 KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
-REPLACE = f'Replace {KEY_PLACEHOLDER}. The client\'s own "connected" says that the server starts; dunetrace-mcp check says more.'
+REPLACE = f'Replace {KEY_PLACEHOLDER} (a development backend takes dt_dev_test). The client\'s own "connected" says that the server starts; dunetrace-mcp check says more.'
 
 
 def own_command() -> list[str]:
-    """What starts this server: its command, or where that is not on the PATH the interpreter and this file."""
-    return ["dunetrace-mcp"] if shutil.which("dunetrace-mcp") else [sys.executable, os.path.abspath(__file__)]
+    """What starts this server from anywhere: its command, with its whole path where an editor would not find it."""
+    found = shutil.which("dunetrace-mcp")
+    if not found:
+        return [sys.executable, os.path.abspath(__file__)]
+    return ["dunetrace-mcp"] if sys.prefix == sys.base_prefix else [found]
 
 
 def editor_server(url: str, key: str = KEY_PLACEHOLDER) -> Json:
@@ -3664,9 +3797,9 @@ def argument_parser() -> argparse.ArgumentParser:
     how.add_argument("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
     how.add_argument("--http", action="store_true", help="serve over streamable HTTP at /mcp, without sessions")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"
+        "--host", default=argparse.SUPPRESS, help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"
     )
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default 8000)")
+    parser.add_argument("--port", type=int, default=argparse.SUPPRESS, help="port to listen on (default 8000)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     call = commands.add_parser(
         "call", parents=[common], help="print one tool's text", description="Print one tool's text."
@@ -3717,9 +3850,21 @@ def run(options: argparse.Namespace) -> int:
             print(call_tool(options.tool, options.arguments))
         elif options.command == "config":
             print(CONFIGS[options.client](api_url(os.environ)))
+        elif {"host", "port"} & vars(options).keys() and not (options.sse or options.http):
+            raise DunetraceError("--host and --port go with --http or --sse.", "config")
         elif options.sse or options.http:
-            serve_http("sse" if options.sse else "http", options.host, options.port, "verbose" in options)
+            serve_http(
+                "sse" if options.sse else "http",
+                getattr(options, "host", "127.0.0.1"),
+                getattr(options, "port", 8000),
+                "verbose" in options,
+            )
         else:
+            if sys.stdin.isatty():
+                print(
+                    "Serving MCP over stdio, which an editor starts. Try: dunetrace-mcp --demo call list_agents",
+                    file=sys.stderr,
+                )
             server.run()
     except DunetraceError as error:
         print(f"dunetrace-mcp: {error}", file=sys.stderr)

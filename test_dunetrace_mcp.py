@@ -428,6 +428,9 @@ LONG_RUN = {
             for step in range(61, 81, 2)
             for one in (event("llm.called", step, step, model="m", prompt_tokens=step), *tool_pair(step + 1, step + 1))
         ],
+        *[event("tool.called", step, step, tool_name="blind") for step in range(81, 84)],
+        *[event("llm.called", step, step, model="m", prompt_tokens=100 * step) for step in range(84, 87)],
+        *[event("custom.thing", 87, 87, verdict="partial")] * 2,
         event("run.completed", 81, 82.0, exit_reason="Alice asked to stop"),
     ],
 }
@@ -685,9 +688,20 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
         ("get_agent_runs", {"agent_id": None}, "get_agent_runs: agent_id is required."),
         ("get_agent_runs", {"agent_id": 5}, "get_agent_runs: agent_id must be text."),
         ("get_agent_runs", {"agent_id": "a", "limit": "many"}, "get_agent_runs: limit must be a whole number."),
-        ("get_agent_runs", {"agent_id": "a", "limit": 0}, "limit must be a whole number from 1 to 100, not 0."),
-        ("search_signals", {"limit": -1}, "limit must be a whole number from 1 to 200, not -1."),
-        ("search_signals", {"since_hours": -1}, "since_hours must be 1 or more, or 0 for all time, not -1."),
+        ("get_agent_runs", {"agent_id": "a", "limit": 0}, "limit must be a whole number from 1 to 100."),
+        ("search_signals", {"limit": -1}, "limit must be a whole number from 1 to 200."),
+        ("search_signals", {"limit": 10**5000}, "limit must be a whole number from 1 to 200."),
+        ("search_signals", {"since_hours": -1}, "since_hours must be from 1 to 1000000, or 0 for all time."),
+        ("search_signals", {"since_hours": 10**400}, "since_hours must be from 1 to 1000000, or 0 for all time."),
+        ("get_signal_detail", {"signal_id": 10**5000}, "signal_id must be a whole number from 1."),
+        ("get_agent_signals", {"agent_id": ""}, 'The id "" is empty. list_agents and get_agent_runs show ids.'),
+        ("search_signals", {"agent_id": '""'}, 'The id "" is empty. list_agents'),
+        ("get_agent_runs", {"agent_id": '"\\ud800"'}, 'The id "\\ud800" holds a character that is not text.'),
+        (
+            "search_signals",
+            {"agent_id": "research-agent", "failure_type": "TOOL_LOP"},
+            "No signal has the failure type TOOL_LOP, and no detector of that name is known. Did you mean TOOL_LOOP?",
+        ),
         (
             "search_signals",
             {"severity": "urgent"},
@@ -698,18 +712,19 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
             {"failure_type": "tool/loop"},
             "failure_type must look like TOOL_LOOP, not 'tool/loop'. Known: TOOL_LOOP, TOOL_THRASHING, ",
         ),
-        ("get_signal_detail", {"signal_id": 0}, "signal_id must be a whole number from 1, not 0."),
+        ("get_signal_detail", {"signal_id": 0}, "signal_id must be a whole number from 1. search_signals shows ids."),
         (
             "get_instrumentation_guide",
             {"framework": "pyton"},
             "There is no guide for 'pyton'. Did you mean python? Guides: python, langchain, ",
         ),
         ("get_agent_health", {"agent_id": "."}, "There is no agent . among the 2 agents"),
-        ("get_run_detail", {"run_id": ""}, 'No path of the Customer API can carry the id "": it is empty.'),
+        ("get_run_detail", {"run_id": ""}, 'The id "" is empty.'),
     ],
 )
 def test_bad_arguments_say_what_to_do(http, tool, arguments, message):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING]))
+    serve(http, f"{A}/signals", page("signals", []))
     assert error_of(tool, **arguments).startswith(message)
 
 
@@ -801,8 +816,8 @@ FAILURES = [
     (dict(json=[1, 2]), "shape", "answered 200 with something that is not a JSON object."),
     (dict(json={"agents": "none"}), "shape", "answered without a list of agents."),
     (dict(json={}), "shape", "answered without a list of agents."),
-    (dict(body=" " * (dm.LARGEST_BODY + 1)), "shape", "sent more than 32 MiB."),
-    (dict(body="{}", headers={"Content-Length": "33554433"}), "shape", "sent more than 32 MiB."),
+    (dict(body=" " * (dm.LARGEST_BODY + 1)), "shape", "sent or announced more than 32 MiB."),
+    (dict(body="{}", headers={"Content-Length": "33554433"}), "shape", "sent or announced more than 32 MiB."),
     (dict(body=requests.ConnectTimeout("x")), "unreachable", "did not accept a connection within 3 s."),
     (dict(body=requests.ReadTimeout("x")), "timeout", "sent nothing for 15 s."),
     (
@@ -973,7 +988,7 @@ def test_url_in_any_form(given, url):
         ("DUNETRACE_API_URL", "http://a:8002?x=1", "DUNETRACE_API_URL must be scheme, host, port"),
         ("DUNETRACE_API_URL", "http://a:99999", "DUNETRACE_API_URL is not a URL."),
         ("DUNETRACE_API_URL", "http://[::1", "DUNETRACE_API_URL is not a URL."),
-        ("DUNETRACE_API_KEY", "${KEY_hunter2}", "DUNETRACE_API_KEY arrived unexpanded, as a ${...} reference:"),
+        ("DUNETRACE_API_KEY", "${KEY_hunter2}", "DUNETRACE_API_KEY arrived unexpanded: the editor"),
         ("DUNETRACE_API_KEY", "hunter2\nx", "DUNETRACE_API_KEY holds a space, a line break"),
         ("DUNETRACE_API_KEY", "Bearer hunter2", "DUNETRACE_API_KEY holds a space"),
         ("DUNETRACE_API_KEY", "hunter2ü", "DUNETRACE_API_KEY holds a space, a line break or a character outside ASCII"),
@@ -994,16 +1009,8 @@ IDS = [
     "plus+plus", "агент-测试-🚀", "e\u0301", "𝕦𝕟𝕚", "line\nbreak", "tab\there", "cr\r\nlf", "\x1b[31mred", "  padded  ", "a  b", "nbsp\u00a0x",
     "zero\u200bwidth", "rtl\u202eevil", "tag\U000e0041", "hangul\u3164", "sel\ufe0f", "x" * 400, "..a", "~", "%2e%2e", "$(id)", "{}", "{0}",
 ]  # fmt: skip
-UNASKABLE = {
-    "a/b": "slash",
-    "/": "slash",
-    "..": "dots",
-    ".": "dots",
-    "...": "dots",
-    "": "empty",
-    "a\0b": "not text",
-    "\ud800": "not text",
-}
+UNASKABLE = {"a/b": "slash", "/": "slash", "..": "dots", ".": "dots", "...": "dots"}
+NO_IDS = {"": "is empty", "a\0b": "not text", "\ud800": "not text"}
 
 
 @pytest.mark.parametrize("ident", IDS)
@@ -1023,11 +1030,11 @@ def test_id_arrives_whole_and_what_is_shown_is_taken_back(http, ident):
         assert asked.count("/") == 4
 
 
-@pytest.mark.parametrize(("ident", "why"), UNASKABLE.items())
+@pytest.mark.parametrize(("ident", "why"), [*UNASKABLE.items(), *NO_IDS.items()])
 def test_id_that_no_path_can_carry_is_refused(ident, why):
     with pytest.raises(dm.DunetraceError, match=why) as caught:
         dm.segment(ident)
-    assert caught.value.kind == "path"
+    assert caught.value.kind == ("path" if ident in UNASKABLE else "invalid")
 
 
 def test_slash_in_an_agent_id(http):
@@ -1043,7 +1050,7 @@ def test_slash_in_an_agent_id(http):
     )
     assert (
         error_of("get_agent_health", agent_id="team/a")
-        == "No path of the Customer API can carry the id team/a: it holds a slash, which splits the path even when encoded."
+        == "No path of the Customer API can carry the id team/a: it holds a slash, which splits the path even when encoded. summarize_agent and search_signals take it."
     )
     assert error_of("get_agent_patterns", agent_id="team/b").startswith("There is no agent team/b among the 1 agent")
 
@@ -1059,7 +1066,7 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
 
 
 def test_long_ids_are_capped_with_a_count():
-    assert dm.shown_id("x" * 1_007) == "x" * 1_000 + "…(+7 chars)"
+    assert dm.shown_id("x" * 4_007) == "x" * 4_000 + "…(+7 chars)"
     assert [dm.shown_id(odd) for odd in (None, True, 1.5, [], 7)] == ["—", "—", "—", "—", "7"]
 
 
@@ -1152,7 +1159,7 @@ def test_rows_that_two_pages_repeat_come_once(http):
     assert Counter(run["run_id"] for one in pages for run in one.rows) == Counter(f"r{n}" for n in range(130))
 
 
-def test_a_total_that_lies_ends_somewhere(http):
+def test_a_total_that_lies_ends_somewhere(http, monkeypatch):
     """The same page for ever, of a list that is said to be endless."""
     for path, reply in {
         "/v1/agents": page("agents", [AGENT] * 500, 10**12),
@@ -1160,31 +1167,42 @@ def test_a_total_that_lies_ends_somewhere(http):
     }.items():
         serve(http, path, reply)
     serve(http, "/v1/signals", page("signals", series(50), 10**12))
-    dm.MOST_ROWS, most = 5_000, dm.MOST_ROWS
+    monkeypatch.setattr(dm, "MOST_ROWS", 5_000)
     assert call("get_agent_runs", agent_id="research-agent").startswith("Recent runs")
     assert call("list_agents").endswith("\n1 agent, 55 signals.")
     assert error_of("get_signal_detail", signal_id=99).startswith("There is no signal 99")
-    dm.MOST_ROWS = most
-    assert len(http.calls) < 40
+    assert len(http.calls) < 60
+
+
+def small_pages(http, path, key, rows):
+    """A list of a backend that serves 100 rows at once and refuses more."""
+
+    def reply(request):
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
+        start, limit = int(query["offset"]), int(query["limit"])
+        if limit > 100:
+            detail = [{"loc": ["query", "limit"], "msg": "Input should be less than or equal to 100"}]
+            return 422, {}, json.dumps({"detail": detail})
+        return 200, {}, json.dumps(page(key, rows[start : start + limit], len(rows)))
+
+    http.add_callback("GET", f"{URL}{path}", callback=reply)
 
 
 def test_a_backend_with_smaller_pages(http):
-    def reply(request):
-        limit = int(parse_qs(urlsplit(request.url).query)["limit"][0])
-        if limit > 100:
-            return (
-                422,
-                {},
-                json.dumps(
-                    {"detail": [{"loc": ["query", "limit"], "msg": "Input should be less than or equal to 100"}]}
-                ),
-            )
-        return 200, {}, json.dumps(page("agents", [AGENT, BILLING]))
-
-    http.add_callback("GET", f"{URL}/v1/agents", callback=reply)
-    assert call("list_agents") == golden("agents")
-    assert call("list_agents") == golden("agents")
-    assert len(http.calls) == 3
+    agents = [{**AGENT, "agent_id": f"agent-{n:03}"} for n in range(230)]
+    small_pages(http, "/v1/agents", "agents", agents)
+    small_pages(http, "/v1/signals", "signals", series(900, 1))
+    small_pages(http, "/v1/agents/agent-007/signals", "signals", series(230, 1))
+    assert "\n230 agents, " in call("list_agents")
+    for ident in (1, 37, 450, 777, 900):
+        assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
+    assert call("search_signals", limit=200, severity="HIGH").startswith("Signals (1")
+    dm.api_at.cache_clear()
+    assert len(dm.search_one(dm.api(), None, dm.Filters(), 200).rows) == 200
+    assert dm.search_one(dm.api(), "agent-007", dm.Filters("", "", NOW - HOUR, 1), 30).matched == 230
+    dm.api_at.cache_clear()
+    found = dm.attempts(*(lambda: dm.api().agents() for _ in range(8)))
+    assert [len(one) for one in found] == [230] * 8
 
 
 # ── Search ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1344,7 +1362,7 @@ def test_search_for_a_type_that_nobody_knows(http):
     serve(http, "/v1/agents", page("agents", [AGENT]))
     assert error_of("search_signals", failure_type="TOOL_LOP") == (
         "No signal has the failure type TOOL_LOP, and no detector of that name is known. Did you mean TOOL_LOOP? "
-        "Failure types of this fleet: STEP_COUNT_INFLATION, TOOL_LOOP."
+        "Failure types seen: STEP_COUNT_INFLATION, TOOL_LOOP."
     )
     assert call("search_signals", failure_type="COST_SPIKE").startswith("No signal matches failure_type=COST_SPIKE;")
 
@@ -1457,6 +1475,11 @@ def test_a_run_by_the_beginning_of_its_id(http):
     assert error_of("get_run_detail", run_id="ffffffff-ffff").startswith(
         "There is no run ffffffff-ffff. get_agent_runs shows"
     )
+    http.calls.reset()
+    assert error_of("get_run_detail", run_id="ffffffff-bd24-7d72-a8be-4715c2dcf385").startswith(
+        "There is no run ffffffff"
+    )
+    assert len(http.calls) == 1  # a whole id is not the beginning of another
 
 
 def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
@@ -1468,6 +1491,9 @@ def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
     assert call("get_run_detail", run_id=RUN_ID[:8]) == golden("run")
     assert call("get_run_detail", run_id=RUN_ID[:8], agent_id="research-agent") == golden("run")
     assert "answered 500" in error_of("get_run_detail", run_id=RUN_ID[:8], agent_id="billing-agent")
+    assert error_of("get_run_detail", run_id="ffffffff-f").startswith(
+        "There is no run ffffffff-f; 1 agent could not be asked: billing-agent ("
+    )
 
 
 # ── Privacy and hostile data ──────────────────────────────────────────────────────────────────────────────
@@ -1485,6 +1511,9 @@ def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
         ("verdict", "Alice", True), ("verdict", "hunter2", True), ("verdict", "a@b.c", True), ("verdict", "example.org", True),
         ("kind", "tool.called", False), ("kind", "alice.smith", True), ("ref", "ffa8f58f", False), ("ref", "4111111111111111", True),
         ("ref", RUN_ID, False), ("input_hash", "12345678", False), ("input_hash", "not a hash", True), ("customer_note", "angry", True),
+        ("agent_version", "v/home/ann ann@example.com", True), ("policy_name", "www.example.com/ann", True), ("phone", 4242424242, True),
+        ("content_length", 42, False), ("api_key", "deadbeef01", True), ("arg_path", "items[0].to", False), ("arg_path", "home/ann", True),
+        ("error_type", "ValueError: card 4242", True), ("fabricated_entity", 4242424242424242, True),
         ("user_name", "alice", True), ("api_secret", "abc", True), ("file_path", "x", True), ("finish_reason", "stop", False),
         ("exit_reason", "Bob said so", True), ("verdict", "x" * 65, True), ("error_type", "smtplib.SMTPError", False),
     ],
@@ -1500,6 +1529,30 @@ def test_hash_is_of_the_text():
     assert dm.hashed("abc") == f"sha256:{hashlib.sha256(b'abc').hexdigest()[:8]} (3 chars)"
     assert dm.hashed({"b": 1, "a": "ü"}) == dm.hashed({"a": "ü", "b": 1}) == dm.hashed('{"a": "ü", "b": 1}')
     assert dm.hashed("\ud800").endswith("(1 chars)")
+
+
+def test_explanations_do_not_quote_what_the_evidence_hides():
+    error = "Card declined for ann@example.com,\n  invoice 20931, /home/ann/tax.pdf"
+    signal = {
+        **SIGNAL,
+        "evidence": {
+            "tool_error": error,
+            "fabricated_entity": 4242424242424242,
+            "output": "ok",
+            "args": '{"id": "zx81"}',
+        },
+        "title": "Tool said: Card declined for ann@exam… for zx81",
+        "what": "It made up 4242424242424242. The tool said ok and 'Card declined for ann@example.com, invoice 20931'.",
+        "why_it_matters": "The invoice 20931, /home matters.",
+    }
+    shown = dm.without_raw(signal, False)
+    assert re.sub(r"[0-9a-f]{8} ", "# ", shown["title"]) == "Tool said: sha256:# (26 chars)… for sha256:# (4 chars)"
+    assert (
+        re.sub(r"[0-9a-f]{8} ", "# ", shown["what"])
+        == "It made up sha256:# (16 chars). The tool said ok and 'sha256:# (48 chars)'."
+    )
+    assert "20931" not in shown["why_it_matters"]
+    assert dm.without_raw(signal, True) is signal
 
 
 def raw_texts(value, free=False):
@@ -1667,7 +1720,7 @@ def test_answers_end_at_a_whole_item_and_say_what_is_missing():
     shown = text.count("   id=")
     assert 50 < shown < 200
     assert text.startswith(f"Signals ({shown} shown, 5000 matched):")
-    assert text.endswith(f"… {5_000 - shown} more signals not shown: raise limit (up to 200) or narrow the filters.")
+    assert text.endswith(f"… {5_000 - shown} more signals not shown: narrow the filters to see others.")
     assert dm.delivered("x\n" * 40_000).endswith("more characters not shown: ask for less (a smaller limit, one item).")
     assert len(dm.delivered("x" * 80_000)) <= dm.BUDGET
     assert dm.delivered("a\tb\x00\nc") == "ab\nc"
@@ -1758,6 +1811,10 @@ def test_responses_find_their_calls():
         ("tool.called", 2, 2),
     ]
     assert shape(told("tool", 1, **a)) == [("tool.responded", 1, None)]
+    many = [called("tool", n, **a, call_id=n) for n in range(3_000)] + [
+        told("tool", n, **a, call_id=n) for n in range(3_000)
+    ]
+    assert shape(*many) == [("tool.called", n, n) for n in range(3_000)]
     assert shape(called("retrieval", 1, index_name="x"), told("retrieval", 2, index_name="y")) == [
         ("retrieval.called", 1, None),
         ("retrieval.responded", 2, None),
@@ -2108,22 +2165,47 @@ def test_settings_that_cannot_work_still_start_the_server():
             "dunetrace-mcp: cannot listen on no-such-host.invalid:8000",
         ),
         (("--sse", "--http"), 2, "", "usage: dunetrace-mcp"),
-        (("gate", "support-agent"), 0, "PASS  health score 95, needs 70\nPASS  0 signals of severity CRITICAL", ""),
+        (
+            ("gate", "support-agent"),
+            0,
+            "PASS  health score 95, needs 70\nPASS  signals of severity CRITICAL or higher in the last 24 h: 0, allowed 0",
+            "",
+        ),
         (("gate", "support-agent", "--min-score", "99"), 1, "FAIL  health score 95, needs 99\nPASS", ""),
         (
             ("gate", "billing-agent"),
             1,
-            "PASS  health score 85, needs 70\nFAIL  1 signals of severity CRITICAL or higher in the last 24 h, allowed 0",
+            "PASS  health score 85, needs 70\nFAIL  signals of severity CRITICAL or higher in the last 24 h: 1, allowed 0",
             "",
         ),
         (("gate", "billing-agent", "--fail-on", "high", "--since", "1"), 0, "PASS", ""),
         (
             ("gate", "research-agent", "--fail-on", "HIGH", "--failure-type", "tool_loop"),
             1,
-            "FAIL  health score 62, needs 70\nFAIL  5 TOOL_LOOP signals",
+            "FAIL  health score 62, needs 70\nFAIL  TOOL_LOOP signals of severity HIGH or higher in the last 24 h: 5, allowed 0",
             "",
         ),
         (("gate", "nobody"), 2, "UNKNOWN  There is no agent nobody", ""),
+        (
+            ("gate", "research-agent", "--failure-type", "TOOL_LOP"),
+            2,
+            "UNKNOWN  No signal has the failure type TOOL_LOP",
+            "",
+        ),
+        (
+            ("gate", "support-agent", "--since", "0"),
+            2,
+            "UNKNOWN  --since must be a number of hours from 1 to 1000000.",
+            "",
+        ),
+        (("gate", "support-agent", "--min-score", "500"), 2, "UNKNOWN  --min-score must be from 0 to 100.", ""),
+        (
+            ("gate", "support-agent", "--fail-on", ""),
+            2,
+            "UNKNOWN  --fail-on must be one of CRITICAL, HIGH, MEDIUM, LOW.",
+            "",
+        ),
+        (("--port", "9000"), 2, "", "dunetrace-mcp: --host and --port go with --http or --sse."),
         (("gate", "support-agent", "--fail-on", "bad"), 2, "UNKNOWN  severity must be one of", ""),
         (("config", "cursor"), 0, "Put this into ~/.cursor/mcp.json", ""),
     ],
@@ -2315,6 +2397,8 @@ def test_prompts_name_tools_that_exist():
 def test_prompts_take_one_line():
     (message,) = anyio.run(dm.server.get_prompt, "investigate_run", {"run_id": "a\n1. delete\x1b"}).messages
     assert message.content.text.startswith("Explain what went wrong in run a 1. delete.")
+    (message,) = anyio.run(dm.server.get_prompt, "decide_deploy", {"agent_id": 'a "b"'}).messages
+    assert '(agent_id="a \\"b\\"")' in message.content.text
 
 
 def test_documents_read():
@@ -2389,11 +2473,22 @@ def test_completions(demo, monkeypatch):
 
 def test_a_completion_is_never_late(http):
     waiting = threading.Event()
-    http.add_callback("GET", f"{URL}/v1/agents", callback=lambda request: waiting.wait(5) and (200, {}, "{}"))
+    http.add_callback(
+        "GET",
+        f"{URL}/v1/agents",
+        callback=lambda request: waiting.wait(5) and (200, {}, json.dumps(page("agents", [AGENT]))),
+    )
     started = time.monotonic()
     assert completed("agent_id", "") == []
     assert time.monotonic() - started < 1
+    threads = [threading.Thread(target=dm.known_agents, args=(dm.api(),)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
     waiting.set()
+    for thread in threads:
+        thread.join()
+    assert len(http.calls) == 1  # one keystroke asks, those behind it wait
+    assert completed("agent_id", "r") == ["research-agent"]
 
 
 # ── Guides ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -2561,19 +2656,20 @@ def test_gate_that_cannot_tell(http, capsys):
     assert dm.gate("quiet", 70, "CRITICAL", 24, "") == 2
     assert capsys.readouterr().out.splitlines() == [
         "UNKNOWN  health score: none yet (2 processed runs in 30 days, needs 3)",
-        "PASS  0 signals of severity CRITICAL or higher in the last 24 h, allowed 0",
+        "PASS  signals of severity CRITICAL or higher in the last 24 h: 0, allowed 0",
     ]
     assert dm.gate("critical", 70, "CRITICAL", 24, "") == 1
     http.get(f"{URL}/v1/agents/quiet/signals", status=500)
     http.remove("GET", f"{URL}/v1/agents/quiet/signals")
     assert dm.gate("quiet", 70, "CRITICAL", 24, "") == 2
-    assert "signals of severity CRITICAL or higher in the last 24 h: http://api.test" in capsys.readouterr().out
+    assert "in the last 24 h: http://api.test" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("found", [True, False])
 @pytest.mark.parametrize("client", dm.CONFIGS)
 def test_config_parses(monkeypatch, client, found):
     monkeypatch.setattr(dm.shutil, "which", lambda name: f"/bin/{name}" if found else None)
+    monkeypatch.setattr(dm.sys, "prefix", dm.sys.base_prefix)
     text = dm.CONFIGS[client]("https://api.example.com")
     entry = {
         "command": "dunetrace-mcp" if found else sys.executable,
@@ -2609,6 +2705,8 @@ def test_config_parses(monkeypatch, client, found):
         assert "dunetrace" in words
     assert len(forms) == {"cursor": 2, "vscode": 2}.get(client, 1)
     assert len(commands) == (client in {"claude-code", "codex", "gemini"})
+    monkeypatch.setattr(dm.sys, "prefix", "/venv")
+    assert dm.own_command() == (["/bin/dunetrace-mcp"] if found else [sys.executable, str(MODULE)])
     assert "YOUR_DUNETRACE_API_KEY" in text
     assert "dunetrace-mcp check says more." in text
 
@@ -3162,7 +3260,7 @@ Cost:     $0.0012
 
 Signals (0): nothing was detected in this run.
 
-Event timeline (152 events):
+Event timeline (160 events):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  tool.called          tool=web_search  ok=True  200ms  ×24, same arguments
                    args_hash=ffa8f58f  output_length=9
@@ -3202,13 +3300,7 @@ Event timeline (152 events):
                    args_hash=0000041a  output_length=9
   [ 42]   +42.0s  tool.called          tool=web_search  ok=True  200ms
                    args_hash=0000042a  output_length=9
-  … 2 events in the middle not shown
-  [ 44]   +44.0s  tool.called          tool=web_search  ok=True  200ms
-                   args_hash=0000044a  output_length=9
-  [ 45]   +45.0s  tool.called          tool=web_search  ok=True  200ms
-                   args_hash=0000045a  output_length=9
-  [ 46]   +46.0s  tool.called          tool=web_search  ok=True  200ms
-                   args_hash=0000046a  output_length=9
+  … 8 events in the middle not shown
   [ 47]   +47.0s  tool.called          tool=web_search  ok=True  200ms
                    args_hash=0000047a  output_length=9
   [ 48]   +48.0s  tool.called          tool=web_search  ok=True  200ms
@@ -3237,9 +3329,13 @@ Event timeline (152 events):
                    args_hash=0000059a  output_length=9
   [ 60]   +60.0s  tool.called          tool=web_search  ok=True  200ms
                    args_hash=0000060a  output_length=9
-  [ 61]   +61.0s  llm.called           model=m  p=61 c=—  (no response)  ×10, these 2 in turn
+  [ 61]   +61.0s  llm.called           model=m  p=61 c=—  (no response)  ×10, these 2 in turn, p=61…79
   [ 62]   +62.0s  tool.called          tool=web_search  ok=True  200ms  ×10, these 2 in turn
                    args_hash=ffa8f58f  output_length=9
+  [ 81]   +81.0s  tool.called          tool=blind  ok=— (no response)  ×3, arguments not recorded
+  [ 84]   +84.0s  llm.called           model=m  p=8400 c=—  (no response)  ×3, same model, p=8400…8600
+  [ 87]   +87.0s  custom.thing  ×2, alike
+                   verdict=partial
   [ 81]   +82.0s  run.completed        sha256:efc780e3 (19 chars)
 === run_hashed
 Run: run-with-text
