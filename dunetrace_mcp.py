@@ -1447,7 +1447,7 @@ def unavailable(backend: Api, agent_id: str, error: DunetraceError) -> Dunetrace
     if error.kind not in {"route", "path"}:
         return error
     backend.agent(agent_id)
-    other = "summarize_agent and search_signals take it." if error.kind == "path" else ""
+    other = "summarize_agent takes it." if error.kind == "path" else ""
     return DunetraceError(f"{error} {other}".strip(), error.kind)
 
 
@@ -1842,7 +1842,10 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
     """`; 2 agents could not be asked: a (why), b (why)`, or nothing."""
     if not failed:
         return ""
-    named = ", ".join(f"{shown_id(name)} ({clean(str(error), 160)})" for name, error in failed[:20])
+    why = {"path": "its id fits into no path of this API"}
+    named = ", ".join(
+        f"{shown_id(name)} ({why.get(error.kind) or clean(str(error), 160)})" for name, error in failed[:20]
+    )
     more = f" and {len(failed) - 20} more" if len(failed) > 20 else ""
     return f"; {plural(len(failed), 'agent')} could not be asked: {named}{more}"
 

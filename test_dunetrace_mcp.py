@@ -1050,7 +1050,7 @@ def test_slash_in_an_agent_id(http):
     )
     assert (
         error_of("get_agent_health", agent_id="team/a")
-        == "No path of the Customer API can carry the id team/a: it holds a slash, which splits the path even when encoded. summarize_agent and search_signals take it."
+        == "No path of the Customer API can carry the id team/a: it holds a slash, which splits the path even when encoded. summarize_agent takes it."
     )
     assert error_of("get_agent_patterns", agent_id="team/b").startswith("There is no agent team/b among the 1 agent")
 
@@ -1316,7 +1316,7 @@ def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
     done.set()
     assert text.startswith("Signals (10 shown, 60 matched):")
     assert set(asked(http)) <= {"busy", "old-0"}  # old-0 may have been on its way
-    assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (No path")
+    assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (its id fits")
 
 
 def test_search_survives_agents_that_fail(http):
@@ -1328,7 +1328,7 @@ def test_search_survives_agents_that_fail(http):
     last = text.splitlines()[-1]
     assert last.startswith("2 agents could not be asked: ")
     assert "broken (http://api.test:8002/v1/agents/broken/signals answered 500" in last
-    assert "team/a (No path of the Customer API can carry the id team/a" in last
+    assert "team/a (its id fits into no path of this API)" in last
 
 
 def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
@@ -3167,7 +3167,7 @@ Signals (1 shown, at least 10000 matched):
 
 … 9999 more signals not shown: raise limit (up to 200) or narrow the filters.
 limit lowered from 900 to 200, the maximum.
-1 agent could not be asked: team/a (No path can carry it.)
+1 agent could not be asked: team/a (its id fits into no path of this API)
 === runs
 Recent runs for: research-agent
 
