@@ -972,9 +972,9 @@ def is_free(name: str, value: object) -> bool:
     """Whether a scalar under a field name is free text of a run (rules 1 to 5 above)."""
     if name in FREE:
         return value is not None
-    told = FREE_WORDS.intersection(name.lower().split("_"))
+    suspect = FREE_WORDS.intersection(name.lower().split("_"))
     if not isinstance(value, str):
-        return bool(told) and number(value) is not None and not name.endswith(MEASURES)
+        return bool(suspect) and number(value) is not None and not name.endswith(MEASURES)
     if name.endswith(("hash", "hashes")):
         return not HASH_FORM.fullmatch(value)
     if len(value) > 64:
@@ -983,7 +983,7 @@ def is_free(name: str, value: object) -> bool:
         return not NAME_FORM.fullmatch(value) or ("/" in value and "model" not in name)
     if name in DOTTED:
         return not DOTTED_FORM.fullmatch(value)
-    return bool(told) or not WORD_FORM.fullmatch(value)
+    return bool(suspect) or not WORD_FORM.fullmatch(value)
 
 
 def hashed(value: object) -> str:
@@ -2231,9 +2231,9 @@ LOOK_BACK = 200  # open calls among which a response without call_id may find it
 
 def match(open_calls: list[Step], response: Json) -> Step | None:
     """The open call that a response without a known call_id answers, or None."""
-    told = mapping(response.get("payload"))
-    names = [name for name in ("tool_name", "index_name") if isinstance(told.get(name), str)]
-    calls = [c for c in open_calls[-LOOK_BACK:] if all(c.payload(name) in (told[name], None) for name in names)]
+    payload = mapping(response.get("payload"))
+    names = [name for name in ("tool_name", "index_name") if isinstance(payload.get(name), str)]
+    calls = [c for c in open_calls[-LOOK_BACK:] if all(c.payload(name) in (payload[name], None) for name in names)]
     same_step = [c for c in calls if c.event.get("step_index") == response.get("step_index")]
     return next(reversed(same_step or calls), None)
 
@@ -3556,10 +3556,9 @@ def check_stdio() -> str:
     finally:
         stop.cancel()
         child.kill()
-    said = child.stderr.read().decode("utf-8", "replace").strip().splitlines() if child.stderr else []
-    raise DunetraceError(
-        f"The server did not answer over stdio. {clean(said[-1], 300) if said else ''} Run dunetrace-mcp by hand to see why."
-    )
+        said = child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
+    last = f" {clean(said[-1], 300)}" if said else ""
+    raise DunetraceError(f"The server did not answer over stdio.{last} Run dunetrace-mcp by hand to see why.")
 
 
 def check() -> int:
