@@ -2771,6 +2771,7 @@ def test_readme_has_examples_and_links_that_lead_somewhere():
         else:
             assert target.startswith("https://") or (HERE / target).exists()
     assert len(README.splitlines()) <= 200
+    assert {name for name in re.findall(r"`(test_\w+)`", README) if name not in globals()} == set()
 
 
 def test_help_names_every_command():
