@@ -1890,6 +1890,13 @@ class Filters:
         late = self.since is None or seen is None or seen + LAG_SECONDS >= self.since
         return late and count(agent.get("signal_count")) != 0 and self.expected(agent) != 0
 
+    def rows_back(self, agent: Json) -> int:
+        """How many of an agent's newest rows reach back to `since`, by its sparkline (signals on each of 7 days)."""
+        days, spanned = items(agent.get("sparkline")), math.ceil(self.hours / 24) + 1
+        if len(days) != 7 or not 1 < spanned <= 7:
+            return TIMED_PART
+        return min(LARGEST_PAGE, 20 + sum(count(n) or 0 for n in days[-spanned:]))
+
     def expected(self, agent: Json) -> int | None:
         """How many signals of an agent match, as far as its row tells: None where it does not."""
         kinds, total = agent.get("failure_types"), count(agent.get("signal_count"))
@@ -1964,7 +1971,10 @@ def search_fleet(
     chosen = [agent for agent in agents if filters.may_match(agent)]
     chosen.sort(key=lambda agent: -(instant(agent.get("last_seen")) or math.inf))
     names = [str(agent.get("agent_id")) for agent in chosen]
-    tasks = [functools.partial(search, backend, name, filters, limit, TIMED_PART) for name in names]
+    tasks = [
+        functools.partial(search, backend, name, filters, limit, filters.rows_back(agent))
+        for name, agent in zip(names, chosen, strict=True)
+    ]
     found, failed, waiting = Found([], 0), dict[int, DunetraceError](), dict(enumerate(chosen))
     for n, result in odd_ids_first(names, tasks):
         del waiting[n]

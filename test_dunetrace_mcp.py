@@ -1319,6 +1319,14 @@ def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
     assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (its id fits")
 
 
+@pytest.mark.parametrize(
+    ("sparkline", "hours", "rows"),
+    [([9, 1, 2, 3, 4, 5, 6], 24, 31), ([9, 1, 2, 3, 4, 5, 6], 25, 35), ([0] * 7, 1, 20), ([900] * 7, 48, 500), ([], 24, 150), ([1] * 7, 0, 150), ([1] * 7, 200, 150), ([None, "x", -1, 1, 1, 1, 1], 144, 24)],
+)  # fmt: skip
+def test_an_agent_is_asked_for_the_rows_of_the_time(sparkline, hours, rows):
+    assert dm.Filters(hours=hours).rows_back({"sparkline": sparkline}) == rows
+
+
 def test_search_survives_agents_that_fail(http):
     old_fleet(
         http, {"loops": series(2), "team/a": series(1), "broken": {"status": 500, "body": "Internal Server Error"}}
