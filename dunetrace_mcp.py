@@ -1544,17 +1544,13 @@ def recent_text(agent: Json, recent: list[Json] | DunetraceError, now: float) ->
 
 
 def recent_signal(signal: Json, now: float) -> str:
-    signal = without_raw(signal, False)
-    return "\n".join(
-        (
-            f"  {icon(signal.get('severity'))} {type_text(signal.get('failure_type'))}  conf={percent(signal.get('confidence'))}"
-            f"  {ago(signal.get('detected_at'), now)}  run={shown_id(signal.get('run_id'))}",
-            f"     id={shown_id(signal.get('id'))}  [{severity_text(signal.get('severity'))}]  step={counted(signal.get('step_index'))}",
-            f"     {first_sentence(signal.get('what'))}",
-            f"     Impact: {first_sentence(signal.get('why_it_matters'))}",
-            f"     Fix: {first_fix(signal)}",
-        )
-    )
+    return (
+        "  {icon} {type}  conf={conf}  {ago}  run={run}\n"
+        "     id={id}  [{severity}]  step={step}\n"
+        "     {what}\n"
+        "     Impact: {why}\n"
+        "     Fix: {fix}"
+    ).format(**facts(signal, now))
 
 
 def next_step(types: list[tuple[str, int]]) -> str:
@@ -1583,6 +1579,27 @@ def summarize_agent(agent_id: AgentId) -> str:
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def facts(signal: Json, now: float, raw: bool = False) -> dict[str, str]:
+    """The fields of a signal as text, for the templates of the lists that show one."""
+    signal = without_raw(signal, raw)
+    return {
+        "icon": icon(signal.get("severity")),
+        "type": type_text(signal.get("failure_type")),
+        "severity": severity_text(signal.get("severity")),
+        "conf": percent(signal.get("confidence")),
+        "step": counted(signal.get("step_index")),
+        "ago": ago(signal.get("detected_at"), now),
+        "id": shown_id(signal.get("id")),
+        "run": shown_id(signal.get("run_id")),
+        "agent": shown_id(signal.get("agent_id")),
+        "title": words(signal.get("title")),
+        "what": first_sentence(signal.get("what")),
+        "why": first_sentence(signal.get("why_it_matters")),
+        "fix": first_fix(signal),
+        "shadow": "  (shadow)" if signal.get("shadow") is True else "",
+    }
+
+
 def first_fix(signal: Json) -> str:
     fixes = dicts(signal.get("suggested_fixes"))
     return words(fixes[0].get("description")) if fixes else NONE
@@ -1607,17 +1624,13 @@ def signal_list(found: Found, what: str, texts: list[str], notes: Sequence[str],
 
 
 def agent_signal(signal: Json, now: float) -> str:
-    signal = without_raw(signal, False)
-    return "\n".join(
-        (
-            f"{icon(signal.get('severity'))} [{severity_text(signal.get('severity'))}] {type_text(signal.get('failure_type'))}"
-            f"  conf={percent(signal.get('confidence'))}  step={counted(signal.get('step_index'))}  {ago(signal.get('detected_at'), now)}",
-            f"   id={shown_id(signal.get('id'))}  run={shown_id(signal.get('run_id'))}",
-            f"   {words(signal.get('title'))}",
-            f"   What: {first_sentence(signal.get('what'))}",
-            f"   Fix:  {first_fix(signal)}",
-        )
-    )
+    return (
+        "{icon} [{severity}] {type}  conf={conf}  step={step}  {ago}\n"
+        "   id={id}  run={run}\n"
+        "   {title}\n"
+        "   What: {what}\n"
+        "   Fix:  {fix}"
+    ).format(**facts(signal, now))
 
 
 def agent_signals_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
@@ -2016,15 +2029,9 @@ def is_complete(rows: list[Json], waiting: list[Json], filters: Filters, limit: 
 
 
 def found_signal(signal: Json, now: float) -> str:
-    signal = without_raw(signal, False)
-    return "\n".join(
-        (
-            f"{icon(signal.get('severity'))} {ago(signal.get('detected_at'), now):>10}  [{severity_text(signal.get('severity')):<8}]"
-            f"  {type_text(signal.get('failure_type')):<30}  agent={shown_id(signal.get('agent_id'))}",
-            f"   id={shown_id(signal.get('id'))}  run={shown_id(signal.get('run_id'))}  conf={percent(signal.get('confidence'))}",
-            f"   {words(signal.get('title'))}",
-        )
-    )
+    return (
+        "{icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}\n   id={id}  run={run}  conf={conf}\n   {title}"
+    ).format(**facts(signal, now))
 
 
 def search_text(found: Found, now: float, note: str = "") -> str:
@@ -2045,13 +2052,10 @@ def check_known_type(kind: str, agents: list[Json]) -> None:
         )
 
 
-def search_agent(backend: Api, agent_id: str, filters: Filters, limit: int) -> Found:
-    """Matches of one agent, those of a type in unusual case included; empty for an agent that does not exist."""
-    found = search_one(backend, agent_id, filters, limit)
-    if found.matched or not filters.failure_type:
-        return found
-    odd = [agent for agent in backend.agents() if agent.get("agent_id") == agent_id and filters.spelt_otherwise(agent)]
-    return search_fleet(backend, odd, filters, limit, search_by_hand) if odd else found
+def search_agent(backend: Api, agent: Json, filters: Filters, limit: int) -> Found:
+    """Matches of one known agent, those of a type in unusual case included."""
+    search = search_by_hand if filters.spelt_otherwise(agent) else search_one
+    return search(backend, str(agent.get("agent_id")), filters, limit)
 
 
 def nothing_found_text(found: Found, agents: list[Json], filters: Filters) -> str:
@@ -2107,11 +2111,13 @@ def search_signals(
     filters = Filters(severity_of(severity), failure_type_of(failure_type), since, since_hours)
     if agent_id:
         agent_id = given_id(agent_id)
-        found = search_agent(backend, agent_id, filters, limit)
+        found = search_one(backend, agent_id, filters, limit)
         if not found.rows:
             agent = backend.agent(agent_id)
             check_known_type(filters.failure_type, [agent])
-            return no_signals_text(agent, str(filters))
+            found = search_agent(backend, agent, filters, limit) if filters.spelt_otherwise(agent) else found
+            if not found.rows:
+                return no_signals_text(agent, str(filters))
         return search_text(found, backend.now(), note)
     found, agents = search_everywhere(backend, filters, limit)
     if not found.rows and not found.failed:
@@ -2407,18 +2413,13 @@ def step_count(detail: Json, events: list[Json]) -> str:
     return counted(highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps)
 
 
-def run_signal(signal: Json, run_id: object, raw: bool) -> str:
-    signal = without_raw(signal, raw)
-    shadow = "  (shadow)" if signal.get("shadow") is True else ""
-    return "\n".join(
-        (
-            f"  {icon(signal.get('severity'))} {type_text(signal.get('failure_type'))}  [{severity_text(signal.get('severity'))}]"
-            f"  conf={percent(signal.get('confidence'))}  step={counted(signal.get('step_index'))}{shadow}",
-            f"     id={shown_id(signal.get('id'))}  run={shown_id(run_id)}",
-            f"     {words(signal.get('title'))}",
-            f"     Fix: {first_fix(signal)}",
-        )
-    )
+def run_signal(signal: Json, now: float, raw: bool) -> str:
+    return (
+        "  {icon} {type}  [{severity}]  conf={conf}  step={step}{shadow}\n"
+        "     id={id}  run={run}\n"
+        "     {title}\n"
+        "     Fix: {fix}"
+    ).format(**facts(signal, now, raw))
 
 
 def run_text(detail: Json, now: float, raw: bool = False) -> str:
@@ -2442,7 +2443,7 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
         )
         if line
     )
-    kept = fitting([run_signal(signal, detail.get("run_id"), raw) for signal in signals], ROOM // 2)
+    kept = fitting([run_signal({**signal, "run_id": detail.get("run_id")}, now, raw) for signal in signals], ROOM // 2)
     more = left_out(len(signals), len(kept), "signal", "get_agent_signals lists them.")
     before = blocks(
         head, section(f"Signals ({len(signals)}):", [*kept, more]) or "Signals (0): nothing was detected in this run."
@@ -3607,7 +3608,7 @@ def gate_criteria(
     check_known_type(failure_type, [agent])
     score, signals = attempts(
         lambda: backend.get("/v1/agents/{}/health-score", agent_id),
-        lambda: severe_signals(backend, agent_id, severity, hours, failure_type),
+        lambda: severe_signals(backend, agent, severity, hours, failure_type),
     )
     return [score_criterion(score, least), signal_criterion(signals, severity, hours, failure_type)]
 
@@ -3623,12 +3624,12 @@ def score_criterion(health: Json | DunetraceError, least: int) -> Criterion:
     return Criterion(score >= least, f"health score {score:.0f}, needs {least}")
 
 
-def severe_signals(backend: Api, agent_id: str, severity: str, hours: int, failure_type: str) -> int:
+def severe_signals(backend: Api, agent: Json, severity: str, hours: int, failure_type: str) -> int:
     """How many signals of the severity or a higher one an agent had in the last hours."""
     ranks = list(SEVERITIES)
     since = backend.now() - hours * 3600
     searches = [
-        functools.partial(search_agent, backend, agent_id, Filters(one, failure_type, since, hours), 1)
+        functools.partial(search_agent, backend, agent, Filters(one, failure_type, since, hours), 1)
         for one in ranks[: ranks.index(severity) + 1]
     ]
     return sum(found.matched for found in gather(*searches))

@@ -536,7 +536,6 @@ RAW_SIGNAL = {
         "new_remark": "as Alice wrote",
         "taint_source": {"kind": "retrieval", "quote from": "Alice"},
         "top_score": None,
-        **{f"extra_{n}": n for n in range(60)},
     },
     "suggested_fixes": [
         {"description": "Check alice@example.com", "language": "a b", "code": "x = '''\n```\n````\n'''"}
@@ -1363,6 +1362,11 @@ def test_search_for_a_type_stored_in_another_case(http):
     serve(http, "/v1/signals", page("signals", []))
     paging(http, f"{A}/signals", "signals", [*series(2, failure_type="lower_type"), *series(2)])
     assert call("search_signals", failure_type="lower_type").startswith("Signals (2 shown, 2 matched):")
+    found = dm.search_agent(dm.api(), agent, dm.Filters(failure_type="LOWER_TYPE"), 5)
+    assert (len(found.rows), found.matched) == (2, 2)
+    assert call("search_signals", failure_type="LOWER_TYPE", agent_id="research-agent").startswith(
+        "Signals (2 shown, 2 matched):"
+    )
 
 
 def test_search_for_a_type_that_nobody_knows(http):
@@ -1787,6 +1791,8 @@ def test_small_pieces_of_text():
     assert dm.code_block("a\n" * 100, "python", "")[-2] == "… 40 more lines not shown"
     assert dm.failed_text([(f"a{n}", dm.DunetraceError("x")) for n in range(25)]).endswith(" and 5 more")
     assert dm.safe("meta", {f"k{n}": n for n in range(14)}, False).endswith(", …+2 more}")
+    many = dm.evidence_lines({f"extra_{n}": n for n in range(70)}, False)
+    assert many == [*(f"  extra_{n}: {n}" for n in range(60)), "  … 10 more fields not shown"]
     deep: Any = "bottom"
     for _ in range(30):
         deep = [deep]
@@ -2988,57 +2994,6 @@ Evidence (raw: DUNETRACE_SHOW_RAW is set):
   new_remark: as Alice wrote
   taint_source: {kind: 'retrieval', quote from: 'Alice'}
   top_score: —
-  extra_0: 0
-  extra_1: 1
-  extra_2: 2
-  extra_3: 3
-  extra_4: 4
-  extra_5: 5
-  extra_6: 6
-  extra_7: 7
-  extra_8: 8
-  extra_9: 9
-  extra_10: 10
-  extra_11: 11
-  extra_12: 12
-  extra_13: 13
-  extra_14: 14
-  extra_15: 15
-  extra_16: 16
-  extra_17: 17
-  extra_18: 18
-  extra_19: 19
-  extra_20: 20
-  extra_21: 21
-  extra_22: 22
-  extra_23: 23
-  extra_24: 24
-  extra_25: 25
-  extra_26: 26
-  extra_27: 27
-  extra_28: 28
-  extra_29: 29
-  extra_30: 30
-  extra_31: 31
-  extra_32: 32
-  extra_33: 33
-  extra_34: 34
-  extra_35: 35
-  extra_36: 36
-  extra_37: 37
-  extra_38: 38
-  extra_39: 39
-  extra_40: 40
-  extra_41: 41
-  extra_42: 42
-  extra_43: 43
-  extra_44: 44
-  extra_45: 45
-  extra_46: 46
-  extra_47: 47
-  extra_48: 48
-  extra_49: 49
-  … 10 more fields not shown
 
 Suggested fixes (1):
   1. Check alice@example.com
@@ -3076,57 +3031,6 @@ Evidence (hashed/structural data):
   new_remark: sha256:4c395186 (14 chars)
   taint_source: {kind: 'retrieval', sha256:d09241dd (10 chars): sha256:3bc51062 (5 chars)}
   top_score: —
-  extra_0: 0
-  extra_1: 1
-  extra_2: 2
-  extra_3: 3
-  extra_4: 4
-  extra_5: 5
-  extra_6: 6
-  extra_7: 7
-  extra_8: 8
-  extra_9: 9
-  extra_10: 10
-  extra_11: 11
-  extra_12: 12
-  extra_13: 13
-  extra_14: 14
-  extra_15: 15
-  extra_16: 16
-  extra_17: 17
-  extra_18: 18
-  extra_19: 19
-  extra_20: 20
-  extra_21: 21
-  extra_22: 22
-  extra_23: 23
-  extra_24: 24
-  extra_25: 25
-  extra_26: 26
-  extra_27: 27
-  extra_28: 28
-  extra_29: 29
-  extra_30: 30
-  extra_31: 31
-  extra_32: 32
-  extra_33: 33
-  extra_34: 34
-  extra_35: 35
-  extra_36: 36
-  extra_37: 37
-  extra_38: 38
-  extra_39: 39
-  extra_40: 40
-  extra_41: 41
-  extra_42: 42
-  extra_43: 43
-  extra_44: 44
-  extra_45: 45
-  extra_46: 46
-  extra_47: 47
-  extra_48: 48
-  extra_49: 49
-  … 10 more fields not shown
 
 Suggested fixes (1):
   1. Check sha256:ff8d9819 (17 chars)
