@@ -27,6 +27,7 @@ Times are epoch seconds. Any field may be missing, null or of a wrong type: the 
 
 import argparse
 import base64
+import bisect
 import contextlib
 import contextvars
 import difflib
@@ -2127,42 +2128,59 @@ def search_signals(
     return search_text(found, backend.now(), note) if found.rows else nothing_found_text(found, agents, filters)
 
 
-# ── Runs ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Runs ──────────────────────────────────────────────────────────────────────────────────────────
+# How runs ended, and their list. A run that errored or stalled has failed, with signals or without.
 
-TIMELINE_LINES = 40  # entries of a timeline before it is folded and shortened
-LONGEST_REMARK = 4_000  # characters of what an entry says below its line, so that start and end of a run always fit
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
+FAILED_ENDS = {"run.errored": "errored", "stalled": "stalled"}
 
 
-def exit_of(run: Json) -> str:
-    """How a run ended: run.completed, run.errored or stalled."""
+def outcome(run: Json) -> str:
+    """How a run of GET /v1/runs went: `errored` (or stalled), `signals`, `clean` or `unknown`.
+
+    Clean is only what is known to have completed and to have no signals. `exit_reason` is what made
+    the backend process the run: run.completed, run.errored or stalled.
+    """
+    signals = count(run.get("signal_count"))
+    if str(run.get("exit_reason")) in FAILED_ENDS:
+        return "errored"
+    if signals:
+        return "signals"
+    return "clean" if run.get("exit_reason") == "run.completed" and signals == 0 else "unknown"
+
+
+def end_text(run: Json) -> str:
+    """The end of a run in a word: completed, errored, stalled, or what else the backend says."""
     reason = run.get("exit_reason")
-    return safe("exit_reason", reason, False) if isinstance(reason, str) and reason else NONE
+    if not isinstance(reason, str) or not reason:
+        return "end unknown"
+    return FAILED_ENDS.get(reason) or safe("exit_reason", reason, False).removeprefix("run.")
 
 
 def run_status(run: Json) -> str:
-    """`🔴 1` or `✅  0`, and how the run ended if not by completing."""
-    signals = count(run.get("signal_count"))
-    mark = f"⚪ {NONE}" if signals is None else f"🔴 {signals}" if signals else "✅  0"
-    reason = exit_of(run)
-    return mark if reason == "run.completed" else f"{mark}  {reason}"
+    """`✅  0` for a clean run, else its number of signals and its end: `🔴 1  errored`."""
+    went = outcome(run)
+    if went == "clean":
+        return "✅  0"
+    return f"{'⚪' if went == 'unknown' else '🔴'} {counted(run.get('signal_count'))}  {end_text(run)}"
 
 
-def runs_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
-    """The newest runs of an agent, for GET /v1/agents/{id}/runs."""
-    ids = [shown_id(run.get("run_id")) for run in found.rows]
-    wide = min(100, max(12, *map(len, ids)))
-    rows = fitting(
-        [
-            f"{name:<{wide}} {ago(run.get('started_at'), now):<20} {duration(run.get('started_at'), run.get('completed_at')):>8}"
-            f" {counted(run.get('step_count')):>5}  {run_status(run)}"
-            for name, run in zip(ids, found.rows, strict=True)
-        ]
+def run_row(run: Json, wide: int, now: float) -> str:
+    started = run.get("started_at")
+    return (
+        f"{shown_id(run.get('run_id')):<{wide}} {ago(started, now):<20}"
+        f" {duration(started, run.get('completed_at')):>8} {counted(run.get('step_count')):>5}  {run_status(run)}"
     )
+
+
+def runs_text(heading: str, found: Found, now: float, note: str = "") -> str:
+    """Runs as a table, newest first, for GET /v1/agents/{id}/runs."""
+    wide = min(100, max(12, *(len(shown_id(run.get("run_id"))) for run in found.rows)))
+    rows = fitting([run_row(run, wide, now) for run in found.rows])
     more = "raise limit (up to 100) to see older ones." if len(rows) < 100 else "the newest 100 are the most."
     return "\n".join(
         (
-            f"Recent runs for: {shown_id(agent_id)}",
+            heading,
             "",
             f"{'RUN ID':<{wide}} {'STARTED':<24} DUR  STEPS SIGS  STATUS",
             "─" * (wide + 58),
@@ -2171,6 +2189,27 @@ def runs_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
             *(n for n in (left_out(found.matched, len(rows), "run", more), note) if n),
         )
     ).rstrip()
+
+
+def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
+    """The newest `limit` runs of an agent that errored or stalled, and how many runs were read."""
+    found, read = Found([], 0), 0
+    for n, page in enumerate(backend.listed("runs", agent_id, limit=LARGEST_PAGE), 1):
+        failed = [run for run in page.rows if outcome(run) == "errored"]
+        found.rows += failed[: limit - len(found.rows)]
+        found.matched += len(failed)
+        read += len(page.rows)
+        if n == MOST_PAGES:
+            break
+    return found, read
+
+
+def errored_text(name: str, found: Found, read: int, now: float, note: str = "") -> str:
+    """The runs that errored or stalled, out of the newest `read` runs of an agent."""
+    if not found.rows:
+        return f"No run of {name} errored or stalled, of the newest {read} that were processed."
+    heading = f"Runs of {name} that errored or stalled: {found.matched} of the newest {read}"
+    return runs_text(heading, found, now, note)
 
 
 def no_runs_text(agent: Json) -> str:
@@ -2184,226 +2223,448 @@ def no_runs_text(agent: Json) -> str:
 
 
 @server.tells("Runs of an agent")
-def get_agent_runs(agent_id: AgentId, limit: Limit100 = 20) -> str:
+def get_agent_runs(
+    agent_id: AgentId,
+    limit: Limit100 = 20,
+    errored: Annotated[bool, Field(description="Only runs that errored or stalled")] = False,
+) -> str:
     """The newest runs of one agent with start, duration, steps, signals and how they ended. Use it to find a run id,
-    or to see whether failures are recent."""
+    or with errored=true the crashes: a run may crash without a signal."""
     agent_id, backend = given_id(agent_id), api()
     limit, note = within(limit, 100)
-    found = backend.rows("runs", agent_id, limit)
-    if not found.rows:
-        return no_runs_text(backend.agent(agent_id))
-    return runs_text(agent_id, found, backend.now(), note)
+    if errored:
+        found, read = errored_runs(backend, agent_id, limit)
+        if read:
+            return errored_text(shown_id(agent_id), found, read, backend.now(), note)
+    else:
+        found = backend.rows("runs", agent_id, limit)
+        if found.rows:
+            return runs_text(f"Recent runs for: {shown_id(agent_id)}", found, backend.now(), note)
+    return no_runs_text(backend.agent(agent_id))
+
+
+# ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
+# From the events of a run to lines of text: join responses to calls, fold what repeats, choose what
+# fits. All of it is pure.
+
+TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
+LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
+LONGEST_REMARK = 4_000  # characters of what an entry says below its line
+MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
 
 @dataclass(eq=False)
 class Step:
-    """One line of a timeline: a call with its response, or any other event."""
+    """One step of a run: a call with its response, or any other event."""
 
     event: Json
+    place: int  # among the steps of the run
     response: Json | None = None
+    parallel: bool = False  # one of several calls whose responses cannot be told apart
 
     @property
     def kind(self) -> str:
         return words(self.event.get("event_type"), 40)
 
-    def payload(self, name: str) -> object:
-        """A field of the call or, where the call has none, of its response."""
-        own = mapping(self.event.get("payload")).get(name)
-        return own if own is not None or self.response is None else mapping(self.response.get("payload")).get(name)
+    @property
+    def began(self) -> float:
+        """When the event happened, in milliseconds; -inf where the time is not usable."""
+        moment = instant(self.event.get("timestamp"))
+        return -math.inf if moment is None else moment * 1000
 
-    def answer(self, name: str) -> object:
+    def asked(self, name: str) -> object:
+        """A field of the call or, where the call has none, of its response."""
+        own = payload_of(self.event).get(name)
+        return payload_of(self.response).get(name) if own is None else own
+
+    def got(self, name: str) -> object:
         """A field of the response or, where it has none, of the call."""
-        told = mapping(self.response.get("payload")).get(name) if self.response is not None else None
-        return mapping(self.event.get("payload")).get(name) if told is None else told
+        own = payload_of(self.response).get(name)
+        return payload_of(self.event).get(name) if own is None else own
+
+    def indexes(self) -> set[int]:
+        """The step_index of the event and of its response: SDK 0.3.0 numbers them apart."""
+        both = (count(mapping(one).get("step_index")) for one in (self.event, self.response))
+        return {index for index in both if index is not None}
+
+    def failed(self) -> bool:
+        """Whether the step failed or ended the run early."""
+        ended = self.kind in {"run.errored", "policy.triggered"}
+        return ended or self.got("success") is False or bool(self.got("error"))
+
+
+def payload_of(event: Json | None) -> Json:
+    return mapping(mapping(event).get("payload"))
+
+
+class Overlap:
+    """Calls of one kind and name, from the first of them until all have their response.
+
+    A call that overlaps with no other is alone here, which makes its response certain.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, int, Step]] = []  # calls without a response, sorted by start
+        self.undecided = 0  # responses that may belong to several of them
+
+    def add(self, step: Step) -> None:
+        bisect.insort(self.waiting, (step.began, step.place, step))
+
+    def answer(self, response: Json, named: Step | None) -> bool:
+        """Gives a response to its call; False, and it counts as undecided, if the data cannot tell."""
+        at = self.position(response, named)
+        if at is None:
+            self.undecided += 1
+        else:
+            self.waiting.pop(at)[2].response = response
+        return at is not None
+
+    def position(self, response: Json, named: Step | None) -> int | None:
+        """Which waiting call a response belongs to: the only one, the one that it names by call_id, or the only one
+        that began when the response says it did.
+
+        A response's timestamp less its latency_ms is the timestamp of its call, to within a millisecond or so. A
+        latency of 0 was not measured.
+        """
+        if len(self.waiting) == 1:
+            return 0
+        if named is not None:
+            at = bisect.bisect_left(self.waiting, (named.began, named.place))
+            if at < len(self.waiting) and self.waiting[at][2] is named:
+                return at
+        moment, latency = instant(response.get("timestamp")), number(payload_of(response).get("latency_ms"))
+        if moment is None or latency is None or latency <= 0:
+            return None
+        began = moment * 1000 - latency
+        first = bisect.bisect_left(self.waiting, (began - 5,))
+        behind = bisect.bisect_left(self.waiting, (began + 1, math.inf))
+        return first if behind - first == 1 else None
+
+    def over(self) -> bool:
+        """Whether there is a response for every call; then those that nothing could tell apart are marked."""
+        if self.undecided == len(self.waiting):
+            self.mark_undecided()
+        return self.undecided == len(self.waiting)
+
+    def mark_undecided(self) -> None:
+        for *_, step in self.waiting if self.undecided else ():
+            step.parallel = True
+
+
+def called_name(event: Json) -> str | None:
+    """The tool or index that an event names. Models are no names: the answering one may be another."""
+    names = (payload_of(event).get(name) for name in ("tool_name", "index_name"))
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def call_id(event: Json) -> tuple[str, str]:
+    """The kind and call_id of an event; calls of a model carry one."""
+    return str(event.get("event_type")).partition(".")[0], str(payload_of(event).get("call_id"))
+
+
+def certain_ids(events: list[Json]) -> set[tuple[str, str]]:
+    """The call_ids that exactly one call and one response carry: two that overlap may be answered under one id."""
+    carried = Counter((str(event.get("event_type")), call_id(event)) for event in events)
+    return {
+        one
+        for kind, one in carried
+        if one[1] != "None" and carried[f"{one[0]}.called", one] == carried[f"{one[0]}.responded", one] == 1
+    }
 
 
 def steps_of(events: list[Json]) -> list[Step]:
-    """Events in order, each response joined to its call.
+    """Events in order, each response joined to its call where the data tell which that is.
 
-    A response belongs to the open call of its kind (llm, tool, retrieval) and name that has its call_id, else its
-    step_index (SDK 0.3.5 and later share it), else to the newest open one (SDK 0.3.0 counts call and response apart).
+    A response carries the step_index of the call opened last, so that calls in parallel cannot be paired by it. What
+    stays undecided is a step of its own, and the calls that it may belong to are marked as parallel:
+
+    >>> two = [{"event_type": "tool.called", "payload": {"tool_name": "a"}} for _ in range(2)]
+    >>> told = {"event_type": "tool.responded", "payload": {"tool_name": "a", "latency_ms": 0}}
+    >>> [(step.kind, step.parallel, step.response) for step in steps_of([*two, told])]
+    [('tool.called', True, None), ('tool.called', True, None), ('tool.responded', False, None)]
+    >>> [step.response is told for step in steps_of([two[0], told])]
+    [True]
     """
+    certain = certain_ids(events)
     steps: list[Step] = []
-    open_calls: dict[str, list[Step]] = defaultdict(list)
     by_id: dict[tuple[str, str], Step] = {}
+    overlaps: dict[str, dict[str | None, Overlap]] = defaultdict(dict)
     for event in events:
         noun, _, verb = str(event.get("event_type")).partition(".")
-        call_id = (noun, str(mapping(event.get("payload")).get("call_id")))
-        if verb == "responded" and (call := by_id.pop(call_id, None) or match(open_calls[noun], event)):
-            by_id.pop((noun, str(call.payload("call_id"))), None)
-            call.response = event
-            open_calls[noun].remove(call)
-            continue
-        steps.append(Step(event))
+        name, of_kind = called_name(event), overlaps[noun]
+        if verb == "responded":
+            if name not in of_kind and len(of_kind) == 1 and (name is None or None in of_kind):
+                name = next(iter(of_kind))
+            if name in of_kind:
+                named = by_id.get(call_id(event)) if call_id(event) in certain else None
+                paired = of_kind[name].answer(event, named)
+                if of_kind[name].over():
+                    del of_kind[name]
+                if paired:
+                    continue
+        steps.append(Step(event, len(steps)))
         if verb == "called":
-            open_calls[noun].append(steps[-1])
-            if call_id[1] != "None":
-                by_id[call_id] = steps[-1]
+            of_kind.setdefault(name, Overlap()).add(steps[-1])
+            by_id[call_id(event)] = steps[-1]
+    for of_kind in overlaps.values():
+        for overlap in of_kind.values():
+            overlap.mark_undecided()
     return steps
 
 
-LOOK_BACK = 200  # open calls among which a response without call_id may find its own
-
-
-def match(open_calls: list[Step], response: Json) -> Step | None:
-    """The open call that a response without a known call_id answers, or None."""
-    payload = mapping(response.get("payload"))
-    names = [name for name in ("tool_name", "index_name") if isinstance(payload.get(name), str)]
-    calls = [c for c in open_calls[-LOOK_BACK:] if all(c.payload(name) in (payload[name], None) for name in names)]
-    same_step = [c for c in calls if c.event.get("step_index") == response.get("step_index")]
-    return next(reversed(same_step or calls), None)
-
-
-# Fields that a timeline line shows by itself; all others follow on lines of their own.
+# Fields that the line of an entry shows by itself; all others follow below it.
 HEADLINE = {
-    "llm.called": ("model", "prompt_tokens", "completion_tokens", "latency_ms"),
-    "tool.called": ("tool_name", "success", "latency_ms"),
-    "retrieval.called": ("index_name", "result_count", "top_score", "latency_ms"),
+    "llm": ("model", "prompt_tokens", "prompt_tokens_estimated", "completion_tokens", "latency_ms"),
+    "tool": ("tool_name", "success", "latency_ms"),
+    "retrieval": ("index_name", "result_count", "top_score", "latency_ms"),
     "run.completed": ("exit_reason",),
     "run.errored": ("error_type",),
 }
-# Fields that say nothing about what the run did, or repeat another one.
-DULL = {"call_id", "total_steps", "tool_call_count", "model"}
-MOST_FIELDS = 60  # of one event or of the evidence of one signal
+# Fields that say nothing about what went wrong, or repeat another one; those of SILENT only as hashes.
+DULL = {"call_id", "total_steps", "tool_call_count", "provider", "sdk_version", "instrumented"}
+SILENT = {"source_file"}
+USUAL_REASONS = {"stop", "tool_calls", "end_turn", "tool_use"}
 
 
-def told(name: str, value: object, raw: bool) -> str:
-    """A value of a headline, "" when it is missing."""
+def headline_fields(kind: str) -> tuple[str, ...]:
+    return HEADLINE.get(kind) or HEADLINE.get(kind.partition(".")[0], ()) if not kind.startswith("run.started") else ()
+
+
+def spread(values: Iterable[float | int | None]) -> str:
+    """`5`, or `5…9` from the least to the greatest; "—" when there is none."""
+    known = [value for value in values if value is not None]
+    least, most = (f"{end(known):.0f}" if known else NONE for end in (min, max))
+    return least if least == most else f"{least}…{most}"
+
+
+def latency(step: Step) -> float | None:
+    """Milliseconds that a call took: what was measured, else the time between its two events."""
+    measured = number(step.got("latency_ms"))
+    if measured is not None and measured > 0:
+        return measured
+    end = instant(mapping(step.response).get("timestamp"))
+    passed = None if end is None or step.began == -math.inf else end * 1000 - step.began
+    return passed if passed is not None and passed >= 0 else None
+
+
+def prompt_text(steps: list[Step]) -> str:
+    """`p=512`: the count that came with the response, else that of the call; `p≈8` for a mere estimate."""
+    exact = [count(payload_of(step.response).get("prompt_tokens")) for step in steps]
+    tokens = [known or count(step.asked("prompt_tokens")) for step, known in zip(steps, exact, strict=True)]
+    estimated = any(
+        step.asked("prompt_tokens_estimated") is True and not known for step, known in zip(steps, exact, strict=True)
+    )
+    return f"p{'≈' if estimated else '='}{spread(tokens)}"
+
+
+def model_text(step: Step, raw: bool) -> str:
+    """`gpt-4o`, or `gpt-4o→gpt-4o-mini` where another model answered."""
+    asked, got = (field_text("model", pick("model"), raw) for pick in (step.asked, step.got))
+    return (asked if asked == got else f"{asked}→{got}") or NONE
+
+
+def field_text(name: str, value: object, raw: bool) -> str:
+    """A value for the line of an entry, "" when it is missing."""
     return "" if value is None else safe(name, value, raw, 120)
 
 
-def headline(step: Step, raw: bool) -> str:
-    """What a timeline line says behind the event type: `tool=web_search  ok=True  200ms`."""
-    kind, latency = step.kind, milliseconds(step.answer("latency_ms"))
-    last = "" if latency == NONE else latency
-    if kind == "tool.called":
-        ok = told("success", step.answer("success"), raw) or f"{NONE} (no response)"
-        parts = [f"tool={told('tool_name', step.payload('tool_name'), raw) or NONE}", f"ok={ok}", last]
-    elif kind == "llm.called":
-        prompt = step.payload("prompt_tokens") or step.answer("prompt_tokens")
-        tokens = f"p={counted(prompt)} c={counted(step.answer('completion_tokens'))}"
-        parts = [f"model={told('model', step.payload('model'), raw) or NONE}", tokens, last]
-        parts += [] if step.response else ["(no response)"]
-    elif kind == "retrieval.called":
-        found, score = counted(step.answer("result_count")), number(step.answer("top_score"))
-        parts = [f"index={told('index_name', step.payload('index_name'), raw) or NONE}", f"results={found}"]
-        parts += [f"top={score:.2f}" if score is not None else "", last]
+def headline(steps: list[Step], raw: bool) -> str:
+    """What a line says behind the event type of one step, or of equal ones: `tool=web_search  ok=True  200ms`."""
+    step, (noun, _, verb) = steps[0], steps[0].kind.partition(".")
+    took = spread(map(latency, steps))
+    last = "" if took == NONE else f"{took}ms"
+    state = "" if step.response or verb != "called" else "(in parallel)" if step.parallel else "(no response)"
+    if noun == "tool":
+        ok = field_text("success", step.got("success"), raw) or NONE
+        parts = [f"tool={field_text('tool_name', step.asked('tool_name'), raw) or NONE}", f"ok={ok}", state, last]
+    elif noun == "llm":
+        tokens = f"{prompt_text(steps)} c={spread(count(one.got('completion_tokens')) for one in steps)}"
+        parts = [f"model={model_text(step, raw)}", tokens, last, state]
+    elif noun == "retrieval":
+        scores = [score for one in steps if (score := number(one.got("top_score"))) is not None]
+        parts = [f"index={field_text('index_name', step.asked('index_name'), raw) or NONE}"]
+        parts += [f"results={spread(count(one.got('result_count')) for one in steps)}"]
+        parts += [f"top={max(scores):.2f}" if scores else "", state, last]
     else:
-        parts = [told(name, step.payload(name), raw) for name in HEADLINE.get(kind, ())]
+        parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step.kind)]
     return "  ".join(part for part in parts if part)
 
 
 def remarks(step: Step, raw: bool) -> list[str]:
     """The other fields of a step, `name=value`; free text as its hash unless `raw`."""
-    taken = {*HEADLINE.get(step.kind, ()), *DULL}
-    called = mapping(step.event.get("payload"))
-    answered = mapping(step.response.get("payload")) if step.response else {}
+    taken = {*headline_fields(step.kind), *DULL, *(() if raw else SILENT)}
+    called, answered = payload_of(step.event), payload_of(step.response)
     fields = [*called.items(), *((name, value) for name, value in answered.items() if called.get(name) != value)]
     names = {name for name, _ in fields}
     shown = [
         f"{safe_key(name, raw)}={safe(name, value, raw)}"
         for name, value in fields
         if value not in (None, "", [], {})
-        and (name not in taken or (name == "model" and step.kind == "run.started"))
+        and name not in taken
+        and not (name == "finish_reason" and str(value) in USUAL_REASONS)
         and not (name.endswith("_length") and name.removesuffix("_length") in names)
     ]
     return shown[:MOST_FIELDS] + [f"(+{len(shown) - MOST_FIELDS} more fields)"] * (len(shown) > MOST_FIELDS)
 
 
-SAME = {
-    "llm.called": ("model", "finish_reason"),
-    "tool.called": ("tool_name", "args", "args_hash", "success"),
-    "retrieval.called": ("index_name", "query", "query_hash"),
-}
+ARGUMENTS = ("args", "args_hash", "query", "query_hash")
+# What makes two calls equal, besides that both were answered: the name and the outcome.
+SAME = {"llm": ("model", "finish_reason"), "tool": ("tool_name", "success"), "retrieval": ("index_name",)}
 
 
 def sameness(step: Step) -> str:
-    """Equal for steps that did the same: a call by its name, arguments and outcome, another event by all it says."""
-    fields = SAME.get(step.kind, tuple(mapping(step.event.get("payload"))))
-    return json.dumps([step.kind, step.response is None, *((name, step.answer(name)) for name in fields)], default=str)
+    """Equal for steps that did the same: a call by its name and outcome, another event by all it says."""
+    fields = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
+    said = [(step.asked(name), step.got(name)) for name in fields]
+    return json.dumps([step.kind, step.response is None, step.parallel, step.failed(), said], default=str)
 
 
-def fold_text(step: Step, last: Step, times: int, turn: int) -> str:
-    """`  ×6, same arguments` behind the first of steps that repeat; what changed between first and last of them."""
-    if times == 1:
-        return ""
-    known = any(step.payload(name) is not None for name in ("args", "args_hash", "query", "query_hash"))
-    alike = {"llm": "same model", "tool": "same arguments", "retrieval": "same query"}.get(
-        step.kind.partition(".")[0], "alike"
-    )
-    what = alike if known or step.kind == "llm.called" or alike == "alike" else "arguments not recorded"
-    tokens = [counted(one.payload("prompt_tokens") or one.answer("prompt_tokens")) for one in (step, last)]
-    grown = f", p={tokens[0]}…{tokens[1]}" if step.kind == "llm.called" and tokens[0] != tokens[1] else ""
-    return f"  ×{times}, {what if turn == 1 else f'these {turn} in turn'}{grown}"
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a timeline: a step, or equal steps that were folded."""
+
+    steps: list[Step]
+    turn: int = 1  # how many entries repeat together
 
 
-Group = tuple[list[Step], list[Step], int]
+def folded(steps: list[Step]) -> list[Entry]:
+    """The entries of a timeline: what stands three times or more in a row is folded, turns of up to eight too.
 
-
-def folded(steps: list[Step]) -> list[Group]:
-    """Groups (the steps of the first turn, those of the last, how many turns): neighbours that repeat, up to three."""
+    >>> events = [{"event_type": f"tool.{verb}", "payload": {}} for verb in ("x", *"abababa")]
+    >>> [(entry.steps[0].kind, len(entry.steps), entry.turn) for entry in folded(steps_of(events))]
+    [('tool.x', 1, 1), ('tool.a', 3, 2), ('tool.b', 3, 2), ('tool.a', 1, 1)]
+    """
     keys = [sameness(step) for step in steps]
-    groups: list[Group] = []
+    entries: list[Entry] = []
     at = 0
     while at < len(steps):
-        length, times = max(
-            ((n, repeats(keys, at, n)) for n in (1, 2, 3)), key=lambda pair: (pair[0] * (pair[1] - 1), -pair[0])
-        )
+        turns = ((length, repeats(keys, at, length)) for length in range(1, LONGEST_TURN + 1))
+        length, times = max(turns, key=lambda turn: (turn[0] * (turn[1] - 1), -turn[0]))
+        if times < 3:
+            length, times = 1, 1
         end = at + length * times
-        groups.append((steps[at : at + length], steps[end - length : end], times))
+        entries += [Entry(steps[first:end:length], length) for first in range(at, at + length)]
         at = end
-    return groups
+    return entries
 
 
 def repeats(keys: list[str], at: int, length: int) -> int:
-    """How often keys[at:at+length] stands in a row from `at` on."""
+    """How often keys[at:at+length] stands in a row from `at` on; 1 for fewer than three times."""
     turn, times = keys[at : at + length], 1
     while len(turn) == length and keys[at + length * times : at + length * (times + 1)] == turn:
         times += 1
-    return times
+    return times if times >= 3 else 1
 
 
-def step_line(step: Step, zero: float | None, raw: bool, fold: str) -> str:
-    """One entry of a timeline: its line and, below it, its remarks."""
+def variety(steps: list[Step], names: Sequence[str], one: str, many: str) -> str:
+    """`same arguments`, `37 different arguments, one of them ×24`, or "" where no step has any of the fields."""
+    if all(step.got(name) is None for step in steps for name in names):
+        return ""
+    values = Counter(json.dumps([step.got(name) for name in names], default=str) for step in steps)
+    most = max(values.values())
+    often = f", one of them ×{most}" if most > 1 else ""
+    return f"same {one}" if len(values) == 1 else f"{len(values)} different {many}{often}"
+
+
+def fold_text(entry: Entry) -> str:
+    """`  ×6 to [ 12], same arguments` behind the first of steps that repeat."""
+    steps, noun = entry.steps, entry.steps[0].kind.partition(".")[0]
+    if len(steps) == 1:
+        return ""
+    last = max(steps[-1].indexes(), default=None)
+    parts = [f"×{len(steps)}" + (f" to [{last:>3}]" if last is not None else "")]
+    parts += [f"these {entry.turn} in turn"] if entry.turn > 1 else []
+    if noun in {"tool", "retrieval"}:
+        parts += [variety(steps, ARGUMENTS, "arguments", "arguments") or "arguments not recorded"]
+    parts += [variety(steps, ("error", "error_hash"), "error", "errors")] if steps[0].failed() else []
+    return "  " + ", ".join(part for part in parts if part)
+
+
+def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) -> str:
+    """An entry's line and, below it, its remarks but for those `above`, of the entry of its kind before."""
+    step = entry.steps[0]
     index, moment = count(step.event.get("step_index")), instant(step.event.get("timestamp"))
     offset = NONE if zero is None or moment is None else f"{moment - zero:+.1f}s"
-    line = f"  [{NONE if index is None else index:>3}]  {offset:>7}  {step.kind:<20} {headline(step, raw)}".rstrip()
+    line = f"  [{NONE if index is None else index:>3}]  {offset:>7}  {step.kind:<20} {headline(entry.steps, raw)}"
     notes = textwrap.wrap(
-        capped("  ".join(remarks(step, raw)), LONGEST_REMARK),
+        capped("  ".join(remark for remark in remarks(step, raw) if remark not in above), LONGEST_REMARK),
         400,
         initial_indent=" " * 19,
         subsequent_indent=" " * 19,
         break_long_words=False,
     )
-    return "\n".join((line + fold, *notes))
+    return "\n".join((line.rstrip() + fold_text(entry), *notes))
 
 
-def timeline(events: list[Json], zero: float | None, raw: bool, room: int) -> list[str]:
-    """The entries of a run's timeline. Start and end are always there; repeats are folded, then the middle left out."""
-    steps = steps_of(events)
-    groups = [([step], [step], 1) for step in steps] if len(steps) <= TIMELINE_LINES else folded(steps)
-    lines = [
-        (step_line(step, zero, raw, fold_text(step, end, times, len(turn))), times * (2 if step.response else 1))
-        for turn, last_turn, times in groups
-        for step, end in zip(turn, last_turn, strict=True)
-    ]
-    entries, events_of = [text for text, _ in lines], [n for _, n in lines]
-    first, last = ends(entries, TIMELINE_LINES, room)
-    hidden = sum(events_of[first : len(entries) - last])
-    gap = [f"  … {plural(hidden, 'event')} in the middle not shown"] * (hidden > 0)
-    return entries[:first] + gap + entries[len(entries) - last :]
+STEP_FIELD = re.compile(r"(\w+_)?step(_index|_indices)?")
 
 
-def ends(entries: list[str], most: int, room: int) -> tuple[int, int]:
-    """How many entries to keep from the start and from the end, so that they are `most` and fit into `room`."""
-    first, last = 0, 0
-    while first + last < min(most, len(entries)):
-        entry = entries[first] if first <= last else entries[-1 - last]
-        room -= len(entry) + 1
-        if room < 0 and first and last:
+def steps_named(signals: list[Json]) -> set[int]:
+    """The steps at which signals point: their own, their focus, and evidence such as first_fail_step."""
+    named: list[object] = []
+    for signal in signals:
+        for name, value in [*signal.items(), *mapping(signal.get("focus")).items(), *evidence_of(signal).items()]:
+            if STEP_FIELD.fullmatch(name):
+                named += [*value[:3], *value[-3:]] if isinstance(value, list) else [value]
+    return {index for value in named if (index := count(value)) is not None}
+
+
+def evidence_of(signal: Json) -> Json:
+    return mapping(signal.get("evidence"))
+
+
+def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set[int]]:
+    """Places of entries, the most important first, and which of them must stay.
+
+    Both ends come first, then failures and the steps at which signals point, then the rest from both ends inwards.
+    """
+    vital = {
+        place
+        for place, entry in enumerate(entries)
+        if any(step.failed() or step.indexes() & named for step in entry.steps)
+    }
+    inwards = list(dict.fromkeys(n for pair in enumerate(reversed(range(len(entries)))) for n in pair))
+    ranked = [*inwards[:2], *(place for place in inwards if place in vital), *inwards]
+    return list(dict.fromkeys(ranked)), vital | set(inwards[:2])
+
+
+def chosen(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
+    """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, that fit into `room`."""
+    kept: set[int] = set()
+    for place in ranked:
+        room -= len(texts[place]) + (100 if place in vital else 1)  # a gap may stand beside a vital one
+        if (kept and room < 0) or (len(kept) >= TIMELINE_ENTRIES and place not in vital):
             break
-        first, last = (first + 1, last) if first <= last else (first, last + 1)
-    return first, last
+        kept.add(place)
+    return kept
+
+
+def timeline(entries: list[Entry], zero: float | None, raw: bool, named: set[int], room: int) -> list[str]:
+    """The lines of a run's timeline; where entries are left out, how many events those were and their steps."""
+    texts, above = [], dict[str, list[str]]()
+    for entry in entries:
+        kind = entry.steps[0].kind
+        texts.append(entry_text(entry, zero, raw, above.get(kind, [])))
+        above[kind] = remarks(entry.steps[0], raw)
+    kept = chosen(texts, *by_importance(entries, named), room)
+    lines, at = [], 0
+    while at < len(entries):
+        end = next((n for n in range(at, len(entries)) if n in kept), len(entries))
+        lines += [gap_text(entries[at:end])] if end > at else []
+        lines += texts[end : end + 1]
+        at = end + 1
+    return lines
+
+
+def gap_text(entries: list[Entry]) -> str:
+    steps = [step for entry in entries for step in entry.steps]
+    hidden = sum(2 if step.response else 1 for step in steps)
+    indexes = set[int]().union(*(step.indexes() for step in steps))
+    where = f' (steps="{min(indexes)}-{max(indexes)}" shows them)' if indexes else ""
+    return f"  … {plural(hidden, 'event')} not shown{where}"
+
+
+# ── One run ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def step_count(detail: Json, events: list[Json]) -> str:
@@ -2422,38 +2683,102 @@ def run_signal(signal: Json, now: float, raw: bool) -> str:
     ).format(**facts(signal, now, raw))
 
 
-def run_text(detail: Json, now: float, raw: bool = False) -> str:
-    """One run: head, signals and timeline, for GET /v1/runs/{id}; `raw` shows the free text of its events."""
-    events, signals = dicts(detail.get("events")), dicts(detail.get("signals"))
-    started = instant(detail.get("started_at"))
-    zero = started if started is not None else next(filter(None, (instant(e.get("timestamp")) for e in events)), None)
+def error_type(detail: Json) -> str:
+    """The type of the error that ended a run, "" where no event says it."""
+    ends = [event for event in dicts(detail.get("events")) if event.get("event_type") == "run.errored"]
+    return field_text("error_type", payload_of(ends[-1]).get("error_type"), False) if ends else ""
+
+
+def run_head(detail: Json, now: float) -> str:
+    events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
-    head = "\n".join(
-        line
-        for line in (
-            f"Run: {shown_id(detail.get('run_id'))}",
-            f"Agent:    {shown_id(detail.get('agent_id'))}{version(detail.get('agent_version'))}",
-            f"Started:  {date(started)}  ({ago(started, now)})",
-            f"Duration: {duration(started, detail.get('completed_at'))}",
-            f"Steps:    {step_count(detail, events)}",
-            f"Exit:     {exit_of(detail)}",
-            f"Tokens:   {tokens}" if tokens else "",
-            f"Cost:     ${cost:.4f}" if cost else "",
-            parent_line(events),
-        )
-        if line
+    cause = error_type(detail)
+    lines = (
+        f"Run: {shown_id(detail.get('run_id'))}",
+        f"Agent:    {shown_id(detail.get('agent_id'))}{version(detail.get('agent_version'))}",
+        f"Started:  {date(started)}  ({ago(started, now)})",
+        f"Duration: {duration(started, detail.get('completed_at'))}",
+        f"Steps:    {step_count(detail, events)}",
+        f"Exit:     {exit_of(detail)}{f'  ({cause})' if cause else ''}",
+        f"Tokens:   {tokens}" if tokens else "",
+        f"Cost:     ${cost:.4f}" if cost else "",
+        parent_line(events),
     )
+    return "\n".join(line for line in lines if line)
+
+
+def exit_of(run: Json) -> str:
+    """How a run ended: run.completed, run.errored or stalled."""
+    reason = run.get("exit_reason")
+    return safe("exit_reason", reason, False) if isinstance(reason, str) and reason else NONE
+
+
+def run_signals(detail: Json, now: float, raw: bool) -> str:
+    signals = dicts(detail.get("signals"))
     kept = fitting([run_signal({**signal, "run_id": detail.get("run_id")}, now, raw) for signal in signals], ROOM // 2)
     more = left_out(len(signals), len(kept), "signal", "get_agent_signals lists them.")
-    before = blocks(
-        head, section(f"Signals ({len(signals)}):", [*kept, more]) or "Signals (0): nothing was detected in this run."
-    )
-    lines = timeline(events, zero, raw, ROOM - len(before))
+    if signals:
+        return section(f"Signals ({len(signals)}):", [*kept, more])
+    if str(detail.get("exit_reason")) in FAILED_ENDS:
+        return f"Signals (0): none was raised, but the run {end_text(detail)}."
+    return "Signals (0): nothing was detected in this run."
+
+
+def start_of(detail: Json) -> float | None:
+    """The moment from which a timeline counts: the run's start, else its first event with a time."""
+    events = dicts(detail.get("events"))
+    moments = (instant(moment) for moment in (detail.get("started_at"), *(e.get("timestamp") for e in events)))
+    return next((moment for moment in moments if moment is not None), None)
+
+
+def run_text(detail: Json, now: float, raw: bool = False) -> str:
+    """One run: head, signals and timeline, for GET /v1/runs/{id}; `raw` shows the free text of its events."""
+    events, before = dicts(detail.get("events")), blocks(run_head(detail, now), run_signals(detail, now, raw))
+    steps, named = steps_of(events), steps_named(dicts(detail.get("signals")))
+    lines = timeline(folded(steps), start_of(detail), raw, named, ROOM - len(before))
     return blocks(
         before,
         section(f"Event timeline ({plural(len(events), 'event')}):", lines)
         or "Event timeline: no events, the backend has pruned them.",
+        parallel_note(steps),
     )
+
+
+def parallel_note(steps: list[Step]) -> str:
+    if not any(step.parallel for step in steps):
+        return ""
+    return (
+        "Calls marked (in parallel) overlapped, and nothing recorded tells which response is whose: "
+        "the responses stand on lines of their own."
+    )
+
+
+def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
+    """The steps from `first` to `last` of a run in full, nothing folded, for GET /v1/runs/{id}."""
+    steps = steps_of(dicts(detail.get("events")))
+    part = [step for step in steps if any(first <= index <= last for index in step.indexes())]
+    run = shown_id(detail.get("run_id"))
+    if not part:
+        indexes = set[int]().union(*(step.indexes() for step in steps))
+        has = f"has steps {min(indexes)} to {max(indexes)}" if indexes else "has no events"
+        raise DunetraceError(f"No event of run {run} is in steps {first}-{last}: it {has}.", "invalid")
+    zero = start_of(detail)
+    texts = [entry_text(Entry([step]), zero, raw, []) for step in part]
+    kept = fitting(texts, ROOM)
+    rest = min(part[len(kept)].indexes()) if len(kept) < len(part) else None
+    return blocks(
+        section(f"Run {run} of {shown_id(detail.get('agent_id'))}, steps {first}-{last} in full:", kept),
+        f'… {len(part) - len(kept)} more entries not shown: steps="{rest}-{last}".' if rest is not None else "",
+        parallel_note(part),
+    )
+
+
+def steps_range(steps: str) -> tuple[int, int]:
+    """First and last step of `80-90` or `84`; raises DunetraceError for anything else."""
+    match = re.fullmatch(r"\s*\[?(\d{1,9})(?:\s*(?:-|–|…|\.\.|to)\s*(\d{1,9}))?\]?\s*", steps)
+    if not match or int(match[2] or match[1]) < int(match[1]):
+        raise DunetraceError(f'steps must be like "80-90" or "84", not {clean(steps, 60)!r}.', "invalid")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def parent_line(events: list[Json]) -> str:
@@ -2524,12 +2849,18 @@ def unknown_run(name: str, failed: str) -> DunetraceError:
 
 @server.tells("Run in full")
 def get_run_detail(
-    run_id: RunId, agent_id: Annotated[str, Field(description="Where to look when run_id is not whole")] = ""
+    run_id: RunId,
+    agent_id: Annotated[str, Field(description="Where to look when run_id is not whole")] = "",
+    steps: Annotated[str, Field(description='Part to show in full: "80-90" or "84"')] = "",
 ) -> str:
     """One run step by step: its signals with fixes and a timeline of LLM calls, tool calls and retrievals with
     outcome and latency. Answers "why did this run loop or fail?"."""
     name, backend = given_run(run_id), api()
-    return run_text(run_named(backend, name, given_id(agent_id)), backend.now(), show_raw())
+    part = steps_range(steps) if steps.strip() else None
+    detail = run_named(backend, name, given_id(agent_id))
+    if part:
+        return part_text(detail, *part, show_raw())
+    return run_text(detail, backend.now(), show_raw())
 
 
 # ── Patterns ──────────────────────────────────────────────────────────────────────────────────────────────
