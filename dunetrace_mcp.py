@@ -34,8 +34,8 @@ import difflib
 import errno
 import functools
 import hashlib
-import heapq
 import hmac
+import http
 import inspect
 import ipaddress
 import json
@@ -45,9 +45,9 @@ import os
 import re
 import shlex
 import shutil
-import signal as signals_of_the_system
 import socket
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -56,10 +56,13 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from io import BytesIO, TextIOWrapper
-from typing import Annotated, Any, NoReturn, TypeVar
+from signal import SIGINT, SIGTERM
+from signal import signal as on_signal
+from typing import Annotated, Any, NoReturn, TextIO, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import anyio
@@ -70,8 +73,6 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import Completion, ToolAnnotations
 from pydantic import Field, ValidationError
 from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util.retry import Retry
@@ -95,13 +96,15 @@ log = logging.getLogger("dunetrace_mcp")
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 DEMO_URL = "demo://fleet"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class DunetraceError(ToolError, ResourceError):
     """The one error of this module: a sentence that says what happened and what to do next.
 
-    `kind` is one of: config, unreachable, timeout, auth, route (this backend lacks the endpoint), path (an id that
-    no path can carry), missing (no such thing), method (405), invalid (422 or a bad argument), server, shape, cancelled.
+    `kind` is one of: config, unreachable, timeout, auth, service (not a Customer API), route (this backend lacks the
+    endpoint), path (an id that no path can carry), missing (no such thing), method (405), invalid (422 or a bad
+    argument), server, shape, cancelled.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -120,6 +123,19 @@ def setting(env: Mapping[str, str], name: str, default: str) -> str:
             "config",
         )
     return value or default
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, in any form that a URL takes: localhost., 127.0.0.2, 127.1, ::1."""
+    name = host.rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(name))
+        except OSError:
+            return name == "localhost" or name.endswith(".localhost")
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def is_local(host: str) -> bool:
@@ -172,18 +188,17 @@ def api_key(env: Mapping[str, str]) -> str:
     return key
 
 
-# ── Customer API ──────────────────────────────────────────────────────────────────────────────────────────
+# ── Customer API ──────────────────────────────────────────────────────────────────────────────────
+# One backend over HTTP: paths, pages, retries, and one error for whatever goes wrong. It knows
+# nothing of MCP and words no answer.
 
 CONNECT_SECONDS, READ_SECONDS, CALL_SECONDS = 3.0, 15.0, 45.0
 LONGEST_RETRY_AFTER = 5.0  # seconds that one request waits because the backend asked for it
 LARGEST_BODY = 32 * 2**20  # bytes
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
 MOST_PAGES = 40  # of a list, before a count becomes "at least"
 MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
-ABSENT_SECONDS = 300.0  # how long a backend is remembered to lack an endpoint
-LAG_SECONDS = 3600.0  # a signal may be detected that long after its agent was last seen
 ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 
 
@@ -194,6 +209,7 @@ class Call:
         self.ends = time.monotonic() + CALL_SECONDS
         self.cancelled = threading.Event()
         self.report = report or (lambda done, total: None)
+        self.sockets: set[socket.socket] = set()  # on which an answer is being waited for
 
     def seconds_left(self) -> float:
         """Seconds until the call must end, above 0; raises DunetraceError when there are none or nobody waits."""
@@ -203,6 +219,13 @@ class Call:
         if left <= 0:
             raise out_of_time()
         return left
+
+    def end(self) -> None:
+        """Lets go of everything that still works for the call: a backend may drip its headers for ever."""
+        self.cancelled.set()
+        for waiting in list(self.sockets):
+            with contextlib.suppress(OSError):
+                waiting.shutdown(socket.SHUT_RDWR)
 
 
 def out_of_time() -> DunetraceError:
@@ -221,7 +244,7 @@ def current_call() -> Call:
     return CALL.get(None) or Call()
 
 
-class Patience(Retry):
+class CallRetry(Retry):
     """urllib3's Retry that takes a read timeout, a long Retry-After and the end of the call as final."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
@@ -230,18 +253,19 @@ class Patience(Retry):
         except InvalidHeader:
             return None
 
-    def increment(self, *args: Any, **kwargs: Any) -> "Patience":
-        error, response = kwargs.get("error"), kwargs.get("response")
+    def increment(self, *args: Any, **kwargs: Any) -> "CallRetry":
+        error, response, call = kwargs.get("error"), kwargs.get("response"), current_call()
         if isinstance(error, ReadTimeoutError):
             raise error
         wait = (self.get_retry_after(response) or 0) if response is not None else 0
-        if wait > LONGEST_RETRY_AFTER or current_call().ends - time.monotonic() < wait + 1:
+        over = call.cancelled.is_set() or call.ends - time.monotonic() < wait + 1
+        if over or wait > LONGEST_RETRY_AFTER:
             pool: Any = kwargs.get("_pool")
             raise MaxRetryError(pool, args[1] if len(args) > 1 else None, error)
         return super().increment(*args, **kwargs)
 
 
-RETRIES = Patience(
+RETRIES = CallRetry(
     total=2,
     other=0,
     redirect=0,
@@ -251,6 +275,35 @@ RETRIES = Patience(
     backoff_jitter=0.2,
     raise_on_status=False,
 )
+
+
+class CallConnection:
+    """Mixed into urllib3's connections: the wait for the head of an answer ends with the call."""
+
+    sock: socket.socket
+
+    def getresponse(self) -> Any:
+        call, waiting = current_call(), self.sock
+        call.sockets.add(waiting)
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            call.sockets.discard(waiting)
+
+
+@functools.cache
+def call_connection(base: type) -> type:
+    return type(f"Call{base.__name__}", (CallConnection, base), {})
+
+
+class CallAdapter(HTTPAdapter):
+    """An HTTPAdapter whose connections, through proxies too, are CallConnections."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not issubclass(pool.ConnectionCls, CallConnection):
+            pool.ConnectionCls = call_connection(pool.ConnectionCls)
+        return pool
 
 
 class Bearer(requests.auth.AuthBase):
@@ -264,20 +317,6 @@ class Bearer(requests.auth.AuthBase):
         return request
 
 
-class PromptConnection(HTTPConnection):
-    """Acknowledges what arrives at once: a server that sends head and body apart waits 40 ms for that otherwise."""
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        if self.sock is not None and hasattr(socket, "TCP_QUICKACK"):
-            with contextlib.suppress(OSError):
-                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return super().getresponse()
-
-
-class PromptPool(HTTPConnectionPool):
-    ConnectionCls = PromptConnection
-
-
 @dataclass
 class Page:
     """Rows of one list answer and the number of rows that the whole list has (None if not said)."""
@@ -288,7 +327,7 @@ class Page:
 
 @dataclass
 class Found:
-    """What a search came to: the rows to show, newest first, and how many matched."""
+    """Rows of a list, newest first, and how many there are in all."""
 
     rows: list[Json]
     matched: int
@@ -322,6 +361,87 @@ def fits_path(ident: object) -> bool:
         return False
 
 
+# Why there is no answer: what happened, what to do about it, the kind of the error.
+FAULTS = {
+    "no connection": (
+        "did not accept a connection within {} s.",
+        "Check DUNETRACE_API_URL, and that the backend runs and can be reached from here.",
+        "unreachable",
+    ),
+    "silence": (
+        "sent nothing for {} s.",
+        "The backend hangs or is overloaded: try again in a moment, or ask for less.",
+        "timeout",
+    ),
+    "broken off": (
+        "broke off in the middle of its answer.",
+        "Try again; if it persists, look at the log of the backend or of the proxy before it.",
+        "shape",
+    ),
+    "unreachable": (
+        "could not be reached: {}.",
+        "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where its Customer API listens.",
+        "unreachable",
+    ),
+    "too large": (
+        "sent or announced more than {} MiB.",
+        "Check that DUNETRACE_API_URL is a Dunetrace Customer API, or ask for a smaller limit.",
+        "shape",
+    ),
+    "not JSON": (
+        "answered 200 with something that is not a JSON object.",
+        "Check that DUNETRACE_API_URL is a Dunetrace Customer API (port 8002 by default).",
+        "shape",
+    ),
+    "no list": (
+        "answered without a list of {}.",
+        "Check that DUNETRACE_API_URL is a Dunetrace Customer API of version 0.3.0 or newer.",
+        "shape",
+    ),
+    "redirect": (
+        "redirects to {}.",
+        "Redirects are not followed, so that the key stays with one host: set DUNETRACE_API_URL to the address that "
+        "answers.",
+        "unreachable",
+    ),
+    "web page": (
+        "answered {} with a web page, not with JSON.",
+        "That is a login page, a proxy or the dashboard (port 3000): set DUNETRACE_API_URL to the Customer API (port "
+        "8002 by default).",
+        "shape",
+    ),
+    "not this service": (
+        "answered 404 Not Found, so it is not the Customer API.",
+        "Set DUNETRACE_API_URL to the Customer API (port 8002 by default; ingest is 8001, the dashboard 3000).",
+        "service",
+    ),
+    "too old": (
+        "answered 404 Not Found: this backend is too old to have that endpoint.",
+        "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the tools that need no more "
+        "than those.",
+        "route",
+    ),
+}
+# Routes that every version of the Customer API has.
+OLDEST_ROUTES = {
+    "/v1/agents",
+    "/v1/agents/{}/runs",
+    "/v1/agents/{}/signals",
+    "/v1/agents/{}/insights",
+    "/v1/runs/{}",
+}
+STATUS_CURES = {
+    400: ("invalid", "Correct the request; list_agents shows the ids that this backend knows."),
+    401: ("auth", "Set DUNETRACE_API_KEY to an active key (the default dt_dev_test works in dev mode only)."),
+    403: ("auth", "Use a key whose scope covers this."),
+    404: ("missing", "Check the id: list_agents and get_agent_runs show the ones that exist."),
+    405: ("method", "Set DUNETRACE_API_URL to the Customer API: this address is for something else."),
+    422: ("invalid", "Correct the value and call again."),
+    429: ("server", "The backend or a proxy limits the rate: wait, then call again."),
+    500: ("server", "The fault is the backend's: look at its log, then try again."),
+}
+
+
 class Api:
     """The Customer API of one backend: every request of this module leaves through `get`.
 
@@ -330,40 +450,32 @@ class Api:
 
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
-        self.page_size = LARGEST_PAGE
-        self.listed_agents: list[Json] = []  # for completions only
-        self.listed_at = -math.inf
-        self.absent: dict[str, float] = {}  # endpoints that this backend lacked, and until when that is believed
+        self.ahead = 0.0  # seconds by which the backend's clock is ahead of this one
         self.session = requests.Session()
         self.session.auth = Bearer(key)
         host = urlsplit(url).hostname or ""
         # A proxy cannot reach this machine's own loopback, and must not be sent what is meant for it.
-        self.proxies = {"no_proxy": host} if host in LOOPBACK else None
+        self.proxies = {"no_proxy": host} if is_loopback(host) else None
         self.session.headers.update({"Accept": "application/json", "User-Agent": f"dunetrace-mcp/{__version__}"})
-        adapter = HTTPAdapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES)
-        adapter.poolmanager.pool_classes_by_scheme = {**adapter.poolmanager.pool_classes_by_scheme, "http": PromptPool}
-        self.session.mount("http://", adapter)
-        self.session.mount("https://", adapter)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, CallAdapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES))
         if url == DEMO_URL:
             self.session.mount("demo://", DemoAdapter())
 
     def now(self) -> float:
-        """Epoch seconds; the demo fleet stands still at the moment it was made for."""
-        return DEMO_NOW if self.url == DEMO_URL else time.time()
+        """Epoch seconds by the backend's own clock, as its last answer told it."""
+        return time.time() + self.ahead
 
     def get(self, template: str, *ids: object, **params: object) -> Json:
         """The JSON object at a path such as `/v1/runs/{}`, whose ids are quoted here; params go into the query."""
         path = template.format(*map(segment, ids))
         query = {name: value for name, value in params.items() if value not in (None, "")}
         status, headers, body = self.send(path, query)
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            self.ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.time() if "Date" in headers else 0.0
         if status == 200 and not looks_like_html(headers, body):
-            self.absent.pop(template, None)
             return self.parsed(path, body)
         raise self.refusal(template, path, status, headers, body)
-
-    def lacks(self, template: str) -> bool:
-        """Whether an endpoint was absent a short while ago, so that a fall-back need not try it first."""
-        return self.absent.get(template, 0) > time.monotonic()
 
     def send(self, path: str, query: Json) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of one GET, retries included."""
@@ -377,10 +489,9 @@ class Api:
             ) as response:
                 status = str(response.status_code)
                 return response.status_code, response.headers, self.body(path, response, call)
-        except (requests.Timeout, ReadTimeoutError) as error:
-            raise self.too_slow(path, error) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise self.broken(path, error, began=bool(status)) from None
+            call.seconds_left()  # the end of the call, not what it did to the connection
+            raise self.error(path, *fault_of(error, began=bool(status))) from None
         finally:
             log.info("GET %s %s %.0f ms", path, status or "no answer", (time.monotonic() - started) * 1000)
 
@@ -395,51 +506,17 @@ class Api:
             call.seconds_left()
         if size <= LARGEST_BODY:
             return b"".join(pieces)
-        raise self.error(
-            path,
-            f"sent or announced more than {LARGEST_BODY // 2**20} MiB.",
-            "Check that DUNETRACE_API_URL is a Dunetrace Customer API, or ask for a smaller limit.",
-            kind="shape",
-        )
+        raise self.error(path, "too large", LARGEST_BODY // 2**20)
 
-    def error(self, path: str, what: str, cure: str, kind: str) -> DunetraceError:
+    def error(self, path: str, fault: str, *details: object) -> DunetraceError:
+        """The error of a row of FAULTS."""
+        what, cure, kind = FAULTS[fault]
+        return self.sentence(path, what.format(*details), cure, kind)
+
+    def sentence(self, path: str, what: str, cure: str, kind: str) -> DunetraceError:
         """What was asked, what came back, what to do; cleaned, and without the key whoever quoted it."""
         text = f"{self.url}{unquote(path)} {what.replace(self.key, '***') if len(self.key) > 5 else what} {cure}"
-        return DunetraceError(clean(text, 1500), kind)
-
-    def too_slow(self, path: str, error: Exception) -> DunetraceError:
-        if isinstance(error, requests.ConnectTimeout):
-            return self.error(
-                path,
-                f"did not accept a connection within {CONNECT_SECONDS:.0f} s.",
-                "Check DUNETRACE_API_URL, and that the backend runs and can be reached from here.",
-                kind="unreachable",
-            )
-        try:
-            current_call().seconds_left()
-        except DunetraceError as end:
-            return end
-        return self.error(
-            path,
-            f"sent nothing for {READ_SECONDS:.0f} s.",
-            "The backend hangs or is overloaded: try again in a moment, or ask for less.",
-            kind="timeout",
-        )
-
-    def broken(self, path: str, error: BaseException, began: bool) -> DunetraceError:
-        if began:
-            return self.error(
-                path,
-                "broke off in the middle of its answer.",
-                "Try again; if it persists, look at the log of the backend or of the proxy before it.",
-                kind="shape",
-            )
-        return self.error(
-            path,
-            f"could not be reached: {cause_of(error)}.",
-            "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where its Customer API listens.",
-            kind="unreachable",
-        )
+        return DunetraceError(clean(text, 1_400), kind)
 
     def parsed(self, path: str, body: bytes) -> Json:
         try:
@@ -448,108 +525,66 @@ class Api:
             data = None
         if isinstance(data, dict):
             return data
-        raise self.error(
-            path,
-            "answered 200 with something that is not a JSON object.",
-            "Check that DUNETRACE_API_URL is a Dunetrace Customer API (port 8002 by default).",
-            kind="shape",
-        )
+        raise self.error(path, "not JSON")
 
     def refusal(self, template: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> DunetraceError:
         """The error for an answer that is not 200 with JSON."""
         if 300 <= status < 400:
-            target = headers.get("Location", "an unnamed address")
-            return self.error(
-                path,
-                f"redirects to {target}.",
-                "Redirects are not followed, so that the key stays with one host: "
-                "set DUNETRACE_API_URL to the address that answers.",
-                kind="unreachable",
-            )
+            return self.error(path, "redirect", headers.get("Location", "an unnamed address").partition("?")[0])
         if looks_like_html(headers, body):
-            title = re.search(rb"<title[^>]*>([^<]{0,200})", body, re.I)
-            name = f" ({clean(title[1].decode('utf-8', 'replace'), 80)!r})" if title else ""
-            return self.error(
-                path,
-                f"answered {status} with a web page{name}, not with JSON.",
-                "That is a login page, a proxy or the dashboard (port 3000): "
-                "set DUNETRACE_API_URL to the Customer API (port 8002 by default).",
-                kind="shape",
-            )
+            return self.error(path, "web page", status)
         detail = detail_of(body)
         if status == 404 and detail == "Not Found":
-            self.absent[template] = time.monotonic() + ABSENT_SECONDS
-            return self.error(path, *LACKS_ROUTE, kind="route")
+            return self.error(path, "not this service" if template in OLDEST_ROUTES else "too old")
         kind, cure = STATUS_CURES.get(status, STATUS_CURES[500 if status >= 500 else 400])
         if wait := headers.get("Retry-After"):
             cure = f"It asks to come back after {clean(wait, 40)}{' s' if wait.isdigit() else ''}. {cure}"
-        return self.error(path, f"answered {status} {clean(detail, 600)!r}.", cure, kind=kind)
+        said = f" {clean(detail, 600)!r}" if detail else f" {HTTP_PHRASES.get(status, '')}".rstrip()
+        return self.sentence(path, f"answered {status}{said}.", cure, kind)
 
-    def page(self, template: str, *ids: object, key: str, offset: int = 0, limit: int, **params: object) -> Page:
-        """One page of a list. `limit` is lowered to what this backend serves at once."""
-        try:
-            data = self.get(template, *ids, offset=offset, limit=min(limit, self.page_size), **params)
-        except DunetraceError as error:
-            bound = re.search(r"limit: .*less than or equal to (\d+)", str(error))
-            if error.kind != "invalid" or not bound or not 0 < int(bound[1]) < limit:
-                raise
-            limit = self.page_size = int(bound[1])
-            return self.page(template, *ids, key=key, offset=offset, limit=limit, **params)
+    def page(self, template: str, *ids: object, key: str, **params: object) -> Page:
+        """One page of a list."""
+        data = self.get(template, *ids, **params)
         if not isinstance(data.get(key), list):
-            raise self.error(
-                template.format(*map(segment, ids)),
-                f"answered without a list of {key}.",
-                "Check that DUNETRACE_API_URL is a Dunetrace Customer API of version 0.3.0 or newer.",
-                kind="shape",
-            )
+            raise self.error(template.format(*map(segment, ids)), "no list", key)
         return Page(dicts(data[key]), count(mapping(data.get("page")).get("total")))
 
-    def pages(
-        self, template: str, *ids: object, key: str, limit: int, offset: int = 0, **params: object
-    ) -> Iterator[Page]:
+    def pages(self, template: str, *ids: object, key: str, offset: int = 0, **params: object) -> Iterator[Page]:
         """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker) comes once.
 
-        Ends where the total says, or at a page that brings nothing new: a backend may claim any total.
+        Ends where the total says, or at a page that brings nothing new: a backend may claim any total, or none.
         """
         seen: set[object] = set()
         while True:
-            page = self.page(template, *ids, key=key, offset=offset, limit=limit, **params)
-            fresh = unseen(page.rows, ROW_ID[key], seen)
-            yield Page(fresh, page.total)
+            page, known = self.page(template, *ids, key=key, offset=offset, **params), len(seen)
+            yield Page(unseen(page.rows, ROW_ID[key], seen), page.total)
             offset += len(page.rows)
-            if not fresh or offset >= (MOST_ROWS if page.total is None else min(page.total, MOST_ROWS)):
+            most = MOST_ROWS if page.total is None else min(page.total, MOST_ROWS)
+            if len(seen) == known or offset >= most:
                 return
 
-    def span(self, what: str, agent_id: str | None, start: int, end: int, **params: Any) -> list[Json]:
-        """The rows of a list from one place to another, in as many pages as this backend needs for them."""
-        rows: list[Json] = []
-        for page in self.listed(what, agent_id, offset=start, limit=end - start, **params):
-            rows += page.rows
-            if len(rows) >= end - start:
-                break
-        return rows[: end - start]
+    def agents(self) -> Found:
+        """Every agent that this key sees, last seen first, and how many there are.
 
-    def agents(self) -> list[Json]:
-        """Every agent of the fleet, last seen first."""
-        first = self.page("/v1/agents", key="agents", limit=LARGEST_PAGE)
-        size = len(first.rows)
-        last = min(first.total or 0, size * MOST_ROWS // LARGEST_PAGE)
-        rest = gather(
-            *(
-                functools.partial(self.page, "/v1/agents", key="agents", offset=start, limit=size)
-                for start in range(size, last, size or 1)
-            )
-        )
+        An agent that is seen again while the pages are read moves to the top, and with it out of the pages to come:
+        as long as some are missing, the first page is read again, then all of them.
+        """
+
+        def ask(start: int) -> list[Json]:
+            return self.page("/v1/agents", key="agents", offset=start, limit=LARGEST_PAGE).rows
+
+        first = self.page("/v1/agents", key="agents", offset=0, limit=LARGEST_PAGE)
         seen: set[object] = set()
-        return [row for page in (first, *rest) for row in unseen(page.rows, "agent_id", seen)]
-
-    def agent(self, agent_id: str) -> Json:
-        """The row of one agent; raises DunetraceError with the closest ids when the fleet has none of that name."""
-        agents = self.agents()
-        for agent in agents:
-            if agent.get("agent_id") == agent_id:
-                return agent
-        raise DunetraceError(unknown_agent_text(agent_id, agents), "missing")
+        rows, total = unseen(first.rows, "agent_id", seen), first.total
+        if total is None or len(first.rows) < min(total, LARGEST_PAGE):  # its pages are not what was asked for
+            rest = self.pages("/v1/agents", key="agents", offset=len(first.rows), limit=LARGEST_PAGE)
+            rows += [row for page in rest for row in unseen(page.rows, "agent_id", seen)] if rows else []
+            return Found(rows, max(total or 0, len(rows)))
+        behind = range(LARGEST_PAGE, min(total, MOST_ROWS), LARGEST_PAGE)
+        for starts in (behind, [0], [0, *behind]):
+            for page in in_batches(ask, starts if len(rows) < total else ()):
+                rows += unseen(page, "agent_id", seen)
+        return Found(rows, max(total, len(rows)))
 
     def listed(self, what: str, agent_id: str | None, **params: Any) -> Iterator[Page]:
         """Pages of the `signals` or `runs` of one agent, or of all agents (newest API only).
@@ -568,62 +603,54 @@ class Api:
 
     def listed_by_query(self, what: str, agent_id: str, refused: DunetraceError, **params: Any) -> Iterator[Page]:
         try:
-            if not self.lacks(f"/v1/{what}"):
-                yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
-                return
+            yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
         except DunetraceError as error:
             if error.kind != "route":
                 raise
-        raise DunetraceError(
-            f"{refused} This backend is too old to take it in a query instead (it has no /v1/{what}); "
-            "list_agents shows its counts.",
-            "path",
-        )
+            raise DunetraceError(
+                f"{refused} This backend is too old to take it in a query instead (it has no /v1/{what}); "
+                "list_agents shows its counts.",
+                "path",
+            ) from None
 
-    def rows(self, what: str, agent_id: str, most: int, **params: Any) -> Found:
+    def rows(self, what: str, agent_id: str | None, most: int, **params: Any) -> Found:
         """The newest `most` rows of an agent's `signals` or `runs`, and how many there are."""
         rows: list[Json] = []
         page = Page([], 0)
-        for page in self.listed(what, agent_id, limit=most, **params):
+        for page in self.listed(what, agent_id, limit=min(most, LARGEST_PAGE), **params):
             rows += page.rows
             if len(rows) >= most:
                 break
         return Found(rows[:most], page.total if page.total is not None else len(rows))
 
 
-LACKS_ROUTE = (
-    "answered 404 Not Found: this backend is too old to have that endpoint.",
-    "Update the backend (v0.3.0 has agents, runs, signals and insights only), "
-    "or use the tools that need no more than those.",
-)
-STATUS_CURES = {
-    400: ("invalid", "Correct the request; list_agents shows the ids that this backend knows."),
-    401: ("auth", "Set DUNETRACE_API_KEY to an active key (the default dt_dev_test works in dev mode only)."),
-    403: ("auth", "Use a key whose scope covers this."),
-    404: ("missing", "Check the id: list_agents and get_agent_runs show the ones that exist."),
-    405: ("method", "Set DUNETRACE_API_URL to the Customer API: this address is for something else."),
-    422: ("invalid", "Correct the value and call again."),
-    429: ("server", "The backend or a proxy limits the rate: wait, then call again."),
-    500: ("server", "The fault is the backend's: look at its log, then try again."),
-}
+HTTP_PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 def detail_of(body: bytes) -> str:
-    """What an error body says: FastAPI's `detail` as string or as list, else the body's text."""
-    text = body.decode("utf-8", "replace")
+    """What an error body says: FastAPI's `detail` as string or as list. No other text of a body is repeated."""
     try:
-        detail = json.loads(text)["detail"]
+        detail = json.loads(body.decode("utf-8", "replace"))["detail"]
     except (ValueError, RecursionError, KeyError, TypeError):
-        return text.strip()
+        return ""
     if isinstance(detail, list):
         return "; ".join(
             f"{'.'.join(map(str, items(part.get('loc'))[1:]))}: {part.get('msg')}" for part in dicts(detail)
         )
-    return str(detail)
+    return detail if isinstance(detail, str) else ""
 
 
 def looks_like_html(headers: Mapping[str, str], body: bytes) -> bool:
     return "text/html" in headers.get("Content-Type", "") or body[:200].lstrip()[:1] == b"<"
+
+
+def fault_of(error: BaseException, began: bool) -> tuple[str, *tuple[str, ...]]:
+    """The row of FAULTS for an exception of requests, and what fills it in; `began` when an answer had begun."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection", f"{CONNECT_SECONDS:.0f}"
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
+        return "silence", f"{READ_SECONDS:.0f}"
+    return ("broken off",) if began else ("unreachable", cause_of(error))
 
 
 def cause_of(error: BaseException) -> str:
@@ -633,15 +660,17 @@ def cause_of(error: BaseException) -> str:
     while isinstance(link, BaseException) and link not in chain and len(chain) < 20:
         chain.append(link)
         link = getattr(link, "reason", None) or link.__cause__ or link.__context__ or next(iter(link.args), None)
-    words = " ".join(f"{type(link).__name__} {link}" for link in chain)
+    said = " ".join(f"{type(link).__name__} {link}" for link in chain)
     for pattern, plain in CAUSES:
-        if re.search(pattern, words, re.I):
+        if re.search(pattern, said, re.I):
             return plain
-    said = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
-    return clean(said[-1], 200) if said else "the connection failed"
+    system = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
+    return clean(system[-1], 200) if system else "the connection failed"
 
 
 CAUSES = (
+    (r"SOCKS support", "the proxy of this environment is a SOCKS proxy, which needs the package PySocks"),
+    (r"CA certificate bundle", "the CA file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist"),
     (r"ProxyError", "the proxy of this environment (HTTP_PROXY, HTTPS_PROXY) did not pass the request on"),
     (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted (REQUESTS_CA_BUNDLE names a CA file)"),
     (r"SSLError|WRONG_VERSION|SSL:", "it does not speak TLS as asked (http:// or https:// in the URL?)"),
@@ -668,37 +697,35 @@ def unseen(rows: list[Json], key: str, seen: set[object]) -> list[Json]:
     return fresh
 
 
-def together(tasks: Sequence[Callable[[], T]], report: bool = False) -> Iterator[tuple[int, T | DunetraceError]]:
-    """Runs tasks at once, AT_ONCE at most; yields each one's number and result, or its error, as it is done.
+# ── Concurrency ───────────────────────────────────────────────────────────────────────────────────
+# Several requests of one call at once, in threads that end with the call.
 
-    Closing the iterator drops what has not begun. With `report` the client is told how far it is.
+
+def attempts(*tasks: Callable[[], Any], report: bool = False) -> list[Any]:
+    """Results, or errors, of tasks that run at once (AT_ONCE at most), in the order of the tasks.
+
+    With `report` the client is told how far it is. Raises DunetraceError when the call is over.
     """
     call = current_call()
     pool = ThreadPoolExecutor(max(1, min(AT_ONCE, len(tasks))), thread_name_prefix="dunetrace")
-    numbers = {pool.submit(contextvars.copy_context().run, task): n for n, task in enumerate(tasks)}
+    futures = [pool.submit(contextvars.copy_context().run, outcome_of, task) for task in tasks]
     try:
-        for done, future in enumerate(as_completed(numbers, timeout=call.seconds_left()), 1):
+        for done, _ in enumerate(as_completed(futures, timeout=call.seconds_left()), 1):
             call.seconds_left()
-            n = numbers.pop(future)  # a future that is kept would keep its rows
-            try:
-                yield n, future.result()
-            except DunetraceError as error:
-                yield n, error
-            del future
             if report:
                 call.report(done, len(tasks))
     except TimeoutError:
         raise out_of_time() from None
-    except GeneratorExit:
-        if report:
-            call.report(len(tasks), len(tasks))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() for future in futures]
 
 
-def attempts(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results or errors of tasks that run at once, in the order of the tasks."""
-    return [result for _, result in sorted(together(tasks), key=lambda pair: pair[0])]
+def outcome_of(task: Callable[[], T]) -> T | DunetraceError:
+    try:
+        return task()
+    except DunetraceError as error:
+        return error
 
 
 def gather(*tasks: Callable[[], Any]) -> list[Any]:
@@ -708,6 +735,12 @@ def gather(*tasks: Callable[[], Any]) -> list[Any]:
         if isinstance(result, DunetraceError):
             raise result
     return results
+
+
+def in_batches(ask: Callable[[int], T], starts: Sequence[int]) -> Iterator[T]:
+    """What `ask` answers to each start, AT_ONCE requests at a time, in order; whoever has enough stops reading."""
+    for n in range(0, len(starts), AT_ONCE):
+        yield from gather(*(functools.partial(ask, start) for start in starts[n : n + AT_ONCE]))
 
 
 # ── Text ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1140,7 +1173,7 @@ class Server(FastMCP[Any]):
         def register(function: Fn) -> Fn:
             @functools.wraps(function)
             async def threaded(**arguments: Any) -> str:
-                return await in_thread(functools.partial(function, **arguments))
+                return delivered(await in_thread(functools.partial(function, **arguments)))
 
             self.functions[function.__name__] = function
             self.add_tool(
@@ -1187,7 +1220,7 @@ class Server(FastMCP[Any]):
         if noun not in READERS or not ident:
             return await super().read_resource(uri, *(() if context is None else (context,)))
         try:
-            text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
+            text = delivered(await in_thread(functools.partial(READERS[noun], unquote(ident))))
         except Exception as error:
             raise DunetraceError(delivered(failure_text(noun, error, self.functions))) from None
         return [ReadResourceContents(content=text, mime_type="text/plain")]
@@ -1209,8 +1242,8 @@ class Server(FastMCP[Any]):
         return await super().get_prompt(name, arguments, *(() if context is None else (context,)))
 
 
-async def in_thread(function: Callable[[], str]) -> str:
-    """The text of a blocking function, run in a thread that is let go when the call is cancelled or takes too long.
+async def in_thread(function: Callable[[], T]) -> T:
+    """The result of a blocking function, run in a thread that is let go when the call is cancelled or takes too long.
 
     On mcp 1.x a tool that outlives its cancellation would answer twice, which ends the session.
     """
@@ -1218,11 +1251,11 @@ async def in_thread(function: Callable[[], str]) -> str:
     token = CALL.set(call)
     try:
         with anyio.fail_after(CALL_SECONDS + 1):
-            return delivered(await anyio.to_thread.run_sync(function, abandon_on_cancel=True))
+            return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
     except TimeoutError:
         raise out_of_time() from None
     finally:
-        call.cancelled.set()
+        call.end()
         CALL.reset(token)
 
 
@@ -1341,7 +1374,13 @@ def failure_type_of(value: str) -> str:
     return kind
 
 
-# ── Agents ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Agents ────────────────────────────────────────────────────────────────────────────────────────
+# The fleet, the health of one agent, and its summary. How an agent's runs ended counts as much as
+# its score, which the backend makes from signals alone.
+
+NEWEST_RUNS = 20  # whose ends a verdict looks at
+RECENT_RUNS = 100  # the same, where there is nothing else to say of an agent
+ERRORED_SHARE = 0.1  # of those runs, above which an agent is not well whatever its score
 
 
 def failure_types(agent: Json) -> list[tuple[str, int]]:
@@ -1361,8 +1400,9 @@ def severity_text(value: object) -> str:
     return safe("severity", value, False) if isinstance(value, str) and value else NONE
 
 
-def agents_text(agents: list[Json], now: float, contains: str = "") -> str:
-    """The fleet as a table, for `agents` of GET /v1/agents; `contains` narrows it by part of an id."""
+def agents_text(fleet: Found, now: float, contains: str = "") -> str:
+    """The fleet as a table, for GET /v1/agents; `contains` narrows it by part of an id."""
+    agents = fleet.rows
     chosen = [agent for agent in agents if contains.lower() in shown_id(agent.get("agent_id")).lower()]
     if not agents:
         return (
@@ -1373,41 +1413,49 @@ def agents_text(agents: list[Json], now: float, contains: str = "") -> str:
         ids = [shown_id(agent.get("agent_id")) for agent in agents]
         return (
             f"No agent id contains {clean(contains, 80)!r} ({plural(len(agents), 'agent')} without that filter)."
-            f"{closest(contains, ids)}"
+            f"{closest(contains, ids)}{missing_text(fleet)}"
         )
     lengths = (len(shown_id(agent.get("agent_id"))) for agent in chosen)
     wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
     rows = fitting([agent_row(agent, now, wide) for agent in chosen])
     signals = sum(count(agent.get("signal_count")) or 0 for agent in chosen)
+    of = f" of {len(agents)}" if contains else ""
     return "\n".join(
         (
             f"{'AGENT':<{wide}} {'RUNS':>4}  SIGS CRIT HIGH  LAST SEEN",
             "─" * (wide + 43),
             *rows,
             "",
-            f"{plural(len(chosen), 'agent')}{f' of {len(agents)}' if contains else ''}, {plural(signals, 'signal')}.",
+            f"{plural(len(chosen), 'agent')}{of}, {plural(signals, 'signal')}.{missing_text(fleet)}",
             left_out(len(chosen), len(rows), "agent", 'list_agents(contains="part of an id") narrows the list.'),
         )
     ).rstrip()
+
+
+def missing_text(fleet: Found) -> str:
+    """What to say when the backend counts more agents than it listed, however often it was asked."""
+    missing = fleet.matched - len(fleet.rows)
+    return f" The backend counts {missing} more that its pages did not show: call again." if missing else ""
 
 
 def agent_row(agent: Json, now: float, wide: int) -> str:
     runs, signals, critical, high = (
         counted(agent.get(key)) for key in ("run_count", "signal_count", "critical_count", "high_count")
     )
-    row = f"{shown_id(agent.get('agent_id')):<{wide}} {runs:>4} {signals:>5} {critical:>4} {high:>4}  {ago(agent.get('last_seen'), now)}"
+    name, seen = shown_id(agent.get("agent_id")), ago(agent.get("last_seen"), now)
+    row = f"{name:<{wide}} {runs:>4} {signals:>5} {critical:>4} {high:>4}  {seen}"
     types = failure_types(agent)
     kinds = ", ".join(f"{type_text(kind)}×{n}" for kind, n in types[:6])
     more = f", +{len(types) - 6} more types" if len(types) > 6 else ""
     return f"{row}\n{'':<{wide + 2}}{kinds}{more}" if kinds else row
 
 
-def unknown_agent_text(agent_id: str, agents: list[Json]) -> str:
+def unknown_agent_text(agent_id: str, fleet: Found) -> str:
     """What to say of an id that the fleet does not have."""
-    ids = [shown_id(agent.get("agent_id")) for agent in agents]
+    ids = [shown_id(agent.get("agent_id")) for agent in fleet.rows]
     return (
-        f"There is no agent {shown_id(agent_id)} among the {plural(len(ids), 'agent')} of this backend."
-        f"{closest(agent_id, ids)} list_agents shows all ids; they are case-sensitive."
+        f"There is no agent {shown_id(agent_id)} among the {plural(len(ids), 'agent')} that this key sees."
+        f"{closest(agent_id, ids)} list_agents shows all ids; they are case-sensitive.{missing_text(fleet)}"
     )
 
 
@@ -1419,9 +1467,118 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id, to na
     return agents_text(backend.agents(), backend.now(), contains.strip())
 
 
-def health_icon(score: object) -> str:
+# ── One agent ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def agent_named(backend: Api, agent_id: str) -> Json:
+    """The row of one agent in GET /v1/agents; raises DunetraceError with the closest ids when there is none."""
+    fleet = backend.agents()
+    for agent in fleet.rows:
+        if agent.get("agent_id") == agent_id:
+            return agent
+    raise DunetraceError(unknown_agent_text(agent_id, fleet), "missing")
+
+
+def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | DunetraceError]:
+    """An agent's row and its newest runs; raises DunetraceError when there is no such agent.
+
+    The API answers with empty lists for an agent that does not exist, so only the list of agents tells. Where that
+    fails, a run proves that the agent exists, and its row is its id alone.
+    """
+    agent, runs = attempts(lambda: agent_named(backend, agent_id), lambda: backend.rows("runs", agent_id, RECENT_RUNS))
+    if isinstance(agent, DunetraceError):
+        if isinstance(runs, DunetraceError) or not runs.rows:
+            raise agent
+        agent = {"agent_id": agent_id}
+    return agent, runs
+
+
+def ask_about(backend: Api, agent_id: str, what: str) -> Json:
+    """GET /v1/agents/{id}/{what}; where that cannot be asked, an unknown agent is named as such first."""
+    try:
+        return backend.get(f"/v1/agents/{{}}/{what}", agent_id)
+    except DunetraceError as error:
+        if error.kind not in {"route", "path"}:
+            raise
+        agent_named(backend, agent_id)
+        other = " summarize_agent takes it." if error.kind == "path" else ""
+        raise DunetraceError(f"{error}{other}", error.kind) from None
+
+
+def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float) -> str:
+    """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how many runs were
+    processed, how they ended, and how many are still in flight."""
+    name, started = shown_id(agent.get("agent_id")), count(agent.get("run_count"))
+    if isinstance(runs, DunetraceError):
+        return f"{what} {name}. How its runs ended could not be asked: {runs}"
+    if not runs.matched and not started:
+        return f"{what} {name}: it is known but has no runs yet, so there is nothing to judge it by."
+    flying = max(0, (started or 0) - runs.matched)
+    if not runs.matched:
+        return (
+            f"{what} {name}: {plural(flying, 'run')} started and none is processed yet, so there is nothing to judge it "
+            "by. A run counts once it has ended, or after about 90 s without an event."
+        )
+    errored = [run for run in runs.rows if outcome(run) == "errored"]
+    ended = (
+        f", but {len(errored)} of the newest {len(runs.rows)} errored or stalled without a word from the detectors: "
+        f"{next_run(errored[0], now)}."
+        if errored
+        else f"; none of the newest {len(runs.rows)} errored or stalled."
+    )
+    more = f" {plural(flying, 'run')} more {'is' if flying == 1 else 'are'} in flight." if flying else ""
+    return f"{what} {name} in {plural(runs.matched, 'processed run')}{ended}{more}"
+
+
+def quoted(value: object) -> str:
+    """An id as an argument of a call that is written out."""
+    text = shown_id(value)
+    return text if text[:1] == text[-1:] == '"' and len(text) > 1 else json.dumps(text, ensure_ascii=False)
+
+
+def next_run(run: Json, now: float) -> str:
+    return f"get_run_detail(run_id={quoted(run.get('run_id'))}) shows the newest, {ago(run.get('completed_at'), now)}"
+
+
+# ── Health ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def score_icon(score: object) -> str:
     n = number(score)
     return "⚪" if n is None else "🟢" if n >= 80 else "🟡" if n >= 50 else "🔴"
+
+
+def health_icon(score: object, runs: Found | DunetraceError) -> str:
+    """The colour of an agent, by the worse of its score and of how its newest runs ended.
+
+    No run errored: the score decides. Up to a tenth: yellow at best. More: red. Without runs to look at, nothing is
+    green.
+    """
+    icon = score_icon(score)
+    if isinstance(runs, DunetraceError) or not runs.rows:
+        return "⚪" if icon == "🟢" else icon
+    errored = outcomes(runs)["errored"] / min(NEWEST_RUNS, len(runs.rows))
+    if errored > ERRORED_SHARE:
+        return "🔴"
+    return "🟡" if errored and icon != "🔴" else icon
+
+
+def outcomes(runs: Found) -> Counter[str]:
+    return Counter(outcome(run) for run in runs.rows[:NEWEST_RUNS])
+
+
+def outcomes_text(runs: Found | DunetraceError) -> str:
+    """`last 20: 2 clean, 18 with signals, 0 errored or stalled`."""
+    if isinstance(runs, DunetraceError):
+        return "how they ended could not be asked"
+    if not runs.rows:
+        return "none processed"
+    ended = outcomes(runs)
+    unknown = f", {ended['unknown']} whose end is unknown" if ended["unknown"] else ""
+    return (
+        f"last {ended.total()}: {ended['clean']} clean, {ended['signals']} with signals, "
+        f"{ended['errored']} errored or stalled{unknown}"
+    )
 
 
 def score_of(scored: Json) -> str:
@@ -1443,28 +1600,29 @@ def measured(component: Json) -> str:
     return f"  (current: {round(value, 1)} {words(component.get('label'), 80)}{against})"
 
 
-def unavailable(backend: Api, agent_id: str, error: DunetraceError) -> DunetraceError:
-    """The error of something that cannot be asked of an agent; raises DunetraceError when there is no such agent."""
-    if error.kind not in {"route", "path"}:
-        return error
-    backend.agent(agent_id)
-    other = "summarize_agent takes it." if error.kind == "path" else ""
-    return DunetraceError(f"{error} {other}".strip(), error.kind)
+def only_signals(score: object, runs: Found | DunetraceError) -> str:
+    """Why the colour is worse than the score, "" where it is not."""
+    worse = health_icon(score, runs) != score_icon(score)
+    return "  (made from signals only, not from how runs ended)" if worse and number(score) is not None else ""
 
 
-def health_text(agent_id: str, health: Json) -> str:
-    """The answer of GET /v1/agents/{id}/health-score; component values are percent, tokens and milliseconds."""
-    runs = counted(health.get("sample_runs"))
-    if number(health.get("score")) is None:
+def health_text(agent_id: str, health: Json, runs: Found | DunetraceError) -> str:
+    """The answer of GET /v1/agents/{id}/health-score beside how the newest runs ended; component values are percent,
+    tokens and milliseconds."""
+    samples, score = counted(health.get("sample_runs")), health.get("score")
+    icon = health_icon(score, runs)
+    if number(score) is None:
         return (
-            f"⚪ No health score for {shown_id(agent_id)} yet: a score takes 3 processed runs in the last 30 days, it has "
-            f"{runs}.\n"
+            f"{icon} No health score for {shown_id(agent_id)} yet: a score takes 3 processed runs in the last 30 days, "
+            f"it has {samples}.\n"
+            f"   Runs:            {outcomes_text(runs)}\n"
             "This does not mean that it is healthy. get_agent_runs shows what it did."
         )
     ready = "yes" if health.get("baseline_ready") is True else "no (need ≥30 runs for token/latency)"
     return blocks(
-        f"{health_icon(health.get('score'))} Health score for {shown_id(agent_id)}: {score_of(health)}/100\n"
-        f"   Sample runs:     {runs}\n"
+        f"{icon} Health score for {shown_id(agent_id)}: {score_of(health)}/100{only_signals(score, runs)}\n"
+        f"   Runs:            {outcomes_text(runs)}\n"
+        f"   Sample runs:     {samples}\n"
         f"   Baseline ready:  {ready}",
         section(
             "Component breakdown:",
@@ -1478,16 +1636,32 @@ def health_text(agent_id: str, health: Json) -> str:
 
 @server.tells("Agent health score")
 def get_agent_health(agent_id: AgentId) -> str:
-    """Health score 0-100 of one agent over 30 days and what it is made of: failures, loops, tokens, latency. Use it
-    for a number to compare or to gate on; summarize_agent says more."""
+    """Health score 0-100 of one agent over 30 days, what it is made of (failures, loops, tokens, latency), and how its
+    newest runs ended. Use it for a number to compare; summarize_agent says more."""
     agent_id, backend = given_id(agent_id), api()
-    try:
-        health = backend.get("/v1/agents/{}/health-score", agent_id)
-    except DunetraceError as error:
-        raise unavailable(backend, agent_id, error) from None
-    if number(health.get("score")) is None:
-        backend.agent(agent_id)
-    return health_text(agent_id, health)
+    health, runs = attempts(
+        lambda: ask_about(backend, agent_id, "health-score"), lambda: backend.rows("runs", agent_id, NEWEST_RUNS)
+    )
+    if isinstance(health, DunetraceError):
+        raise health
+    if number(health.get("score")) is None and not (isinstance(runs, Found) and runs.rows):
+        agent_named(backend, agent_id)
+    return health_text(agent_id, health, runs)
+
+
+# ── Summary ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Summary:
+    """What summarize_agent asked for; each part may have failed by itself."""
+
+    agent: Json
+    health: Json | DunetraceError
+    recent: Found | DunetraceError
+    runs: Found | DunetraceError
+    unlisted: str = ""  # why its row had to be made up from its lists
+    cause: str = ""  # the error_type of the newest run that errored
 
 
 def share(n: int, runs: object) -> str:
@@ -1498,22 +1672,22 @@ def share(n: int, runs: object) -> str:
     return f"  ({n / count(runs):.1f} a run)" if count(runs) else ""  # type: ignore[operator]
 
 
-def summary_text(agent: Json, health: Json | DunetraceError, recent: list[Json] | DunetraceError, now: float) -> str:
-    """One agent in one screen: its row of GET /v1/agents, its health score and its newest signals."""
+def summary_text(summary: Summary, now: float) -> str:
+    """One agent in one screen: totals, how its runs ended, its score, its failure types and newest signals."""
+    agent, health, runs = summary.agent, summary.health, summary.agent.get("run_count")
     types = failure_types(agent)
-    runs, signals = agent.get("run_count"), agent.get("signal_count")
     return blocks(
         f"═══ Agent summary: {shown_id(agent.get('agent_id'))} ═══",
         "\n".join(
             (
-                f"Health score:  {health_line(health)}",
-                f"Total runs:    {counted(runs)}",
-                f"Total signals: {counted(signals)}",
+                f"Health score:  {health_line(health, summary.runs)}",
+                f"Total runs:    {counted(runs)}  ({outcomes_text(summary.runs)})",
+                f"Total signals: {counted(agent.get('signal_count'))}",
                 f"Last seen:     {ago(agent.get('last_seen'), now)}",
             )
         ),
         section("Failure breakdown:", (f"  {type_text(kind):<35} {n:>4} signals{share(n, runs)}" for kind, n in types)),
-        recent_text(agent, recent, now),
+        recent_text(summary, now),
         section(
             "Health components:",
             (
@@ -1521,27 +1695,30 @@ def summary_text(agent: Json, health: Json | DunetraceError, recent: list[Json] 
                 for name, one in components_of(health if isinstance(health, dict) else {})
             ),
         ),
-        next_step(types),
+        f"Totals are those of its lists of runs and signals, types those of 30 days: {summary.unlisted}"
+        if summary.unlisted
+        else "",
+        next_step(summary, now),
     )
 
 
-def health_line(health: Json | DunetraceError) -> str:
+def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
     if isinstance(health, DunetraceError):
         why = {"route": "this backend is too old to score", "path": "its id does not fit into a path of the API"}
-        return f"⚪ not available ({why.get(health.kind, str(health))})"
-    if number(health.get("score")) is None:
-        return f"⚪ none yet ({counted(health.get('sample_runs'))} processed runs in 30 days, needs 3)"
-    return f"{health_icon(health.get('score'))} {score_of(health)}/100"
+        return f"{health_icon(None, runs)} not available ({why.get(health.kind, str(health))})"
+    score = health.get("score")
+    icon = health_icon(score, runs)
+    if number(score) is None:
+        return f"{icon} none yet ({counted(health.get('sample_runs'))} processed runs in 30 days, needs 3)"
+    return f"{icon} {score_of(health)}/100{only_signals(score, runs)}"
 
 
-def recent_text(agent: Json, recent: list[Json] | DunetraceError, now: float) -> str:
-    if isinstance(recent, DunetraceError):
-        return f"Most recent signals: not available. {recent}"
-    if recent:
-        return section("Most recent signals:", (recent_signal(signal, now) for signal in recent))
-    if not count(agent.get("run_count")):
-        return "No runs yet: nothing can be said about this agent's health."
-    return f"No signals in {plural(count(agent.get('run_count')) or 0, 'run')}."
+def recent_text(summary: Summary, now: float) -> str:
+    if isinstance(summary.recent, DunetraceError):
+        return f"Most recent signals: not available. {summary.recent}"
+    if summary.recent.rows:
+        return section("Most recent signals:", (recent_signal(signal, now) for signal in summary.recent.rows))
+    return quiet_text("No signals of", summary.agent, summary.runs, now)
 
 
 def recent_signal(signal: Json, now: float) -> str:
@@ -1554,30 +1731,67 @@ def recent_signal(signal: Json, now: float) -> str:
     ).format(**facts(signal, now))
 
 
-def next_step(types: list[tuple[str, int]]) -> str:
-    return (
-        "Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off."
-        if types
-        else ""
-    )
+def next_step(summary: Summary, now: float) -> str:
+    """The newest errored run first, then what the signals lead to."""
+    runs = summary.runs.rows[:NEWEST_RUNS] if isinstance(summary.runs, Found) else []
+    errored = [run for run in runs if outcome(run) == "errored"]
+    steps = []
+    if errored:
+        cause = f" ({summary.cause})" if summary.cause else ""
+        steps.append(f"{next_run(errored[0], now)}, that {end_text(errored[0])}{cause}")
+    if failure_types(summary.agent):
+        steps.append(
+            "get_signal_detail(signal_id) for evidence and all fixes; "
+            "get_agent_patterns(agent_id) for systemic or one-off"
+        )
+    return f"Next: {'; '.join(steps)}." if steps else ""
+
+
+def row_from_lists(agent_id: str, runs: object, recent: object, insights: object) -> Json:
+    """What the lists of one agent say in place of its row in the list of agents."""
+    totals = {
+        key: found.matched for key, found in (("run_count", runs), ("signal_count", recent)) if isinstance(found, Found)
+    }
+    types = Counter[str]()
+    for row in dicts(mapping(insights).get("signal_trends")):
+        types[str(row.get("failure_type"))] += count(row.get("count")) or 0
+    newest = [run.get("completed_at") for run in (runs.rows if isinstance(runs, Found) else [])]
+    seen = max((moment for moment in map(instant, newest) if moment is not None), default=None)
+    return {"agent_id": agent_id, "last_seen": seen, "failure_types": dict(types), **totals}
+
+
+def cause_of_run(backend: Api, runs: object) -> str:
+    """The error_type of the newest errored run, "" where there is none or it cannot be had."""
+    newest = runs.rows[:NEWEST_RUNS] if isinstance(runs, Found) else []
+    run = next((run for run in newest if run.get("exit_reason") == "run.errored"), None)
+    with contextlib.suppress(DunetraceError):
+        return error_type(backend.get("/v1/runs/{}", run.get("run_id"))) if run else ""
+    return ""
 
 
 @server.tells("Summarize an agent")
 def summarize_agent(agent_id: AgentId) -> str:
-    """Start here. One agent's diagnosis in one answer: health score, failures by type, newest signals with impact and
-    fix. Answers "is this agent healthy, and what should I fix?"."""
+    """Start here. One agent's diagnosis in one answer: health score, how its runs ended, failures by type, newest
+    signals with impact and fix. Answers "is this agent healthy, and what should I fix?"."""
     agent_id, backend = given_id(agent_id), api()
-    agent, health, recent = attempts(
-        lambda: backend.agent(agent_id),
+    listed, health, recent, runs, insights = attempts(
+        lambda: agent_named(backend, agent_id),
         lambda: backend.get("/v1/agents/{}/health-score", agent_id),
-        lambda: backend.rows("signals", agent_id, 3).rows,
+        lambda: backend.rows("signals", agent_id, 3),
+        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
+        lambda: backend.get("/v1/agents/{}/insights", agent_id),
     )
-    if isinstance(agent, DunetraceError):
-        raise agent
-    return summary_text(agent, health, recent, backend.now())
+    summary = Summary(listed, health, recent, runs, cause=cause_of_run(backend, runs))
+    if isinstance(listed, DunetraceError):
+        scored = isinstance(health, dict) and number(health.get("score")) is not None
+        if not scored and not any(isinstance(found, Found) and found.rows for found in (runs, recent)):
+            raise listed
+        summary = replace(summary, agent=row_from_lists(agent_id, runs, recent, insights), unlisted=str(listed))
+    return summary_text(summary, backend.now())
 
 
-# ── Signals ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── Signals ───────────────────────────────────────────────────────────────────────────────────────
+# The signals of one agent, and one signal in full, wherever it stands.
 
 
 def facts(signal: Json, now: float, raw: bool = False) -> dict[str, str]:
@@ -1640,23 +1854,29 @@ def agent_signals_text(agent_id: str, found: Found, now: float, note: str = "") 
     return signal_list(found, f"Signals of {shown_id(agent_id)}", texts, [note], 100)
 
 
-def no_signals_text(agent: Json, filters: str) -> str:
-    """Why an agent's list is empty: no runs, no signals, or none that the filters let through."""
-    name, runs, signals = (
-        shown_id(agent.get("agent_id")),
-        count(agent.get("run_count")),
-        count(agent.get("signal_count")),
+def no_signals_text(agent: Json, runs: Found | DunetraceError, filters: str, now: float) -> str:
+    """Why an agent's list of signals is empty: no runs, no signals, or none that the filters let through."""
+    signals, name = count(agent.get("signal_count")), shown_id(agent.get("agent_id"))
+    if not signals:
+        return quiet_text("No signals of", agent, runs, now)
+    ended = runs_note(agent, runs, now)
+    if filters:
+        return f"No signal of {name} matches {filters}; without that it has {plural(signals, 'signal')}.{ended}"
+    return (
+        f"{name} counts {plural(signals, 'signal')}, but the backend lists none of them. Try again in a moment; "
+        "get_agent_runs shows the runs."
     )
-    if signals and filters:
-        return f"No signal of {name} matches {filters}; without that it has {plural(signals, 'signal')}."
-    if signals:
-        return (
-            f"{name} counts {plural(signals, 'signal')}, but the backend lists none of them. Try again in a moment; "
-            "get_agent_runs shows the runs."
-        )
-    if not runs:
-        return f"{name} is known but has no runs yet, so there is nothing to judge it by."
-    return f"{name} has no signals in {plural(runs, 'run')}{f' (so none with {filters})' if filters else ''}."
+
+
+def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+    """` 3 of its newest 20 runs errored or stalled ...`, "" where none did; such runs need not have a signal."""
+    errored = [run for run in runs.rows if outcome(run) == "errored"] if isinstance(runs, Found) else []
+    if isinstance(runs, DunetraceError) or not errored:
+        return ""
+    return (
+        f" {len(errored)} of its newest {plural(len(runs.rows), 'run')} errored or stalled, which need not raise a "
+        f"signal: {next_run(errored[0], now)}."
+    )
 
 
 @server.tells("Signals of an agent")
@@ -1667,7 +1887,8 @@ def get_agent_signals(agent_id: AgentId, limit: Limit100 = 20, severity: Severit
     limit, note = within(limit, 100)
     found = backend.rows("signals", agent_id, limit, severity=severity)
     if not found.rows:
-        return no_signals_text(backend.agent(agent_id), f"severity={severity}" if severity else "")
+        agent, runs = agent_and_runs(backend, agent_id)
+        return no_signals_text(agent, runs, f"severity={severity}" if severity else "", backend.now())
     return agent_signals_text(agent_id, found, backend.now(), note)
 
 
@@ -1716,144 +1937,130 @@ def fix_lines(fixes: list[Json]) -> list[str]:
     return lines + [f"  … {len(fixes) - 20} more fixes not shown"] * (len(fixes) > 20)
 
 
-MOST_HOURS = 1_000_000
-WINDOW = 50  # rows of one small request when a signal is looked for by its id
+# ── A signal by its id ────────────────────────────────────────────────────────────────────────────
+# No endpoint gives one signal, so its place in a list is found by halving, and where that fails the
+# list is read. Ids grow with time, but a run's signals are written in any order.
+
+WINDOW = 50  # rows of one small request
 FEW = 1_000  # rows that are read through rather than searched
+Place = tuple[int, Json]  # where a row stands in a list, and the row
+
+
+class SignalList:
+    """The signals of one agent, or of all (None), newest first, in which one is looked for by its id."""
+
+    def __init__(self, backend: Api, agent_id: str | None) -> None:
+        self.backend, self.agent_id = backend, agent_id
+        self.windows: dict[int, list[Json]] = {}
+        self.total = 0
+
+    def rows(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
+        asked = {"offset": offset, "limit": limit, "explain": explain}
+        page = next(self.backend.listed("signals", self.agent_id, **asked))
+        self.total = len(page.rows) if page.total is None else page.total
+        return page.rows
+
+    def window(self, number: int) -> list[Json]:
+        if number not in self.windows:
+            self.windows[number] = self.rows(number * WINDOW, WINDOW)
+        return self.windows[number]
+
+    def age(self, number: int) -> int:
+        """Grows along the list: the middle id of a window, which no single row out of place can move far."""
+        ids = sorted(ident for row in self.window(number) if (ident := count(row.get("id"))) is not None)
+        return -ids[len(ids) // 2] if ids else 0
+
+    def find(self, signal_id: int) -> Json | None:
+        """The explained signal of an id, None if the list does not have it.
+
+        Raises DunetraceError that says what was not read when that cannot be told.
+        """
+        place = place_of(signal_id, self.window(0), 0)
+        if place is None and self.total > FEW:
+            place = self.by_halving(signal_id)
+        place = place or self.by_reading(signal_id)
+        return self.explained(*place) if place else None
+
+    def by_halving(self, signal_id: int) -> Place | None:
+        middle = bisect.bisect_right(range(self.total // WINDOW + 1), -signal_id, key=self.age)
+        near = (number for number in (middle, middle - 1, middle + 1, middle - 2) if number >= 0)
+        places = (place_of(signal_id, self.window(number), number * WINDOW) for number in near)
+        return next(filter(None, places), None)
+
+    def by_reading(self, signal_id: int) -> Place | None:
+        """The place of a signal by reading all of the list, several pages at once."""
+        starts = range(0, min(self.total, MOST_ROWS), LARGEST_PAGE)
+        seen, place = set[object](), None
+        for start, rows in zip(starts, in_batches(lambda start: self.rows(start, LARGEST_PAGE), starts), strict=False):
+            known = len(seen)
+            seen.update(count(row.get("id")) or (start, n) for n, row in enumerate(rows))
+            place = place_of(signal_id, rows, start)
+            if place or len(seen) == known:
+                break
+        if place is None and len(seen) < self.total:
+            raise DunetraceError(
+                f"Signal {signal_id} was not found, but only {len(seen)} of {self.total} signals could be read: "
+                "call again, or name its agent.",
+                "missing",
+            )
+        return place
+
+    def explained(self, offset: int, row: Json) -> Json:
+        """The row with its explanation, which the newest API was asked to leave out."""
+        if row.get("what"):
+            return row
+        again = self.rows(offset, WINDOW // 5, "true")  # a few: new signals may have moved it along
+        place = place_of(row["id"], again, offset)
+        return place[1] if place else row
+
+
+def place_of(signal_id: int, rows: list[Json], offset: int) -> Place | None:
+    return next(((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None)
 
 
 def find_signal(backend: Api, signal_id: int, agent_id: str | None) -> Json:
-    """The explained signal of an id; raises DunetraceError when there is none."""
-    if agent_id is None and backend.lacks("/v1/signals"):
-        return find_in_fleet(backend, signal_id)
+    """The explained signal of an id; raises DunetraceError when there is none, or when that cannot be told."""
     try:
-        signal = seek(backend, agent_id, signal_id)
+        signal = SignalList(backend, agent_id).find(signal_id)
     except DunetraceError as error:
         if error.kind != "route" or agent_id is not None:
             raise
         return find_in_fleet(backend, signal_id)
-    if signal is None:
-        where = "on this backend"
-        if agent_id is not None:
-            known = counted(backend.agent(agent_id).get("signal_count"))
-            where = f"among the {known} of {shown_id(agent_id)}; leave agent_id out to look at all agents"
-        raise no_signal(signal_id, where)
-    return signal
-
-
-def no_signal(signal_id: int, where: str) -> DunetraceError:
-    return DunetraceError(f"There is no signal {signal_id} {where}. search_signals shows ids.", "missing")
-
-
-def seek(backend: Api, agent_id: str | None, signal_id: int) -> Json | None:
-    """A signal by id out of a list that is newest first, in few small requests.
-
-    Ids grow with time, so the place is found by halving. Where ids turn out not to fall along the list, and in short
-    lists, all of it is read. v0.3.0 explains every row; the newest API is asked to explain the one row only.
-    """
-
-    def look(offset: int, limit: int, explain: str = "false") -> Page:
-        return next(backend.listed("signals", agent_id, offset=offset, limit=limit, explain=explain))
-
-    first = look(0, WINDOW)
-    total = first.total if first.total is not None else len(first.rows)
-    place, orderly = place_of(look, signal_id, first, total)
-    if place is None and (total <= FEW or not orderly):
-        place = place_by_reading(backend, agent_id, signal_id, total)
-    if place is None:
-        return None
-    offset, row = place
-    return explained(backend, look, offset, row)
-
-
-Place = tuple[int, Json] | None
-
-
-def place_in(rows: list[Json], offset: int, signal_id: int) -> Place:
-    return next(((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None)
-
-
-def place_of(look: Callable[..., Page], signal_id: int, first: Page, total: int) -> tuple[Place, bool]:
-    """Offset and row of a signal by halving, and whether ids fell along the list wherever it was looked at."""
-    low, high, start, page = 0, total, 0, first
-    seen: dict[int, int] = {}
-    while True:
-        if place := place_in(page.rows, start, signal_id):
-            return place, True
-        ids = [count(row.get("id")) or -1 for row in page.rows]
-        seen.update(enumerate(ids, start))
-        along = [seen[offset] for offset in sorted(seen)]
-        if not ids or along != sorted(along, reverse=True):
-            return None, not total
-        low, high = (low, min(high, start)) if signal_id > ids[0] else (max(low, start + len(ids)), high)
-        if low >= high or ids[0] > signal_id > ids[-1]:
-            return None, True
-        start = max(low, min(high - WINDOW, (low + high - WINDOW) // 2))
-        page = look(start, WINDOW)
-
-
-def place_by_reading(backend: Api, agent_id: str | None, signal_id: int, total: int) -> Place:
-    starts = range(0, min(total, MOST_ROWS), LARGEST_PAGE)
-    parts = [
-        functools.partial(backend.span, "signals", agent_id, start, start + LARGEST_PAGE, explain="false")
-        for start in starts
-    ]
-    for n, rows in together(parts, report=True):
-        if isinstance(rows, DunetraceError):
-            raise rows
-        if place := place_in(rows, starts[n], signal_id):
-            return place
-    return None
-
-
-def explained(backend: Api, look: Callable[..., Page], offset: int, row: Json) -> Json:
-    """The row with its explanation, asked for once; by its run when new signals have moved it along the list."""
-    if row.get("what"):
-        return row
-    for again in look(offset, 1, explain="true").rows:
-        if again.get("id") == row.get("id"):
-            return again
-    with contextlib.suppress(DunetraceError):
-        for again in dicts(backend.get("/v1/runs/{}", row.get("run_id")).get("signals")):
-            if again.get("id") == row.get("id"):
-                return {**row, **again}
-    return row
+    if signal is not None:
+        return signal
+    where = "on this backend"
+    if agent_id is not None:
+        known = counted(agent_named(backend, agent_id).get("signal_count"))
+        where = f"among the {known} of {shown_id(agent_id)}; leave agent_id out to look at all agents"
+    raise DunetraceError(f"There is no signal {signal_id} {where}. search_signals shows ids.", "missing")
 
 
 def find_in_fleet(backend: Api, signal_id: int) -> Json:
-    """A signal by id where only v0.3.0's per-agent lists exist: all agents that have signals, at once."""
-    agents = [agent for agent in backend.agents() if agent.get("agent_id") and agent.get("signal_count") != 0]
-    tasks: list[tuple[str, Callable[[], Json | None]]] = []
-    for agent in sorted(agents, key=lambda agent: -(count(agent.get("signal_count")) or 0)):
-        name, signals = str(agent["agent_id"]), count(agent.get("signal_count")) or FEW
-        if signals > FEW:
-            tasks.append((name, functools.partial(seek, backend, name, signal_id)))
-        else:
-            tasks += [
-                (name, functools.partial(read_part, backend, name, signal_id, at)) for at in range(0, signals, PART)
-            ]
-    failed: dict[str, DunetraceError] = {}
-    for n, result in together([task for _, task in tasks], report=True):
-        if isinstance(result, DunetraceError):
-            failed[tasks[n][0]] = result
-        elif result is not None:
-            return result
-    raise no_signal(
-        signal_id,
-        f"among the signals of {plural(len(agents) - len(failed), 'agent')}{failed_text(list(failed.items()))}",
-    )
+    """A signal by its id where only per-agent lists exist (before the newest API): all agents that have signals."""
+    fleet = backend.agents()
+    names = [str(one["agent_id"]) for one in fleet.rows if one.get("agent_id") and one.get("signal_count") != 0]
+    hit: list[Json] = []
 
+    def look(name: str) -> None:
+        if not hit:
+            hit.extend(filter(None, [SignalList(backend, name).find(signal_id)]))
 
-PART = 250  # rows of one request, when a list is read part by part
-TIMED_PART = 150  # the same, when a time says how far to read
-
-
-def read_part(backend: Api, agent_id: str, signal_id: int, offset: int) -> Json | None:
-    place = place_in(backend.span("signals", agent_id, offset, offset + PART), offset, signal_id)
-    return place[1] if place else None
+    results = attempts(*(functools.partial(look, name) for name in names), report=True)
+    if hit:
+        return hit[0]
+    failed = [(name, error) for name, error in zip(names, results, strict=True) if error is not None]
+    if failed or len(fleet.rows) < fleet.matched:
+        raise DunetraceError(
+            f"Signal {signal_id} was not found, but not everything could be read.{missing_text(fleet)} "
+            f"{failed_text(failed)}".strip(),
+            "missing",
+        )
+    of = f"among the signals of {plural(len(names), 'agent')}"
+    raise DunetraceError(f"There is no signal {signal_id} {of}. search_signals shows ids.", "missing")
 
 
 def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
-    """`; 2 agents could not be asked: a (why), b (why)`, or nothing."""
+    """`2 agents could not be asked: a (why), b (why)`, or nothing."""
     if not failed:
         return ""
     why = {"path": "its id fits into no path of this API"}
@@ -1861,7 +2068,7 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
         f"{shown_id(name)} ({why.get(error.kind) or clean(str(error), 160)})" for name, error in failed[:20]
     )
     more = f" and {len(failed) - 20} more" if len(failed) > 20 else ""
-    return f"; {plural(len(failed), 'agent')} could not be asked: {named}{more}"
+    return f"{plural(len(failed), 'agent')} could not be asked: {named}{more}"
 
 
 @server.tells("Signal in full")
@@ -1875,158 +2082,105 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
     return signal_text(signal, backend.now(), show_raw())
 
 
+# ── Search ────────────────────────────────────────────────────────────────────────────────────────
+# Signals across agents in one path: choose the agents that can match, ask their lists, merge. The
+# newest API has one list for all agents.
+
+MOST_HOURS = 1_000_000
+PART = 250  # rows of one request when a list is read up to a time
+
+
 @dataclass(frozen=True)
 class Filters:
-    """What a search lets through. `since` is the oldest time of detection, epoch seconds, or None."""
+    """What a search lets through; `hours` is how far back, 0 for all time."""
 
     severity: str = ""
     failure_type: str = ""
-    since: float | None = None
     hours: int = 0
 
     def __str__(self) -> str:
         named = {"severity": self.severity, "failure_type": self.failure_type, "since_hours": self.hours}
         return ", ".join(f"{name}={value}" for name, value in named.items() if value)
 
-    def in_time(self, signal: Json) -> bool:
+    def in_time(self, row: Json, now: float) -> bool:
         """A signal without a usable time of detection is kept: nothing says that it is too old."""
-        detected = instant(signal.get("detected_at"))
-        return self.since is None or detected is None or detected >= self.since
-
-    def spelt_otherwise(self, agent: Json) -> bool:
-        """Whether an agent has signals of the wanted type in another case, which no backend finds by its filter."""
-        kinds = mapping(agent.get("failure_types"))
-        return any(kind != self.failure_type and kind.upper() == self.failure_type for kind in kinds)
+        detected = instant(row.get("detected_at"))
+        return not self.hours or detected is None or detected >= now - self.hours * 3600
 
     def may_match(self, agent: Json) -> bool:
-        """Whether an agent's counts leave room for a match; a count that is missing does."""
-        seen = instant(agent.get("last_seen"))
-        late = self.since is None or seen is None or seen + LAG_SECONDS >= self.since
-        return late and count(agent.get("signal_count")) != 0 and self.expected(agent) != 0
+        """Whether an agent's own counts leave room for a match; a count that is missing does.
 
-    def rows_back(self, agent: Json) -> int:
-        """How many of an agent's newest rows reach back to `since`, by its sparkline (signals on each of 7 days)."""
-        days, spanned = items(agent.get("sparkline")), math.ceil(self.hours / 24) + 1
-        if len(days) != 7 or not 1 < spanned <= 7:
-            return TIMED_PART
-        return min(LARGEST_PAGE, 20 + sum(count(n) or 0 for n in days[-spanned:]))
-
-    def expected(self, agent: Json) -> int | None:
-        """How many signals of an agent match, as far as its row tells: None where it does not."""
+        When it was last seen says nothing: a signal may be detected hours later.
+        """
         kinds, total = agent.get("failure_types"), count(agent.get("signal_count"))
-        of_type = (
-            sum(count(n) or 0 for kind, n in kinds.items() if kind.upper() == self.failure_type)
-            if isinstance(kinds, dict)
-            else None
-        )
         severe = {name: count(agent.get(f"{name.lower()}_count")) for name in ("CRITICAL", "HIGH")}
-        if self.failure_type:
-            return of_type if of_type == 0 or not (self.severity or self.since) else None
-        if self.severity in severe:
-            return severe[self.severity] if severe[self.severity] == 0 or not self.since else None
-        if self.severity and None not in (total, *severe.values()):
-            return 0 if total == sum(filter(None, severe.values())) else None
-        return total if not self.since and not self.severity else None
+        if total == 0 or severe.get(self.severity) == 0:
+            return False
+        if self.failure_type and isinstance(kinds, dict) and self.failure_type not in map(str.upper, kinds):
+            return False
+        milder = self.severity and self.severity not in severe
+        return not (milder and None not in severe.values() and total == sum(filter(None, severe.values())))
 
 
-def lean(signal: Json) -> Json:
-    """What a search shows of a signal: v0.3.0 explains every row, and a thousand agents send very many."""
+def listed_signal(signal: Json) -> Json:
+    """What a search shows of a signal: evidence and explanation of a thousand agents would not fit into memory."""
+    shown = without_raw({key: signal.get(key) for key in ("title", "evidence")}, False)
     dropped = ("evidence", "what", "why_it_matters", "suggested_fixes", "evidence_summary")
-    return {key: value for key, value in without_raw(signal, False).items() if key not in dropped}
+    return {**{key: value for key, value in signal.items() if key not in dropped}, "title": shown["title"]}
 
 
-def search_list(
-    backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART, by_hand: bool = False
-) -> Found:
+def search_list(backend: Api, agent_id: str | None, filters: Filters, limit: int) -> Found:
     """The newest `limit` matches of one list, and their number, counted page by page where a time limits them.
 
-    With `by_hand` the failure type is compared here, for types that the backend sends but cannot filter by.
+    Backends before the newest refuse types that they do not know; those are compared here.
     """
-    asked = {"severity": filters.severity, "failure_type": "" if by_hand else filters.failure_type, "explain": "false"}
-    counting = by_hand or filters.since is not None
+    asked = {"severity": filters.severity, "failure_type": filters.failure_type, "explain": "false"}
+    try:
+        return read_matches(backend, agent_id, filters, limit, bool(filters.hours), asked)
+    except DunetraceError as error:
+        if error.kind != "invalid" or not filters.failure_type:
+            raise
+        return read_matches(backend, agent_id, filters, limit, True, {**asked, "failure_type": ""})
+
+
+def read_matches(
+    backend: Api, agent_id: str | None, filters: Filters, limit: int, counting: bool, asked: Json
+) -> Found:
+    """Matches of a list read with the query `asked`: up to `limit` rows, or while `counting` up to a page that is
+    older as a whole."""
     found, read = Found([], 0), 0
-    for n, page in enumerate(backend.listed("signals", agent_id, limit=size if counting else limit, **asked), 1):
-        if not counting:
-            found.rows += map(lean, page.rows[: limit - len(found.rows)])
-            found.matched = page.total if page.total is not None else len(found.rows)
-            if len(found.rows) >= limit:
-                break
-            continue
-        fresh = [row for row in page.rows if filters.in_time(row)]
-        matching = [row for row in fresh if not by_hand or str(row.get("failure_type")).upper() == filters.failure_type]
+    for n, page in enumerate(backend.listed("signals", agent_id, limit=PART if counting else limit, **asked), 1):
+        recent = [row for row in page.rows if filters.in_time(row, backend.now())]
+        kind = filters.failure_type
+        matching = [row for row in recent if not kind or str(row.get("failure_type")).upper() == kind]
+        found.rows += map(listed_signal, matching[: limit - len(found.rows)])
         found.matched += len(matching)
-        found.rows += map(lean, matching[: limit - len(found.rows)])
-        if len(fresh) < len(page.rows):
-            break
         read += len(page.rows)
-        if n == MOST_PAGES:
+        if not counting:
+            found.matched = max(found.matched, page.total or 0)
+        if (not counting and len(found.rows) >= limit) or (page.rows and not recent):
+            break
+        if counting and n == MOST_PAGES:
             found.exact = page.total is not None and read >= page.total
             break
     return found
 
 
-def search_by_hand(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART) -> Found:
-    return search_list(backend, agent_id, filters, limit, size, by_hand=True)
-
-
-def search_one(backend: Api, agent_id: str | None, filters: Filters, limit: int, size: int = PART) -> Found:
-    try:
-        return search_list(backend, agent_id, filters, limit, size)
-    except DunetraceError as error:
-        if error.kind != "invalid" or "failure_type" not in str(error):
-            raise
-        return search_by_hand(backend, agent_id, filters, limit, size)
-
-
-def search_fleet(
-    backend: Api, agents: list[Json], filters: Filters, limit: int, search: Callable[..., Found] = search_one
-) -> Found:
-    """A search by per-agent lists, all that v0.3.0 has: the agents that can match, at once, last seen first."""
-    chosen = [agent for agent in agents if filters.may_match(agent)]
-    chosen.sort(key=lambda agent: -(instant(agent.get("last_seen")) or math.inf))
-    names = [str(agent.get("agent_id")) for agent in chosen]
-    tasks = [
-        functools.partial(search, backend, name, filters, limit, filters.rows_back(agent))
-        for name, agent in zip(names, chosen, strict=True)
-    ]
-    found, failed, waiting = Found([], 0), dict[int, DunetraceError](), dict(enumerate(chosen))
-    for n, result in odd_ids_first(names, tasks):
-        del waiting[n]
+def search_fleet(backend: Api, fleet: Found, filters: Filters, limit: int) -> Found:
+    """A search by per-agent lists, all that backends before the newest have."""
+    names = [str(agent.get("agent_id")) for agent in fleet.rows if filters.may_match(agent)]
+    tasks = (functools.partial(search_list, backend, name, filters, limit) for name in names)
+    found = Found([], 0)
+    for name, result in zip(names, attempts(*tasks, report=True), strict=True):
         if isinstance(result, DunetraceError):
-            failed[n] = result
-            continue
-        found.matched += result.matched
-        found.exact &= result.exact
-        found.rows = heapq.nlargest(
-            limit, found.rows + result.rows, key=lambda row: instant(row.get("detected_at")) or 0
-        )
-        if is_complete(found.rows, list(waiting.values()), filters, limit):
-            found.matched += sum(filters.expected(agent) or 0 for agent in waiting.values())
-            break
-    found.failed = [(names[n], failed[n]) for n in sorted(failed)]
+            found.failed.append((name, result))
+        else:
+            found.rows += result.rows
+            found.matched += result.matched
+            found.exact &= result.exact
+    found.rows.sort(key=lambda row: -(instant(row.get("detected_at")) or 0))
+    del found.rows[limit:]
     return found
-
-
-def odd_ids_first(
-    names: list[str], tasks: Sequence[Callable[[], Found]]
-) -> Iterator[tuple[int, Found | DunetraceError]]:
-    """Numbers and results of tasks as they are done; before all others those of ids that no path can carry.
-
-    They may fail without a request, and are to be named however early the search is complete.
-    """
-    rest = [n for n, name in enumerate(names) if fits_path(name)]
-    odd = [n for n in range(len(names)) if n not in rest]
-    yield from zip(odd, attempts(*(tasks[n] for n in odd)), strict=True)
-    for at, result in together([tasks[n] for n in rest], report=True):
-        yield rest[at], result
-
-
-def is_complete(rows: list[Json], waiting: list[Json], filters: Filters, limit: int) -> bool:
-    """Whether no agent still waiting can add to the rows, and all their counts are known."""
-    if not waiting or len(rows) < limit or any(filters.expected(agent) is None for agent in waiting):
-        return False
-    newest = max(instant(agent.get("last_seen")) or math.inf for agent in waiting)
-    return newest + LAG_SECONDS < (instant(rows[-1].get("detected_at")) or 0)
 
 
 def found_signal(signal: Json, now: float) -> str:
@@ -2036,9 +2190,9 @@ def found_signal(signal: Json, now: float) -> str:
 
 
 def search_text(found: Found, now: float, note: str = "") -> str:
-    """Matches across agents, newest first; for GET /v1/signals, or the per-agent lists of v0.3.0."""
+    """Matches across agents, newest first; for GET /v1/signals, or the per-agent lists of older backends."""
     texts = [found_signal(signal, now) for signal in found.rows]
-    return signal_list(found, "Signals", texts, [note, failed_text(found.failed).removeprefix("; ")], 200)
+    return signal_list(found, "Signals", texts, [note, failed_text(found.failed)], 200)
 
 
 def check_known_type(kind: str, agents: list[Json]) -> None:
@@ -2053,45 +2207,64 @@ def check_known_type(kind: str, agents: list[Json]) -> None:
         )
 
 
-def search_agent(backend: Api, agent: Json, filters: Filters, limit: int) -> Found:
-    """Matches of one known agent, those of a type in unusual case included."""
-    search = search_by_hand if filters.spelt_otherwise(agent) else search_one
-    return search(backend, str(agent.get("agent_id")), filters, limit)
-
-
-def nothing_found_text(found: Found, agents: list[Json], filters: Filters) -> str:
-    """Why a search over the fleet is empty."""
-    signals = sum(count(agent.get("signal_count")) or 0 for agent in agents)
-    if not agents:
-        return agents_text([], 0)
-    check_known_type(filters.failure_type, agents)
+def nothing_found_text(
+    found: Found, fleet: Found | DunetraceError, runs: Found | DunetraceError, filters: Filters, now: float
+) -> str:
+    """Why a search over the fleet is empty, and how many runs errored all the same."""
     wanted = f"matches {filters}" if str(filters) else "was found"
-    failed = failed_text(found.failed).removeprefix("; ")
+    if isinstance(fleet, DunetraceError):
+        first = f"No signal {wanted}. How many there are without filters could not be asked: {fleet}"
+    elif not fleet.rows:
+        return agents_text(fleet, 0)
+    else:
+        signals = sum(count(agent.get("signal_count")) or 0 for agent in fleet.rows)
+        of = f"{plural(signals, 'signal')} of {plural(len(fleet.rows), 'agent')}"
+        first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
+    failed = failed_text(found.failed)
     return "\n".join(
-        line
-        for line in (
-            f"No signal {wanted}; without filters there are {plural(signals, 'signal')} of {plural(len(agents), 'agent')}.",
-            failed and f"That is not all: {failed}",
-        )
-        if line
+        line for line in (first, failed and f"That is not all: {failed}", crashes_text(runs, filters, now)) if line
     )
 
 
-def search_everywhere(backend: Api, filters: Filters, limit: int) -> tuple[Found, list[Json]]:
-    """Matches of the whole fleet and, when they were asked for, the agents."""
-    if backend.lacks("/v1/signals"):
-        agents = backend.agents()
-        return search_fleet(backend, agents, filters, limit), agents
+def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> str:
+    """What a search for signals cannot tell: runs that errored need not have one."""
+    if isinstance(runs, DunetraceError):
+        return (
+            "Runs that crashed without a signal are not in this list: get_agent_runs(agent_id, errored=true) shows those "
+            "of one agent."
+        )
+    since = now - filters.hours * 3600
+    window = [run for run in runs.rows if not filters.hours or (moment_of(run) or now) >= since]
+    errored = [run for run in window if outcome(run) == "errored"]
+    where = f"newest {plural(len(runs.rows), 'run')} of all agents"
+    if filters.hours:
+        where = f"{plural(len(window), 'run')} of that time among the {where}"
+    if not errored:
+        return f"Runs that crashed without a signal are not in this list; none of the {where} errored or stalled."
+    first = errored[0]
+    return (
+        f"Runs that crashed without a signal are not in this list: {len(errored)} of the {where} errored or stalled, the "
+        f"newest of {shown_id(first.get('agent_id'))}. {next_run(first, now)}."
+    )
+
+
+def moment_of(run: Json) -> float | None:
+    """When a run ended, else when it began; None where neither is usable."""
+    ended = instant(run.get("completed_at"))
+    return instant(run.get("started_at")) if ended is None else ended
+
+
+def search_everywhere(backend: Api, filters: Filters, limit: int) -> tuple[Found, Found | DunetraceError]:
+    """Matches of the whole fleet, and the fleet."""
     # Which API this is shows only in the answer, so the fall-back's first request goes out with it.
-    found, listed = attempts(lambda: search_one(backend, None, filters, limit), backend.agents)
-    agents = listed if isinstance(listed, list) else []
+    found, fleet = attempts(lambda: search_list(backend, None, filters, limit), backend.agents)
     if not isinstance(found, DunetraceError):
-        return found, agents
+        return found, fleet
     if found.kind != "route":
         raise found
-    if isinstance(listed, DunetraceError):
-        raise listed
-    return search_fleet(backend, agents, filters, limit), agents
+    if isinstance(fleet, DunetraceError):
+        raise fleet
+    return search_fleet(backend, fleet, filters, limit), fleet
 
 
 @server.tells("Search signals")
@@ -2107,25 +2280,23 @@ def search_signals(
     limit, note = within(limit, 200)
     if not 0 <= since_hours <= MOST_HOURS:
         raise DunetraceError(f"since_hours must be from 1 to {MOST_HOURS}, or 0 for all time.", "invalid")
-    backend = api()
-    since = backend.now() - since_hours * 3600 if since_hours else None
-    filters = Filters(severity_of(severity), failure_type_of(failure_type), since, since_hours)
+    backend, filters = api(), Filters(severity_of(severity), failure_type_of(failure_type), since_hours)
     if agent_id:
         agent_id = given_id(agent_id)
-        found = search_one(backend, agent_id, filters, limit)
+        found = search_list(backend, agent_id, filters, limit)
         if not found.rows:
-            agent = backend.agent(agent_id)
-            check_known_type(filters.failure_type, [agent])
-            found = search_agent(backend, agent, filters, limit) if filters.spelt_otherwise(agent) else found
-            if not found.rows:
-                return no_signals_text(agent, str(filters))
+            agent, runs = agent_and_runs(backend, agent_id)
+            if "failure_types" in agent:
+                check_known_type(filters.failure_type, [agent])
+            return no_signals_text(agent, runs, str(filters), backend.now())
         return search_text(found, backend.now(), note)
-    found, agents = search_everywhere(backend, filters, limit)
-    if not found.rows and not found.failed:
-        agents = agents or backend.agents()
-        if odd := [agent for agent in agents if filters.spelt_otherwise(agent)]:
-            found = search_fleet(backend, odd, filters, limit, search_by_hand)
-    return search_text(found, backend.now(), note) if found.rows else nothing_found_text(found, agents, filters)
+    found, fleet = search_everywhere(backend, filters, limit)
+    if found.rows:
+        return search_text(found, backend.now(), note)
+    (runs,) = attempts(lambda: backend.rows("runs", None, LARGEST_PAGE))
+    if isinstance(fleet, Found) and fleet.rows:
+        check_known_type(filters.failure_type, fleet.rows)
+    return nothing_found_text(found, fleet, runs, filters, backend.now())
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────
@@ -2212,16 +2383,6 @@ def errored_text(name: str, found: Found, read: int, now: float, note: str = "")
     return runs_text(heading, found, now, note)
 
 
-def no_runs_text(agent: Json) -> str:
-    name, runs = shown_id(agent.get("agent_id")), count(agent.get("run_count"))
-    if not runs:
-        return f"{name} is known but has no runs yet."
-    return (
-        f"{name} has {plural(runs, 'run')} started and none processed: a run is listed once it has ended, or after "
-        "about 90 s without an event. Ask again in a minute."
-    )
-
-
 @server.tells("Runs of an agent")
 def get_agent_runs(
     agent_id: AgentId,
@@ -2240,7 +2401,8 @@ def get_agent_runs(
         found = backend.rows("runs", agent_id, limit)
         if found.rows:
             return runs_text(f"Recent runs for: {shown_id(agent_id)}", found, backend.now(), note)
-    return no_runs_text(backend.agent(agent_id))
+    agent, runs = agent_and_runs(backend, agent_id)
+    return quiet_text("No processed runs of", agent, runs, backend.now())
 
 
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
@@ -2813,11 +2975,11 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
-    names = [str(agent.get("agent_id")) for agent in backend.agents() if agent.get("run_count") != 0]
-    results = dict(together([functools.partial(within_agent, name) for name in names], report=True))
-    failed = [(names[n], results[n]) for n in sorted(results) if isinstance(results[n], DunetraceError)]
-    found = set[str]().union(*(ids for ids in results.values() if isinstance(ids, set)))
-    return found, failed_text(failed)  # type: ignore[arg-type]
+    names = [str(agent.get("agent_id")) for agent in backend.agents().rows if agent.get("run_count") != 0]
+    results = attempts(*(functools.partial(within_agent, name) for name in names), report=True)
+    failed = [(name, one) for name, one in zip(names, results, strict=True) if isinstance(one, DunetraceError)]
+    found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
+    return found, f"; {failed_text(failed)}" if failed else ""
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
@@ -2996,11 +3158,11 @@ NEWER_INSIGHTS = {
 }
 
 
-def patterns_text(agent_id: str, insights: Json, now: float) -> str:
-    """What recurs in an agent's failures, for GET /v1/agents/{id}/insights."""
+def patterns_text(agent_id: str, insights: Json, runs: Found | DunetraceError, now: float) -> str:
+    """What recurs in an agent's failures, for GET /v1/agents/{id}/insights; `runs` are its newest ones."""
     absent = [name for key, name in NEWER_INSIGHTS.items() if key not in insights]
     return blocks(
-        f"Failure patterns for: {shown_id(agent_id)}",
+        f"Failure patterns for: {shown_id(agent_id)}\nRuns: {outcomes_text(runs)}{newest_errored(runs, now)}",
         section("Systemic patterns:", systemic_lines(insights, now)),
         section("Daily signal counts (last 7 days):", trend_lines(insights, now)),
         section("Failure rate by type:", rate_lines(insights)),
@@ -3012,20 +3174,21 @@ def patterns_text(agent_id: str, insights: Json, now: float) -> str:
     )
 
 
-def no_patterns_text(agent: Json) -> str:
-    name, runs, signals = (
-        shown_id(agent.get("agent_id")),
-        count(agent.get("run_count")),
-        count(agent.get("signal_count")),
+def newest_errored(runs: Found | DunetraceError, now: float) -> str:
+    newest = runs.rows[:NEWEST_RUNS] if isinstance(runs, Found) else []
+    run = next((run for run in newest if outcome(run) == "errored"), None)
+    return f". {next_run(run, now)}." if run else ""
+
+
+def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+    """Why there are no patterns: no signals, or none that are recent and frequent enough."""
+    name, signals = shown_id(agent.get("agent_id")), count(agent.get("signal_count"))
+    if not signals:
+        return quiet_text("No failure patterns, because no signals, of", agent, runs, now)
+    return (
+        f"No failure patterns of {name} in the last 30 days; its {plural(signals, 'signal')} are older or too few. "
+        f"get_agent_signals lists them.{runs_note(agent, runs, now)}"
     )
-    if not runs:
-        return f"No failure patterns for {name}: it is known but has no runs yet."
-    if signals:
-        return (
-            f"No failure patterns for {name} in the last 30 days; its {plural(signals, 'signal')} are older or too few. "
-            "get_agent_signals lists them."
-        )
-    return f"No failure patterns for {name}: no signals in {plural(runs, 'run')}."
 
 
 @server.tells("Failure patterns of an agent")
@@ -3033,15 +3196,17 @@ def get_agent_patterns(agent_id: AgentId) -> str:
     """Whether an agent's failures are systemic or one-off: rates by type, day, input and version, and the rates before
     and after each deploy. Answers "is it systemic?", "did the deploy cause it?"."""
     agent_id, backend = given_id(agent_id), api()
-    try:
-        insights = backend.get("/v1/agents/{}/insights", agent_id)
-    except DunetraceError as error:
-        raise unavailable(backend, agent_id, error) from None
-    if not any(insights.get(key) for key in ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")):
-        agent = backend.agent(agent_id)
+    insights, runs = attempts(
+        lambda: ask_about(backend, agent_id, "insights"), lambda: backend.rows("runs", agent_id, NEWEST_RUNS)
+    )
+    if isinstance(insights, DunetraceError):
+        raise insights
+    recurring = ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")
+    if not any(insights.get(key) for key in recurring):
+        agent, runs = agent_and_runs(backend, agent_id)
         if not dicts(insights.get("deploy_events")):
-            return no_patterns_text(agent)
-    return patterns_text(agent_id, insights, backend.now())
+            return no_patterns_text(agent, runs, backend.now())
+    return patterns_text(agent_id, insights, runs, backend.now())
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────────────
@@ -3204,7 +3369,7 @@ def triage_alert(agent_id: str, failure_type: str = "") -> str:
     """From an alert on an agent to its cause and fix."""
     kind = f' and failure_type="{failure_type}"' if failure_type else ""
     return f"""An alert came in for agent {agent_id}{f", failure type {failure_type}" if failure_type else ""}. Find its cause and its fix.
-1. summarize_agent(agent_id="{agent_id}"): is the score low, and which failure types lead?
+1. summarize_agent(agent_id="{agent_id}"): how did its runs end, is the score low, and which failure types lead?
 2. search_signals with agent_id="{agent_id}"{kind} and since_hours=24: pick the newest signal.
 3. get_signal_detail with its id: what happened, and which fixes are suggested?
 4. get_agent_patterns(agent_id="{agent_id}"): SYSTEMIC or occasional? Since which version or deploy?
@@ -3215,10 +3380,10 @@ Conclude with one sentence on the cause, whether it is systemic, and the first f
 def investigate_run(run_id: str) -> str:
     """Why one run looped, failed or was slow. Takes a run id, its beginning, or the link of an alert."""
     return f"""Explain what went wrong in run {run_id}.
-1. get_run_detail(run_id="{run_id}"): read the signals, then the timeline around their steps. Equal hashes are equal texts.
+1. get_run_detail(run_id="{run_id}"): how did it end? Then read the signals, and the timeline around their steps. Equal hashes are equal texts.
 2. get_signal_detail for each signal of HIGH or CRITICAL severity: compare its evidence with the timeline.
 3. get_agent_patterns for the run's agent: has this happened before?
-Conclude with the step at which it went wrong, why, and the fix. Say so if the run has no signals."""
+Conclude with the step at which it went wrong, why, and the fix. A run that errored has failed, with signals or without."""
 
 
 @asks("Audit the fleet")
@@ -3227,31 +3392,22 @@ def audit_fleet(since_hours: str = "24") -> str:
     return f"""Audit all agents for the last {since_hours} hours.
 1. search_signals(severity="CRITICAL", since_hours={since_hours}), then the same with severity="HIGH".
 2. list_agents: which agents have many signals for their runs? Which have not been seen for long?
-3. summarize_agent for the two or three worst.
-Conclude with a table of agent, failure type, severity, count and fix. An agent without runs is unknown, not healthy."""
+3. summarize_agent for the two or three worst, and for those that you would call quiet: runs may crash without a signal.
+Conclude with a table of agent, failure type or end of run, severity, count and fix. An agent without runs is unknown, not healthy."""
 
 
 @asks("Decide a deploy")
 def decide_deploy(agent_id: str) -> str:
     """Whether an agent is stable enough to deploy."""
     return f"""Decide whether agent {agent_id} is stable enough to deploy.
-1. get_agent_health(agent_id="{agent_id}"): below 50 speaks against it; no score means too few runs to tell.
+1. get_agent_health(agent_id="{agent_id}"): a score below 50 speaks against it, and so do runs that errored or stalled, whatever the score; no processed runs means that nobody can tell.
 2. get_agent_patterns(agent_id="{agent_id}"): a SYSTEMIC failure or a REGRESSION after the last deploy speaks against it.
 3. search_signals(agent_id="{agent_id}", severity="CRITICAL", since_hours=24): any speaks against it.
+4. get_agent_runs(agent_id="{agent_id}", errored=True): are crashes more frequent since the last version?
 Conclude with go, no-go or cannot tell, the evidence for it, and what to fix first."""
 
 
-FRESH_SECONDS = 30.0  # how long a completion may take an agent from memory
-FETCHING = threading.Lock()
 COMPLETION_SECONDS = 0.25  # an editor asks at every keystroke; late is as good as never
-
-
-def known_agents(backend: Api) -> list[Json]:
-    """The agents, at most half a minute old. One keystroke fetches them, those behind it wait for that one."""
-    with FETCHING:
-        if time.monotonic() - backend.listed_at > FRESH_SECONDS:
-            backend.listed_agents, backend.listed_at = backend.agents(), time.monotonic()
-        return backend.listed_agents
 
 
 def completions(argument: str, start: str, agent_id: str) -> list[str]:
@@ -3263,10 +3419,10 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
         rows = next(backend.listed("runs", given_id(agent_id) if agent_id else None, limit=100)).rows
         known = [shown_id(run.get("run_id")) for run in rows]
     elif argument == "agent_id":
-        known = [shown_id(agent.get("agent_id")) for agent in known_agents(api())]
+        known = [shown_id(agent.get("agent_id")) for agent in api().agents().rows]
     elif argument == "failure_type":
         seen = Counter[str]()
-        for agent in known_agents(api()):
+        for agent in api().agents().rows:
             seen.update(dict(failure_types(agent)))
         known = [*(kind for kind, _ in seen.most_common()), *(kind for kind in detectors() if kind not in seen)]
     else:
@@ -3289,7 +3445,8 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion:
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-DEMO_NOW = datetime(2026, 5, 13, 19, 19, tzinfo=UTC).timestamp()
+DEMO_DATE = datetime(2026, 5, 13, 19, 19, tzinfo=UTC)
+DEMO_NOW = DEMO_DATE.timestamp()
 DEMO_DEPLOY = DEMO_NOW - 30 * 3600
 # Agents with their runs: hours ago and what happened in each (a key of DEMO_CALLS).
 DEMO_RUNS = {
@@ -3666,7 +3823,7 @@ class DemoAdapter(BaseAdapter):
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
         response = requests.Response()
         response.status_code, response.url, response.request = 404 if data is None else 200, str(request.url), request
-        response.headers["Content-Type"] = "application/json"
+        response.headers.update({"Content-Type": "application/json", "Date": format_datetime(DEMO_DATE, usegmt=True)})
         response.raw = HTTPResponse(BytesIO(body), preload_content=False)
         return response
 
@@ -3750,7 +3907,7 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
     import uvicorn
 
     token = os.environ.get("DUNETRACE_MCP_TOKEN", "").strip()
-    if host not in LOOPBACK and not token:
+    if not is_loopback(host) and not token:
         raise DunetraceError(
             f"refusing to listen on {clean(host, 80)} without a token: anybody who reaches that address could read your "
             "agents. Set DUNETRACE_MCP_TOKEN (clients send it as a bearer token), or leave out --host.",
@@ -3770,7 +3927,7 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
     uvicorn.Server(config).run(sockets=[bound])
 
 
-# ── Checks for people and for CI ──────────────────────────────────────────────────────────────────────────
+# ── Check ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def masked(key: str) -> str:
@@ -3783,10 +3940,8 @@ def source_of(name: str) -> str:
 
 def check_configuration() -> tuple[Api, str]:
     backend = api()
-    return (
-        backend,
-        f"{backend.url} ({source_of('DUNETRACE_API_URL')}), key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})",
-    )
+    url = f"{backend.url} ({source_of('DUNETRACE_API_URL')})"
+    return backend, f"{url}, key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
 
 
 def check_address(backend: Api) -> str:
@@ -3803,31 +3958,10 @@ def check_address(backend: Api) -> str:
     return f"{parts.hostname} is {', '.join(sorted(addresses)[:3])}, port {port}"
 
 
-def takes_events(backend: Api) -> bool:
-    """Whether this is the ingest service: its POST /v1/ingest refuses a GET."""
-    try:
-        backend.get("/v1/ingest")
-    except DunetraceError as error:
-        return error.kind == "method"
-    return False
-
-
 def check_api(backend: Api) -> tuple[list[Json], str]:
     """That a Customer API answers and takes the key. Its sister services answer /health, but not /v1/agents."""
     started = time.monotonic()
-    try:
-        agents = backend.agents()
-    except DunetraceError as error:
-        if error.kind != "route":
-            raise
-        which = (
-            "the ingest service, which only takes events" if takes_events(backend) else "not a Dunetrace Customer API"
-        )
-        raise DunetraceError(
-            f"{backend.url} answers, but has no /v1/agents: it is {which}. "
-            "Set DUNETRACE_API_URL to the Customer API (port 8002 by default; ingest is 8001, the dashboard 3000).",
-            "route",
-        ) from None
+    agents = backend.agents().rows
     return agents, f"/v1/agents answered in {(time.monotonic() - started) * 1000:.0f} ms and took the key"
 
 
@@ -3860,137 +3994,216 @@ def check_endpoints(backend: Api, agents: list[Json]) -> str:
 
 
 def check_stdio() -> str:
-    """Starts this server as an editor would and calls a tool over stdio."""
-    import subprocess
+    """Starts this server as an editor would and calls a tool over stdio, with the SDK's own client."""
+    from mcp import ClientSession, StdioServerParameters
+    from mcp.client.stdio import stdio_client
 
-    hello = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "check", "version": __version__},
-    }
-    messages: list[Json] = [
-        {"id": 1, "method": "initialize", "params": hello},
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/call", "params": {"name": "list_agents", "arguments": {}}},
-    ]
-    child = subprocess.Popen(
-        [sys.executable, os.path.abspath(__file__)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    stop = threading.Timer(CALL_SECONDS, child.kill)
-    stop.start()
-    try:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        for message in messages:
-            child.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-        child.stdin.flush()
-        for line in child.stdout:
-            reply = json.loads(line)
-            if reply.get("id") == 2 and not mapping(reply.get("result")).get("isError", True):
+    command = StdioServerParameters(command=sys.executable, args=[os.path.abspath(__file__)], env=dict(os.environ))
+
+    async def call_over_stdio(said: TextIO) -> bool:
+        with anyio.fail_after(current_call().seconds_left()):
+            async with stdio_client(command, errlog=said) as streams, ClientSession(*streams[:2]) as session:
+                await session.initialize()
+                result: Any = await session.call_tool("list_agents", {})
+        return not getattr(result, "isError", getattr(result, "is_error", True))
+
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        with contextlib.suppress(Exception):
+            if anyio.run(call_over_stdio, said):
                 return "started over stdio and answered list_agents"
-            if reply.get("id") == 2:
-                break
-    except (OSError, ValueError):
-        pass
-    finally:
-        stop.cancel()
-        child.kill()
-        said = child.communicate()[1].decode("utf-8", "replace").strip().splitlines()
-    last = f" {clean(said[-1], 300)}" if said else ""
-    raise DunetraceError(f"The server did not answer over stdio.{last} Run dunetrace-mcp by hand to see why.")
+        said.seek(0)
+        last = clean(said.read().strip().rpartition("\n")[2], 300)
+    raise DunetraceError(f"The server did not answer over stdio. {last} Run dunetrace-mcp by hand to see why.")
 
 
 def check() -> int:
     """Walks the way a set-up can break and stops at the first fault, with its cure. Returns the exit status."""
     try:
         backend, line = check_configuration()
-        print(f"✅ Configuration: {line}")
-        print(f"✅ Address: {check_address(backend)}")
+        say(f"✅ Configuration: {line}")
+        say(f"✅ Address: {check_address(backend)}")
         agents, line = check_api(backend)
-        print(f"✅ Customer API: {line}")
-        print(f"✅ Agents: {check_agents(backend, agents)}")
-        print(f"✅ Endpoints: {check_endpoints(backend, agents)}")
-        print(f"✅ Editor: {check_stdio()}")
+        say(f"✅ Customer API: {line}")
+        say(f"✅ Agents: {check_agents(backend, agents)}")
+        say(f"✅ Endpoints: {check_endpoints(backend, agents)}")
+        say(f"✅ Editor: {check_stdio()}")
     except DunetraceError as error:
-        print(f"❌ {delivered(str(error))}")
+        say(f"❌ {delivered(str(error))}")
         return 1
-    print(
-        "All is well. dunetrace-mcp config claude-code (or cursor, codex, vscode, ...) prints what your editor needs."
-    )
+    say("All is well. dunetrace-mcp config claude-code (or cursor, codex, vscode, ...) prints what your editor needs.")
     return 0
+
+
+# ── Gate ──────────────────────────────────────────────────────────────────────────────────────────
+# For CI before a deploy: one line for each criterion. A pass that is wrong is the worst that this
+# program can print, so whatever cannot be told is UNKNOWN.
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an agent must meet; `min_score` None is 70 where the backend has scores, and nothing elsewhere."""
+
+    agent_id: str
+    min_score: int | None = None
+    fail_on: str = ""
+    hours: int = 24
+    failure_type: str = ""
+    max_errored: float = 10.0  # percent
+    min_runs: int = 1
+
+    def checked(self) -> "Gate":
+        """The same with ids and names in the API's form; raises DunetraceError for values that make no sense."""
+        if self.min_score is not None and not 0 <= self.min_score <= 100:
+            raise DunetraceError("--min-score must be from 0 to 100.", "invalid")
+        if not 1 <= self.hours <= MOST_HOURS:
+            raise DunetraceError(f"--since must be a number of hours from 1 to {MOST_HOURS}.", "invalid")
+        if not 0 <= self.max_errored <= 100:
+            raise DunetraceError("--max-errored must be a percentage from 0 to 100.", "invalid")
+        if self.min_runs < 1:
+            raise DunetraceError("--min-runs must be 1 or more.", "invalid")
+        kind = failure_type_of(self.failure_type)
+        worst = severity_of(self.fail_on) or ("" if kind else "CRITICAL")
+        return replace(self, agent_id=given_id(self.agent_id), failure_type=kind, fail_on=worst)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of a gate: whether it passed (None: could not tell), and why."""
+    """One line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why."""
 
-    passed: bool | None
+    state: str
     text: str
 
 
-def gate_criteria(
-    backend: Api, agent_id: str, least: int, severity: str, hours: int, failure_type: str
-) -> list[Criterion]:
-    """What speaks for or against a deploy of an agent: its score, and its signals of a severity or worse."""
-    agent = backend.agent(agent_id)
-    check_known_type(failure_type, [agent])
-    score, signals = attempts(
-        lambda: backend.get("/v1/agents/{}/health-score", agent_id),
-        lambda: severe_signals(backend, agent, severity, hours, failure_type),
-    )
-    return [score_criterion(score, least), signal_criterion(signals, severity, hours, failure_type)]
+@dataclass(frozen=True)
+class Window:
+    """The rows of a list that belong to the last hours, and whether all of them were read."""
+
+    rows: list[Json]
+    whole: bool
+    trusted: bool = True  # False: the list is empty though its total is not, or it has none
 
 
-def score_criterion(health: Json | DunetraceError, least: int) -> Criterion:
+def read_window(backend: Api, what: str, gate: Gate, moment: Callable[[Json], float | None]) -> Window:
+    """The runs or signals of the last hours, whatever their order; a row without a usable time, or ahead of now,
+    counts as one. Reading ends at a page that is older as a whole."""
+    rows: list[Json] = []
+    read, total = 0, None
+    pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false" if what == "signals" else "")
+    for n, page in enumerate(pages, 1):
+        since = backend.now() - gate.hours * 3600
+        moments = [moment(row) for row in page.rows]
+        recent = [row for row, at in zip(page.rows, moments, strict=True) if at is None or at >= since]
+        rows += recent
+        read, total = read + len(page.rows), page.total
+        if not read:
+            return Window([], total == 0, total == 0)
+        if page.rows and not recent:
+            return Window(rows, True)
+        if n == MOST_PAGES:
+            break
+    return Window(rows, read >= (total or 0))
+
+
+def detected_at(signal: Json) -> float | None:
+    return instant(signal.get("detected_at"))
+
+
+def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
+    if isinstance(runs, DunetraceError):
+        return Criterion("UNKNOWN", f"runs in the last {gate.hours} h: {runs}")
+    if runs.rows:
+        return Criterion("PASS", f"runs processed in the last {gate.hours} h: {len(runs.rows)}")
+    why = "the telemetry may be dead" if runs.trusted else "the backend lists none although it counts some"
+    return Criterion("UNKNOWN", f"runs processed in the last {gate.hours} h: none, {why}")
+
+
+def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
+    """The share of the window's runs that errored or stalled; a run whose end is not known may have."""
+    if isinstance(runs, DunetraceError):
+        return Criterion("UNKNOWN", f"errored or stalled: {runs}")
+    ended, n = Counter(map(outcome, runs.rows)), len(runs.rows)
+    text = f"errored or stalled: {ended['errored']} of {plural(n, 'run')}, at most {gate.max_errored:g}%"
+    if n < gate.min_runs:
+        return Criterion("UNKNOWN", f"{text}; it takes {plural(gate.min_runs, 'run')} to tell")
+    if not runs.whole:
+        return Criterion("UNKNOWN", f"{text}; not all runs of that time could be read")
+    if 100 * ended["errored"] > gate.max_errored * n:
+        return Criterion("FAIL", text)
+    if 100 * (ended["errored"] + ended["unknown"]) > gate.max_errored * n:
+        return Criterion("UNKNOWN", f"{text}; how {ended['unknown']} of them ended is not known")
+    return Criterion("PASS", text)
+
+
+def signal_criterion(signals: Window | DunetraceError, gate: Gate) -> Criterion:
+    """That no signal of the window is of the type, and of the severity or worse; one of no known severity is worst."""
+    severity = f"severity {gate.fail_on} or worse" if gate.fail_on else "any severity"
+    text = f"{f'{gate.failure_type} ' if gate.failure_type else ''}signals of {severity} in the last {gate.hours} h"
+    if isinstance(signals, DunetraceError):
+        return Criterion("UNKNOWN", f"{text}: {signals}")
+    if not signals.trusted:
+        return Criterion("UNKNOWN", f"{text}: the backend lists none, but does not say that there are none")
+    ranks = list(SEVERITIES)
+    worst = ranks[: ranks.index(gate.fail_on) + 1] if gate.fail_on else ranks
+    found = [
+        signal
+        for signal in signals.rows
+        if gate.failure_type in ("", str(signal.get("failure_type")).upper())
+        and (str(signal.get("severity")).upper() in worst or str(signal.get("severity")).upper() not in ranks)
+    ]
+    if not found and not signals.whole:
+        return Criterion("UNKNOWN", f"{text}: none so far, but not all of that time could be read")
+    return Criterion("FAIL" if found else "PASS", f"{text}: {len(found)}, allowed 0")
+
+
+def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
+    least = 70 if gate.min_score is None else gate.min_score
     if isinstance(health, DunetraceError):
-        return Criterion(None, f"health score: {health}")
+        skipped = health.kind == "route" and gate.min_score is None
+        why = "this backend has none" if skipped else str(health)
+        return Criterion("SKIP" if skipped else "UNKNOWN", f"health score: {why}")
     score = number(health.get("score"))
     if score is None:
-        return Criterion(
-            None, f"health score: none yet ({counted(health.get('sample_runs'))} processed runs in 30 days, needs 3)"
-        )
-    return Criterion(score >= least, f"health score {score:.0f}, needs {least}")
+        samples = counted(health.get("sample_runs"))
+        return Criterion("UNKNOWN", f"health score: none yet ({samples} processed runs in 30 days, needs 3)")
+    return Criterion("PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least}")
 
 
-def severe_signals(backend: Api, agent: Json, severity: str, hours: int, failure_type: str) -> int:
-    """How many signals of the severity or a higher one an agent had in the last hours."""
-    ranks = list(SEVERITIES)
-    since = backend.now() - hours * 3600
-    searches = [
-        functools.partial(search_agent, backend, agent, Filters(one, failure_type, since, hours), 1)
-        for one in ranks[: ranks.index(severity) + 1]
+def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
+    """What speaks for or against a deploy of an agent; raises DunetraceError when there is no such agent."""
+    agent, runs, signals, health = attempts(
+        lambda: agent_named(backend, gate.agent_id),
+        lambda: read_window(backend, "runs", gate, moment_of),
+        lambda: read_window(backend, "signals", gate, detected_at),
+        lambda: backend.get("/v1/agents/{}/health-score", gate.agent_id),
+    )
+    known = isinstance(runs, Window) and runs.rows
+    if isinstance(agent, DunetraceError) and not known:
+        raise agent
+    if isinstance(agent, dict):
+        check_known_type(gate.failure_type, [agent])
+    return [
+        seen_criterion(runs, gate),
+        errored_criterion(runs, gate),
+        signal_criterion(signals, gate),
+        score_criterion(health, gate),
     ]
-    return sum(found.matched for found in gather(*searches))
 
 
-def signal_criterion(signals: int | DunetraceError, severity: str, hours: int, failure_type: str) -> Criterion:
-    kind = f"{failure_type} " if failure_type else ""
-    what = f"{kind}signals of severity {severity} or higher in the last {hours} h"
-    if isinstance(signals, DunetraceError):
-        return Criterion(None, f"{what}: {signals}")
-    return Criterion(signals == 0, f"{what}: {signals}, allowed 0")
+def gate_status(criteria: list[Criterion]) -> int:
+    """0 when nothing fails or is unknown and something passes, 1 when one fails, else 2."""
+    states = {one.state for one in criteria}
+    return 1 if "FAIL" in states else 0 if "UNKNOWN" not in states and "PASS" in states else 2
 
 
-def gate(agent_id: str, least: int, severity: str, hours: int, failure_type: str) -> int:
-    """Prints a line per criterion. Returns 0 when all pass, 1 when one fails, 2 when it cannot tell."""
+def run_gate(gate: Gate) -> int:
+    """Prints a line for each criterion and returns the exit status."""
     try:
-        severity, failure_type = severity_of(severity), failure_type_of(failure_type)
-        if not 0 <= least <= 100:
-            raise DunetraceError("--min-score must be from 0 to 100.", "invalid")
-        if not severity:
-            raise DunetraceError(f"--fail-on must be one of {', '.join(SEVERITIES)}.", "invalid")
-        if not 1 <= hours <= MOST_HOURS:
-            raise DunetraceError(f"--since must be a number of hours from 1 to {MOST_HOURS}.", "invalid")
-        criteria = gate_criteria(api(), given_id(agent_id), least, severity, hours, failure_type)
+        criteria = gate_criteria(api(), gate.checked())
     except DunetraceError as error:
-        criteria = [Criterion(None, str(error))]
+        criteria = [Criterion("UNKNOWN", str(error))]
     for one in criteria:
-        print(delivered(f"{ {True: 'PASS', False: 'FAIL', None: 'UNKNOWN'}[one.passed] }  {one.text}"))
-    states = {one.passed for one in criteria}
-    return 1 if False in states else 2 if None in states else 0
+        say(delivered(f"{one.state}  {one.text}"))
+    return gate_status(criteria)
 
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────────────
@@ -4126,6 +4339,22 @@ def set_up_logging(verbose: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
+GATE_FLAGS: tuple[tuple[str, Callable[[str], Any], Any, str, str], ...] = (
+    ("--min-score", int, None, "N", "least health score (default 70, where the backend has scores)"),
+    (
+        "--fail-on",
+        str,
+        "",
+        "SEVERITY",
+        "this severity or a worse one fails (default CRITICAL; any with --failure-type)",
+    ),
+    ("--since", int, 24, "HOURS", "how far back runs and signals count (default 24)"),
+    ("--failure-type", str, "", "TYPE", "only signals of this type count"),
+    ("--max-errored", float, 10.0, "PERCENT", "share of runs that may error or stall (default 10)"),
+    ("--min-runs", int, 1, "N", "runs that it takes to tell (default 1)"),
+)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--demo", action="store_true", help="use the built-in demo fleet instead of a backend")
@@ -4155,19 +4384,12 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     config = commands.add_parser("config", parents=[common], help="print what an editor needs to start this server")
     config.add_argument("client", choices=list(CONFIGS))
-    fence = commands.add_parser(
+    gate = commands.add_parser(
         "gate", parents=[common], help="pass or fail an agent before a deploy: exit 0, 1, or 2 if unknown"
     )
-    fence.add_argument("agent")
-    fence.add_argument("--min-score", type=int, default=70, metavar="N", help="least health score (default 70)")
-    fence.add_argument(
-        "--fail-on",
-        default="CRITICAL",
-        metavar="SEVERITY",
-        help="this severity or a higher one fails (default CRITICAL)",
-    )
-    fence.add_argument("--since", type=int, default=24, metavar="HOURS", help="how far back signals count (default 24)")
-    fence.add_argument("--failure-type", default="", metavar="T", help="only signals of this type count")
+    for flags, kind, default, metavar, text in GATE_FLAGS:
+        gate.add_argument(flags, type=kind, default=default, metavar=metavar, help=text)
+    gate.add_argument("agent_id", metavar="agent")
     return parser
 
 
@@ -4183,44 +4405,62 @@ def call_tool(tool: str, pairs: Sequence[str]) -> str:
     return "\n".join(block.text for block in getattr(result, "content", result))
 
 
+def gate_of(options: argparse.Namespace) -> Gate:
+    given = vars(options)
+    return Gate(hours=options.since, **{f.name: given[f.name] for f in fields(Gate) if f.name != "hours"})
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """A command that ends by itself, within the time of one tool call; returns its exit status."""
+    if options.command == "config":
+        say(CONFIGS[options.client](api_url(os.environ)))
+        return 0
+    if options.command == "call":
+        say(call_tool(options.tool, options.arguments))
+        return 0
+    try:
+        return anyio.run(in_thread, check if options.command == "check" else lambda: run_gate(gate_of(options)))
+    except DunetraceError as error:
+        say(f"{'❌' if options.command == 'check' else 'UNKNOWN '} {error}")
+        return 1 if options.command == "check" else 2
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serves until the editor leaves or a signal comes."""
+    if {"host", "port"} & vars(options).keys() and not (options.sse or options.http):
+        raise DunetraceError("--host and --port go with --http or --sse.", "config")
+    if options.sse or options.http:
+        transport = "sse" if options.sse else "http"
+        host, port = getattr(options, "host", "127.0.0.1"), getattr(options, "port", 8000)
+        serve_http(transport, host, port, "verbose" in options)
+        return 0
+    if sys.stdin.isatty():
+        hint = "Serving MCP over stdio, which an editor starts. Try: dunetrace-mcp --demo call list_agents"
+        print(hint, file=sys.stderr)
+    server.run()
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Does what the command line asks; returns the exit status."""
-    if options.command == "check":
-        return check()
-    if options.command == "gate":
-        return gate(options.agent, options.min_score, options.fail_on, options.since, options.failure_type)
     try:
-        if options.command == "call":
-            print(call_tool(options.tool, options.arguments))
-        elif options.command == "config":
-            print(CONFIGS[options.client](api_url(os.environ)))
-        elif {"host", "port"} & vars(options).keys() and not (options.sse or options.http):
-            raise DunetraceError("--host and --port go with --http or --sse.", "config")
-        elif options.sse or options.http:
-            serve_http(
-                "sse" if options.sse else "http",
-                getattr(options, "host", "127.0.0.1"),
-                getattr(options, "port", 8000),
-                "verbose" in options,
-            )
-        else:
-            if sys.stdin.isatty():
-                print(
-                    "Serving MCP over stdio, which an editor starts. Try: dunetrace-mcp --demo call list_agents",
-                    file=sys.stderr,
-                )
-            server.run()
+        return run_command(options) if options.command else serve(options)
     except DunetraceError as error:
         print(f"dunetrace-mcp: {error}", file=sys.stderr)
         return 1 if options.command else 2
-    return 0
+
+
+def say(text: str) -> None:
+    """Prints; a reader that left or a full disk changes neither the course nor the status of a command."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
 
 
 def leave(status: int) -> NoReturn:
     """Ends the process at once: a thread that still waits for a slow backend would hold it for seconds."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     os._exit(status)
 
 
@@ -4233,13 +4473,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    for name in ("SIGINT", "SIGTERM"):
-        signals_of_the_system.signal(getattr(signals_of_the_system, name), lambda *_: leave(0))
-    try:
-        status = run(options)
-    except BrokenPipeError:
-        status = 0
-    leave(status)
+    for interrupt in (SIGINT, SIGTERM):
+        # An interrupted command must not look as if it had passed; a server is meant to be ended like that.
+        on_signal(interrupt, lambda number, _: leave(128 + number if options.command else 0))
+    leave(run(options))
 
 
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import json
 import os
 import random
 import re
-import signal as signals_of_the_system
+import signal
 import socket
 import subprocess
 import sys
@@ -52,7 +52,7 @@ def settings(monkeypatch):
     monkeypatch.setenv("DUNETRACE_API_URL", URL)
     monkeypatch.setenv("DUNETRACE_API_KEY", KEY)
     monkeypatch.setattr(dm.Api, "now", lambda self: dm.DEMO_NOW if self.url == dm.DEMO_URL else NOW)
-    monkeypatch.setattr(dm.Patience, "sleep", lambda self, response=None: None)
+    monkeypatch.setattr(dm.CallRetry, "sleep", lambda self, response=None: None)
     dm.api_at.cache_clear()
 
 
@@ -392,6 +392,26 @@ INSIGHTS = {
     "user_impact": [],
 }
 OLD_INSIGHTS = {key: INSIGHTS[key] for key in ("input_patterns", "signal_trends", "versions")}
+QUIET = {**AGENT, "signal_count": 0, "high_count": 0, "failure_types": {}}
+CLEAN = [{**RUNS[2], "run_id": f"clean-run-{n:03}"} for n in range(3)]
+CRASHES = [
+    {**RUNS[2], "run_id": f"crash-run-{n:03}", "exit_reason": end, "completed_at": NOW - n * HOUR}
+    for n, end in ((2, "run.errored"), (7, "stalled"))
+]
+ODD_RUNS = [
+    {},
+    {**RUNS[0], "run_id": RUN_ID, "completed_at": NOW, "exit_reason": "stalled"},
+    {**RUNS[0], "started_at": NOW + 2 * DAY, "exit_reason": "Bob said stop"},
+    {**RUNS[2], "exit_reason": "run.errored"},
+    {**RUNS[2], "signal_count": None},
+]
+HEALTH_READY = {
+    "score": 90,
+    "components": {"latency": {"score": -3, "max": 15, "value": 900, "label": "ms", "baseline": 850}},
+    "sample_runs": 31,
+    "baseline_ready": True,
+}
+HANGS = dm.DunetraceError("It hangs.", "timeout")
 ROUTE_404 = {"detail": "Not Found"}
 OLD_KEYS = ("total_tokens", "cost_usd", "conversation_id", "shadow", "co_signal_count", "focus")
 
@@ -448,31 +468,32 @@ PARALLEL_RUN = {
     ],
 }
 GOLDENS = {
-    "agents": lambda: dm.agents_text([AGENT, BILLING], NOW),
-    "agents_bare": lambda: dm.agents_text([{}], NOW),
-    "agents_none": lambda: dm.agents_text([], NOW),
+    "agents": lambda: dm.agents_text(found([AGENT, BILLING]), NOW),
+    "agents_bare": lambda: dm.agents_text(found([{}]), NOW),
+    "agents_none": lambda: dm.agents_text(found([]), NOW),
     "agents_narrowed": lambda: dm.agents_text(
-        [AGENT, {**BILLING, "failure_types": {f"TYPE_{c}": 1 for c in "ABCDEFGH"}}], NOW, "BILL"
+        found([AGENT, {**BILLING, "failure_types": {f"TYPE_{c}": 1 for c in "ABCDEFGH"}}]), NOW, "BILL"
     ),
-    "agents_no_match": lambda: dm.agents_text([AGENT, BILLING], NOW, "biling"),
-    "health": lambda: dm.health_text("research-agent", HEALTH),
-    "health_ready": lambda: dm.health_text(
-        "a",
-        {
-            "score": 85.4,
-            "components": {"latency": {"score": -3, "max": 15, "value": 900, "label": "ms", "baseline": 850}},
-            "sample_runs": 31,
-            "baseline_ready": True,
-        },
+    "agents_no_match": lambda: dm.agents_text(found([AGENT, BILLING]), NOW, "biling"),
+    "agents_missing": lambda: dm.agents_text(found([AGENT], 3), NOW),
+    "health": lambda: dm.health_text("research-agent", HEALTH, found(RUNS)),
+    "health_ready": lambda: dm.health_text("a", {**HEALTH_READY, "score": 85.4}, found(CRASHES)),
+    "health_runs_unknown": lambda: dm.health_text("a", HEALTH_READY, HANGS),
+    "health_bare": lambda: dm.health_text("a b", {"score": None, "sample_runs": 1}, found([])),
+    "summary": lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([SHORT]), found(RUNS)), NOW),
+    "summary_bare": lambda: dm.summary_text(dm.Summary({"agent_id": "x"}, {}, found([]), found([])), NOW),
+    "summary_quiet": lambda: dm.summary_text(dm.Summary(QUIET, {"score": 90}, found([]), found(CLEAN, 129)), NOW),
+    "summary_crashes": lambda: dm.summary_text(
+        dm.Summary({**QUIET, "run_count": 5}, {"score": 100}, found([]), found(CRASHES), cause="ValueError"), NOW
     ),
-    "health_bare": lambda: dm.health_text("a b", {"score": None, "sample_runs": 1}),
-    "summary": lambda: dm.summary_text(AGENT, HEALTH, [SHORT], NOW),
-    "summary_bare": lambda: dm.summary_text({"agent_id": "x"}, {}, [], NOW),
-    "summary_quiet": lambda: dm.summary_text({**AGENT, "signal_count": 0, "failure_types": {}}, {"score": 90}, [], NOW),
     "summary_old": lambda: dm.summary_text(
-        {"agent_id": "x", "run_count": 2, "signal_count": 5, "failure_types": {"TOOL_LOOP": 5}},
-        dm.DunetraceError("no such route", "route"),
-        dm.DunetraceError("It hangs.", "timeout"),
+        dm.Summary(
+            {"agent_id": "x", "run_count": 2, "signal_count": 5, "failure_types": {"TOOL_LOOP": 5}},
+            dm.DunetraceError("no such route", "route"),
+            HANGS,
+            HANGS,
+            unlisted="It was slow.",
+        ),
         NOW,
     ),
     "agent_signals": lambda: dm.agent_signals_text(
@@ -492,17 +513,7 @@ GOLDENS = {
     "runs": lambda: dm.runs_text(
         "Recent runs for: research-agent", found(RUNS, 129), NOW, "limit lowered from 500 to 100, the maximum."
     ),
-    "runs_odd": lambda: dm.runs_text(
-        "Recent runs for: x",
-        found(
-            [
-                {},
-                {**RUNS[0], "run_id": RUN_ID, "completed_at": NOW, "exit_reason": "stalled"},
-                {**RUNS[0], "started_at": NOW + 2 * DAY, "exit_reason": "Bob said stop"},
-            ]
-        ),
-        NOW,
-    ),
+    "runs_odd": lambda: dm.runs_text("Recent runs for: x", found(ODD_RUNS), NOW),
     "run": lambda: dm.run_text(RUN, NOW),
     "run_old": lambda: dm.run_text(OLD_RUN, NOW),
     "run_long": lambda: dm.run_text(LONG_RUN, NOW),
@@ -513,27 +524,36 @@ GOLDENS = {
     "run_part": lambda: dm.part_text(RAW_RUN, 2, 4),
     "runs_errored": lambda: dm.errored_text("a b", found([{**RUNS[0], "exit_reason": "run.errored"}], 7), 90, NOW),
     "runs_none_errored": lambda: dm.errored_text("x", found([]), 1, NOW),
-    "patterns": lambda: dm.patterns_text("research-agent", INSIGHTS, NOW),
-    "patterns_old": lambda: dm.patterns_text("research-agent", OLD_INSIGHTS, NOW),
-    "patterns_bare": lambda: dm.patterns_text("x", {key: [{}] for key in INSIGHTS if key != "cost_stats"}, NOW),
-    "no_signals_filtered": lambda: dm.no_signals_text(AGENT, "severity=LOW"),
-    "no_signals_lost": lambda: dm.no_signals_text(AGENT, ""),
-    "no_signals_quiet": lambda: dm.no_signals_text({**AGENT, "signal_count": 0}, "severity=LOW"),
-    "no_signals_no_runs": lambda: dm.no_signals_text({"agent_id": "new"}, ""),
-    "no_runs_yet": lambda: dm.no_runs_text({"agent_id": "new"}),
-    "no_runs_in_flight": lambda: dm.no_runs_text({"agent_id": "new", "run_count": 1}),
-    "no_patterns_no_runs": lambda: dm.no_patterns_text({"agent_id": "new"}),
-    "no_patterns_old": lambda: dm.no_patterns_text(AGENT),
-    "no_patterns_quiet": lambda: dm.no_patterns_text({**AGENT, "signal_count": 0}),
-    "nothing_found": lambda: dm.nothing_found_text(
-        found([], failed=[("b", dm.DunetraceError("It hangs.", "timeout"))]),
-        [AGENT, BILLING],
-        dm.Filters("LOW", "TOOL_LOOP", NOW - HOUR, 1),
+    "patterns": lambda: dm.patterns_text("research-agent", INSIGHTS, found(RUNS), NOW),
+    "patterns_old": lambda: dm.patterns_text("research-agent", OLD_INSIGHTS, found(CRASHES), NOW),
+    "patterns_bare": lambda: dm.patterns_text(
+        "x", {key: [{}] for key in INSIGHTS if key != "cost_stats"}, found([]), NOW
     ),
-    "nothing_at_all": lambda: dm.nothing_found_text(found([]), [], dm.Filters()),
-    "nothing_unfiltered": lambda: dm.nothing_found_text(found([]), [{"agent_id": "x"}], dm.Filters()),
-    "unknown_agent": lambda: dm.unknown_agent_text("reserch-agent", [AGENT, BILLING]),
-    "unknown_agent_far": lambda: dm.unknown_agent_text("zzz\n", [AGENT]),
+    "no_signals_filtered": lambda: dm.no_signals_text(AGENT, found(CRASHES), "severity=LOW", NOW),
+    "no_signals_lost": lambda: dm.no_signals_text(AGENT, HANGS, "", NOW),
+    "quiet": lambda: dm.quiet_text("No signals of", QUIET, found(CLEAN, 128), NOW),
+    "quiet_crashes": lambda: dm.quiet_text("No signals of", QUIET, found([*CLEAN, *CRASHES], 126), NOW),
+    "quiet_in_flight": lambda: dm.quiet_text("No signals of", {"agent_id": "new", "run_count": 2}, found([]), NOW),
+    "quiet_no_runs": lambda: dm.quiet_text("No signals of", {"agent_id": "new"}, found([]), NOW),
+    "quiet_unlisted": lambda: dm.quiet_text("No signals of", {"agent_id": "new"}, found(CLEAN), NOW),
+    "quiet_unknown": lambda: dm.quiet_text("No signals of", QUIET, HANGS, NOW),
+    "no_patterns_old": lambda: dm.no_patterns_text(AGENT, found(CRASHES), NOW),
+    "no_patterns_quiet": lambda: dm.no_patterns_text(QUIET, found(CLEAN, 129), NOW),
+    "nothing_found": lambda: dm.nothing_found_text(
+        found([], failed=[("b", HANGS)]), found([AGENT, BILLING]), HANGS, dm.Filters("LOW", "TOOL_LOOP", 1), NOW
+    ),
+    "nothing_found_crashes": lambda: dm.nothing_found_text(
+        found([]), HANGS, found([*CLEAN, *CRASHES]), dm.Filters("LOW"), NOW
+    ),
+    "nothing_found_in_time": lambda: dm.nothing_found_text(
+        found([]), found([AGENT], 2), found([*CRASHES, *CLEAN]), dm.Filters(hours=5), NOW
+    ),
+    "nothing_at_all": lambda: dm.nothing_found_text(found([]), found([]), found([]), dm.Filters(), NOW),
+    "nothing_unfiltered": lambda: dm.nothing_found_text(
+        found([]), found([{"agent_id": "x"}]), found(CLEAN), dm.Filters(), NOW
+    ),
+    "unknown_agent": lambda: dm.unknown_agent_text("reserch-agent", found([AGENT, BILLING])),
+    "unknown_agent_far": lambda: dm.unknown_agent_text("zzz\n", found([AGENT], 2)),
     "detectors": lambda: dm.detectors_text(),
 }
 RAW_SIGNAL = {
@@ -571,6 +591,14 @@ def rewrite_goldens():
     )
 
 
+def rewrite_readme():
+    """The same for the outputs that the README shows."""
+    text = README
+    for line, output in SHOWN:
+        text = text.replace(output, command(*line.split()).stdout.decode())
+    (HERE / "README.md").write_text(text, encoding="utf-8")
+
+
 def golden(name):
     """The expected text of a formatter, out of the block of that name below."""
     return re.search(rf"^=== {name}\n(.*?)(?=^=== |\Z)", TEXTS, re.S | re.M)[1].rstrip("\n")
@@ -587,14 +615,21 @@ def test_text(name):
 A = "/v1/agents/research-agent"
 AGENTS = {"/v1/agents": page("agents", [AGENT, BILLING])}
 LIGHT = "explain=false"
+TWENTY_RUNS = {f"{A}/runs?limit=20": page("runs", RUNS)}
 CALLS = [
     ("list_agents", {}, {"/v1/agents?limit=500": page("agents", [AGENT, BILLING])}, "agents"),
     ("list_agents", {"contains": "biling"}, AGENTS, "agents_no_match"),
-    ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH}, "health"),
+    ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health"),
     (
         "summarize_agent",
         {"agent_id": "research-agent"},
-        {**AGENTS, f"{A}/health-score": HEALTH, f"{A}/signals?limit=3": page("signals", [SHORT])},
+        {
+            **AGENTS,
+            **TWENTY_RUNS,
+            f"{A}/health-score": HEALTH,
+            f"{A}/insights": INSIGHTS,
+            f"{A}/signals?limit=3": page("signals", [SHORT]),
+        },
         "summary",
     ),
     (
@@ -606,7 +641,11 @@ CALLS = [
     (
         "get_agent_signals",
         {"agent_id": "research-agent", "severity": "low"},
-        {f"{A}/signals?limit=20&severity=LOW": page("signals", []), **AGENTS},
+        {
+            f"{A}/signals?limit=20&severity=LOW": page("signals", []),
+            f"{A}/runs?limit=100": page("runs", CRASHES),
+            **AGENTS,
+        },
         "no_signals_filtered",
     ),
     ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
@@ -644,7 +683,12 @@ CALLS = [
         {f"{A}/signals?limit=30&severity=HIGH&failure_type=TOOL_LOOP&{LIGHT}": page("signals", [SIGNAL], 1)},
         "Signals (1 shown, 1 matched):\n",
     ),
-    ("get_agent_patterns", {"agent_id": "research-agent"}, {f"{A}/insights": INSIGHTS}, "patterns"),
+    (
+        "get_agent_patterns",
+        {"agent_id": "research-agent"},
+        {f"{A}/insights": INSIGHTS, **TWENTY_RUNS},
+        "patterns",
+    ),
     (
         "get_agent_runs",
         {"agent_id": "research-agent", "limit": 101},
@@ -654,8 +698,14 @@ CALLS = [
     (
         "get_agent_runs",
         {"agent_id": "research-agent"},
-        {f"{A}/runs?limit=20": page("runs", []), **AGENTS},
-        "research-agent has 129 runs",
+        {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS},
+        "No processed runs of research-agent: 129 runs started and none is processed yet",
+    ),
+    (
+        "get_agent_runs",
+        {"agent_id": "research-agent", "errored": True},
+        {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])},
+        "Runs of research-agent that errored or stalled: 2 of the newest 5\n",
     ),
     ("get_instrumentation_guide", {"framework": "LC_Graph"}, {}, "Install: `pip install"),
 ]
@@ -771,8 +821,8 @@ FAILURES = [
     ),
     (
         dict(status=404, json=ROUTE_404),
-        "route",
-        "answered 404 Not Found: this backend is too old to have that endpoint.",
+        "service",
+        "answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002 by",
     ),
     (
         dict(status=404, json={"detail": "Run 'x' not found"}),
@@ -805,8 +855,10 @@ FAILURES = [
     (
         dict(status=500, body="Internal Server Error", content_type="text/plain"),
         "server",
-        "answered 500 'Internal Server Error'. The fault is the backend's",
+        "answered 500 Internal Server Error. The fault is the backend's",
     ),
+    (dict(status=500, json={"detail": {"secret": "x"}}), "server", "answered 500 Internal Server Error. The fault"),
+    (dict(status=599, body="stack trace", content_type="text/plain"), "server", "answered 599. The fault"),
     (
         dict(status=503, json={"detail": "DB unavailable"}),
         "server",
@@ -830,7 +882,7 @@ FAILURES = [
     (
         dict(body=HTML, content_type="text/html"),
         "shape",
-        "answered 200 with a web page ('Sign in'), not with JSON. That is a login page, a proxy or the dashboard (port 3000)",
+        "answered 200 with a web page, not with JSON. That is a login page, a proxy or the dashboard (port 3000)",
     ),
     (
         dict(status=502, body="<h1>Bad gateway</h1>", content_type="text/plain"),
@@ -1087,7 +1139,6 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
     assert error_of("get_agent_signals", agent_id="team/a").endswith(
         "This backend is too old to take it in a query instead (it has no /v1/signals); list_agents shows its counts."
     )
-    dm.api().absent.clear()
     http.replace("GET", f"{URL}/v1/signals", status=500, body="Internal Server Error")
     assert "answered 500" in error_of("get_agent_signals", agent_id="team/a")
 
@@ -1121,26 +1172,29 @@ def test_unknown_agent_on_a_backend_without_scores(http):
 
 
 def test_known_agents_without_results(http):
-    new = {"agent_id": "new", "run_count": 0, "signal_count": 0}
+    new = {"agent_id": "new", "run_count": 2, "signal_count": 0}
     serve(http, "/v1/agents", page("agents", [AGENT, new]))
     http.get(re.compile(".*/signals"), json=page("signals", []))
     http.get(re.compile(".*/insights"), json={})
+    http.get(re.compile(".*/runs"), json=page("runs", []))
     http.get(re.compile(".*/health-score"), json={"score": None, "sample_runs": 1})
-    assert call("get_agent_signals", agent_id="new") == golden("no_signals_no_runs")
-    assert call("get_agent_patterns", agent_id="new") == golden("no_patterns_no_runs")
+    assert call("get_agent_signals", agent_id="new") == golden("quiet_in_flight")
+    assert call("get_agent_patterns", agent_id="new").startswith(
+        "No failure patterns, because no signals, of new: 2 runs"
+    )
     assert call("get_agent_health", agent_id="new").startswith("⚪ No health score for new yet")
     assert call("search_signals", agent_id="research-agent", since_hours=1).startswith(
         "No signal of research-agent matches since_hours=1;"
     )
-    assert (
-        call("search_signals", severity="low")
-        == "No signal matches severity=LOW; without filters there are 55 signals of 2 agents."
+    assert call("search_signals", severity="low").startswith(
+        "No signal matches severity=LOW; without filters there are 55 signals of 2 agents."
     )
 
 
 def test_deploys_alone_are_shown(http):
     serve(http, "/v1/agents", page("agents", [AGENT]))
     serve(http, f"{A}/insights", {**{key: [] for key in INSIGHTS}, "deploy_events": INSIGHTS["deploy_events"]})
+    serve(http, f"{A}/runs", page("runs", RUNS))
     assert "⚪ 1.4.2" in call("get_agent_patterns", agent_id="research-agent")
 
 
@@ -1196,40 +1250,95 @@ def test_a_total_that_lies_ends_somewhere(http, monkeypatch):
     serve(http, "/v1/signals", page("signals", series(50), 10**12))
     monkeypatch.setattr(dm, "MOST_ROWS", 5_000)
     assert call("get_agent_runs", agent_id="research-agent").startswith("Recent runs")
-    assert call("list_agents").endswith("\n1 agent, 55 signals.")
-    assert error_of("get_signal_detail", signal_id=99).startswith("There is no signal 99")
-    assert len(http.calls) < 60
+    assert "\n1 agent, 55 signals. The backend counts 999999999999 more" in call("list_agents")
+    assert error_of("get_signal_detail", signal_id=99).startswith(
+        "Signal 99 was not found, but only 50 of 1000000000000 signals could be read: call again"
+    )
+    assert len(http.calls) < 100
 
 
-def small_pages(http, path, key, rows):
-    """A list of a backend that serves 100 rows at once and refuses more."""
+@pytest.mark.parametrize("moves", [1, 3])
+def test_agents_that_move_while_the_fleet_is_read(http, monkeypatch, moves):
+    """Agents of the last page are seen again, and so come first, before their page is asked for."""
+    monkeypatch.setattr(dm, "AT_ONCE", 1)
+    fleet = [{**AGENT, "agent_id": f"agent-{n:04}"} for n in range(1_203)]
 
     def reply(request):
-        query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
-        start, limit = int(query["offset"]), int(query["limit"])
-        if limit > 100:
-            detail = [{"loc": ["query", "limit"], "msg": "Input should be less than or equal to 100"}]
-            return 422, {}, json.dumps({"detail": detail})
-        return 200, {}, json.dumps(page(key, rows[start : start + limit], len(rows)))
+        query = {name: int(values[0]) for name, values in parse_qs(urlsplit(request.url).query).items()}
+        rows = fleet[query["offset"] : query["offset"] + query["limit"]]
+        if len(http.calls) < moves:
+            fleet.insert(0, fleet.pop())
+        return 200, {}, json.dumps(page("agents", rows, len(fleet)))
 
-    http.add_callback("GET", f"{URL}{path}", callback=reply)
+    http.add_callback("GET", f"{URL}/v1/agents", callback=reply)
+    found = dm.api().agents()
+    assert len(found.rows) == found.matched == 1_203
+    assert {agent["agent_id"] for agent in found.rows} == {agent["agent_id"] for agent in fleet}
 
 
-def test_a_backend_with_smaller_pages(http):
-    agents = [{**AGENT, "agent_id": f"agent-{n:03}"} for n in range(230)]
-    small_pages(http, "/v1/agents", "agents", agents)
-    small_pages(http, "/v1/signals", "signals", series(900, 1))
-    small_pages(http, "/v1/agents/agent-007/signals", "signals", series(230, 1))
-    assert "\n230 agents, " in call("list_agents")
-    for ident in (1, 37, 450, 777, 900):
-        assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
-    assert call("search_signals", limit=200, severity="HIGH").startswith("Signals (1")
-    dm.api_at.cache_clear()
-    assert len(dm.search_one(dm.api(), None, dm.Filters(), 200).rows) == 200
-    assert dm.search_one(dm.api(), "agent-007", dm.Filters("", "", NOW - HOUR, 1), 30).matched == 230
-    dm.api_at.cache_clear()
-    found = dm.attempts(*(lambda: dm.api().agents() for _ in range(8)))
-    assert [len(one) for one in found] == [230] * 8
+@pytest.mark.parametrize(("served", "count"), [(500, 1_203), (100, 430), (1, 3)])
+def test_a_list_without_page_is_read_to_its_end(http, served, count):
+    """Nor is a total trusted where the pages are smaller than what was asked for."""
+    fleet = [{**AGENT, "agent_id": f"agent-{n:04}"} for n in range(count)]
+
+    def reply(request):
+        start = int(parse_qs(urlsplit(request.url).query)["offset"][0])
+        return 200, {}, json.dumps({"agents": fleet[start : start + served]})
+
+    http.add_callback("GET", f"{URL}/v1/agents", callback=reply)
+    assert len(dm.api().agents().rows) == count
+
+
+def test_agents_that_stay_missing_are_said_to_be(http):
+    serve(http, "/v1/agents", page("agents", [AGENT, BILLING], 3))
+    assert "2 agents, 89 signals. The backend counts 1 more that its pages did not show: call again." in call(
+        "list_agents"
+    )
+    serve(http, f"{A}x/runs", page("runs", []))
+    assert error_of("get_agent_runs", agent_id="research-agentx").endswith("that its pages did not show: call again.")
+
+
+@pytest.mark.parametrize("tool", ["get_agent_signals", "get_agent_health", "get_agent_patterns", "get_agent_runs", "summarize_agent"])  # fmt: skip
+def test_a_failing_list_of_agents_fails_only_what_needs_it(http, tool):
+    """What an agent's own lists say is said, and proves that it exists."""
+    serve(http, "/v1/agents", {"detail": "too slow"}, 500)
+    serve(http, f"{A}/signals", page("signals", [SHORT], 55))
+    serve(http, f"{A}/runs", page("runs", RUNS, 129))
+    serve(http, f"{A}/insights", INSIGHTS)
+    serve(http, f"{A}/health-score", HEALTH)
+    text = call(tool, agent_id="research-agent")
+    assert "research-agent" in text.splitlines()[0]
+    if tool == "summarize_agent":
+        assert "Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled)" in text
+        assert "  TOOL_LOOP                             18 signals" in text
+        assert "Total signals: 55" in text
+        assert f"types those of 30 days: {URL}/v1/agents answered 500 'too slow'." in text
+
+
+def test_without_anything_else_the_failing_list_is_the_error(http):
+    serve(http, "/v1/agents", {"detail": "too slow"}, 500)
+    http.get(re.compile(f"{re.escape(URL + A)}/(runs|signals)"), json={"runs": [], "signals": []})
+    http.get(re.compile(".*/(insights|health-score)"), json={"score": None})
+    for tool in ("get_agent_signals", "get_agent_health", "get_agent_patterns", "get_agent_runs", "summarize_agent"):
+        assert "answered 500 'too slow'" in error_of(tool, agent_id="research-agent")
+
+
+def test_signals_or_a_score_prove_that_an_agent_exists(http):
+    serve(http, "/v1/agents", page("agents", [BILLING]))
+    serve(http, f"{A}/insights", {})
+    runs = http.get(f"{URL}{A}/runs", json=page("runs", []))
+    signals = http.get(f"{URL}{A}/signals", json=page("signals", [SHORT]))
+    http.get(f"{URL}{A}/health-score", json={"score": None})
+    assert "Total signals: 1" in call("summarize_agent", agent_id="research-agent")
+    http.replace(signals.method, signals.url, json=page("signals", []))
+    assert error_of("summarize_agent", agent_id="research-agent").startswith("There is no agent research-agent")
+    http.replace("GET", f"{URL}{A}/health-score", json=HEALTH)
+    assert "🟡" not in call("summarize_agent", agent_id="research-agent")
+    http.replace(runs.method, runs.url, json=page("runs", RUNS))
+    http.replace("GET", f"{URL}{A}/health-score", json={"score": None})
+    assert call("get_agent_signals", agent_id="research-agent").startswith(
+        "No signals of research-agent in 3 processed runs"
+    )
 
 
 # ── Search ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1250,7 +1359,7 @@ def test_search_counts_to_the_cut_and_no_further(http):
     text = call("search_signals", since_hours=10, limit=2)
     assert text.startswith("Signals (2 shown, 600 matched):")
     assert ids_in(text) == [3_000, 2_999]
-    assert len(http.calls) == 4
+    assert len(http.calls) == 5  # three pages with matches, one that is older as a whole, the agents
     assert call("search_signals", since_hours=24, limit=2).startswith("Signals (2 shown, 1440 matched):")
 
 
@@ -1315,7 +1424,7 @@ FLEET = {
     ("arguments", "heading", "agents"),
     [
         ({"limit": 200}, "Signals (45 shown, 45 matched):", ["critical", "loops", "stale"]),
-        ({"since_hours": 5}, "Signals (7 shown, 7 matched):", ["critical", "loops"]),
+        ({"since_hours": 5}, "Signals (7 shown, 7 matched):", ["critical", "loops", "stale"]),
         ({"severity": "critical"}, "Signals (2 shown, 2 matched):", ["critical"]),
         ({"failure_type": "TOOL_LOOP", "limit": 200}, "Signals (43 shown, 43 matched):", ["loops", "stale"]),
         (
@@ -1332,26 +1441,20 @@ def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, a
     assert asked(http) == agents
 
 
-def test_search_on_an_old_backend_stops_when_it_is_complete(http, monkeypatch):
-    monkeypatch.setattr(dm, "AT_ONCE", 1)
-    stale = {f"old-{n}": series(2, HOUR, 100 * n, detected_at=NOW - 9 * DAY) for n in range(5)}
-    old_fleet(http, {"team/a": series(1), "busy": series(50, 60, 1), **stale})
-    done = threading.Event()
-    http.remove("GET", f"{URL}/v1/agents/old-0/signals")
-    http.add_callback("GET", f"{URL}/v1/agents/old-0/signals", lambda request: done.wait(5) and (200, {}, "{}"))
-    text = call("search_signals", limit=10)
-    done.set()
-    assert text.startswith("Signals (10 shown, 60 matched):")
-    assert set(asked(http)) <= {"busy", "old-0"}  # old-0 may have been on its way
-    assert text.splitlines()[-1].startswith("1 agent could not be asked: team/a (its id fits")
+def test_a_late_detection_is_found_on_an_old_backend(http):
+    """Ten minutes ago, on an agent last seen five hours ago."""
+    old_fleet(http, {"late": series(1), "other": series(3, DAY, 50)})
+    rows = [{**one, "last_seen": NOW - 5 * HOUR} for one in dm.api().agents().rows]
+    http.replace("GET", f"{URL}/v1/agents", json=page("agents", rows))
+    assert call("search_signals", since_hours=1).startswith("Signals (2 shown, 2 matched):")
 
 
-@pytest.mark.parametrize(
-    ("sparkline", "hours", "rows"),
-    [([9, 1, 2, 3, 4, 5, 6], 24, 31), ([9, 1, 2, 3, 4, 5, 6], 25, 35), ([0] * 7, 1, 20), ([900] * 7, 48, 500), ([], 24, 150), ([1] * 7, 0, 150), ([1] * 7, 200, 150), ([None, "x", -1, 1, 1, 1, 1], 144, 24)],
-)  # fmt: skip
-def test_an_agent_is_asked_for_the_rows_of_the_time(sparkline, hours, rows):
-    assert dm.Filters(hours=hours).rows_back({"sparkline": sparkline}) == rows
+def test_an_older_row_before_newer_ones_ends_no_search(http):
+    rows = series(600, 60)
+    rows[3]["detected_at"] -= 9 * DAY
+    paging(http, "/v1/signals", "signals", rows)
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    assert call("search_signals", since_hours=8).startswith("Signals (30 shown, 479 matched):")
 
 
 def test_search_survives_agents_that_fail(http):
@@ -1384,19 +1487,6 @@ def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
     assert call("search_signals", failure_type="custom_x", since_hours=3).startswith("Signals (3 shown, 3 matched):")
 
 
-def test_search_for_a_type_stored_in_another_case(http):
-    agent = {**AGENT, "failure_types": {"lower_type": 2}}
-    serve(http, "/v1/agents", page("agents", [agent]))
-    serve(http, "/v1/signals", page("signals", []))
-    paging(http, f"{A}/signals", "signals", [*series(2, failure_type="lower_type"), *series(2)])
-    assert call("search_signals", failure_type="lower_type").startswith("Signals (2 shown, 2 matched):")
-    found = dm.search_agent(dm.api(), agent, dm.Filters(failure_type="LOWER_TYPE"), 5)
-    assert (len(found.rows), found.matched) == (2, 2)
-    assert call("search_signals", failure_type="LOWER_TYPE", agent_id="research-agent").startswith(
-        "Signals (2 shown, 2 matched):"
-    )
-
-
 def test_search_for_a_type_that_nobody_knows(http):
     serve(http, "/v1/signals", page("signals", []))
     serve(http, "/v1/agents", page("agents", [AGENT]))
@@ -1407,17 +1497,14 @@ def test_search_for_a_type_that_nobody_knows(http):
     assert call("search_signals", failure_type="COST_SPIKE").startswith("No signal matches failure_type=COST_SPIKE;")
 
 
-def test_search_notices_that_a_backend_was_replaced(http):
-    old_fleet(http, FLEET)
-    call("search_signals")
-    http.reset()
-    paging(http, "/v1/signals", "signals", series(3))
-    serve(http, "/v1/agents", page("agents", [AGENT]))
-    dm.api().absent.clear()
-    assert call("search_signals").startswith("Signals (3 shown, 3 matched):")
-    http.reset()
-    old_fleet(http, FLEET)
-    assert call("search_signals").startswith("Signals (30 shown, 45 matched):")
+def test_a_search_without_signals_names_the_crashes(http):
+    serve(http, "/v1/signals", page("signals", []))
+    serve(http, "/v1/agents", page("agents", [QUIET]))
+    serve(http, "/v1/runs", page("runs", [*CRASHES, *CLEAN]))
+    assert "2 of the newest 5 runs of all agents errored or stalled, the newest of research-agent." in call(
+        "search_signals"
+    )
+    assert "1 of the 1 run of that time" in call("search_signals", since_hours=3)
 
 
 @pytest.mark.parametrize("position", [0, 1, 49, 50, 777, 50_000, 99_950, 99_998, 99_999])
@@ -1434,14 +1521,53 @@ def test_a_signal_among_100_000_takes_few_small_requests(http, position):
     )
 
 
+def swapped(rows, every=10):
+    """One pair of neighbours in `every` rows stands the wrong way round."""
+    rows = list(rows)
+    for n in range(0, len(rows) - 1, every):
+        rows[n], rows[n + 1] = rows[n + 1], rows[n]
+    return rows
+
+
+@pytest.mark.parametrize("position", [0, 10, 777, 50_001, 99_990, 99_999])
+def test_a_signal_among_neighbours_out_of_order(http, position):
+    rows = swapped({**row, "what": ""} for row in series(100_000, 1, 7))
+    paging(http, "/v1/signals", "signals", rows)
+    ident = rows[position]["id"]
+    assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
+    assert len(http.calls) <= 25
+
+
+def test_signals_around_one_that_is_far_out_of_place(http):
+    rows = [{**row, "what": ""} for row in series(3_000, 1)]
+    rows.insert(1_500, {**rows.pop(0)})
+    rows.insert(40, {**rows.pop(2_900)})
+    paging(http, "/v1/signals", "signals", rows)
+    for row in [rows[40], rows[1_499], rows[1_500], *random.Random(60).sample(rows, 57)]:
+        assert call("get_signal_detail", signal_id=row["id"]).startswith(f"🟠 Signal #{row['id']}\n")
+
+
+def test_a_signal_while_new_ones_arrive(http):
+    """Three of them before each answer."""
+    rows = [{**row, "what": ""} for row in series(20_000, 1)]
+
+    def reply(request):
+        rows[:0] = [{**SIGNAL, "id": rows[0]["id"] + n} for n in (3, 2, 1)]
+        query = parse_qs(urlsplit(request.url).query)
+        start, limit = int(query["offset"][0]), int(query["limit"][0])
+        return 200, {}, json.dumps(page("signals", rows[start : start + limit], len(rows)))
+
+    http.add_callback("GET", f"{URL}/v1/signals", callback=reply)
+    for ident in (1, 777, 15_000, 19_999):
+        assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
+    assert error_of("get_signal_detail", signal_id=10**9).startswith("Signal 1000000000 was not found, but only ")
+
+
 def test_a_signal_that_is_not_there(http):
-    paging(http, "/v1/signals", "signals", [row for row in series(100_000, 1) if row["id"] != 4_242])
+    paging(http, "/v1/signals", "signals", [row for row in series(20_000, 1) if row["id"] != 4_242])
     for ident in (4_242, 100_001):
-        assert (
-            error_of("get_signal_detail", signal_id=ident)
-            == f"There is no signal {ident} on this backend. search_signals shows ids."
-        )
-    assert len(http.calls) <= 50
+        text = f"There is no signal {ident} on this backend. search_signals shows ids."
+        assert error_of("get_signal_detail", signal_id=ident) == text
 
 
 def test_a_signal_in_a_list_without_order(http):
@@ -1461,27 +1587,26 @@ def test_a_signal_is_explained_once(http):
     http.add_callback("GET", f"{URL}/v1/signals", callback=reply)
     assert "What happened:\n  The agent called" in call("get_signal_detail", signal_id=3)
     assert len(http.calls) == 2
-    # Another signal has moved in: its run still has it.
-    serve(http, f"/v1/runs/{RUN_ID}", {"signals": [{**SIGNAL, "id": 2}]})
-    assert "What happened:\n  The agent called" in call("get_signal_detail", signal_id=2)
-    http.remove("GET", f"{URL}/v1/runs/{RUN_ID}")
+    # Signal 2 has moved away meanwhile: it is shown as it was.
     assert "What happened:\n  —" in call("get_signal_detail", signal_id=2)
 
 
 def test_a_signal_of_an_old_fleet(http, monkeypatch):
     monkeypatch.setattr(dm, "FEW", 100)
-    monkeypatch.setattr(dm, "PART", 30)
-    old_fleet(
-        http, {**FLEET, "big": series(400, 60, 1_000), "broken": {"status": 500, "body": "Internal Server Error"}}
-    )
+    fleet = {**FLEET, "big": series(400, 60, 1_000)}
+    old_fleet(http, fleet)
     for ident, agent in ((101, "loops"), (139, "loops"), (601, "critical"), (1_003, "big")):
         assert f"Agent:     {agent}" in call("get_signal_detail", signal_id=ident)
-    text = error_of("get_signal_detail", signal_id=99_999)
-    assert text.startswith(
-        "There is no signal 99999 among the signals of 4 agents; 1 agent could not be asked: broken ("
+    assert error_of("get_signal_detail", signal_id=99_999) == (
+        "There is no signal 99999 among the signals of 4 agents. search_signals shows ids."
     )
     assert error_of("get_signal_detail", signal_id=1, agent_id="loops") == (
         "There is no signal 1 among the 40 of loops; leave agent_id out to look at all agents. search_signals shows ids."
+    )
+    http.reset()
+    old_fleet(http, {**fleet, "broken": {"status": 500, "body": "Internal Server Error"}})
+    assert error_of("get_signal_detail", signal_id=99_999).startswith(
+        "Signal 99999 was not found, but not everything could be read. 1 agent could not be asked: broken ("
     )
 
 
@@ -1646,26 +1771,36 @@ def nasty(value):
 
 
 FORMATTERS = [
-    (lambda x, raw: dm.agents_text(x, NOW), [AGENT, BILLING]),
-    (lambda x, raw: dm.health_text("a", x), HEALTH),
-    (
-        lambda x, raw: dm.summary_text(x["agent"], x["health"], x["recent"], NOW),
-        {"agent": AGENT, "health": HEALTH, "recent": [SIGNAL]},
-    ),
+    (lambda x, raw: dm.agents_text(found(x), NOW), [AGENT, BILLING]),
+    (lambda x, raw: dm.health_text("a", x["health"], found(x["runs"])), {"health": HEALTH, "runs": RUNS}),
+    (lambda x, raw: dm.summary_text(dm.Summary(x["agent"], x["health"], found(x["recent"]), found(x["runs"])), NOW), {"agent": AGENT, "health": HEALTH, "recent": [SIGNAL], "runs": ODD_RUNS}),
     (lambda x, raw: dm.agent_signals_text("a", found(x), NOW), [SIGNAL, SIGNAL]),
     (lambda x, raw: dm.signal_text(x, NOW, raw), SIGNAL),
     (lambda x, raw: dm.signal_text(x, NOW, raw), RAW_SIGNAL),
     (lambda x, raw: dm.search_text(found(x), NOW), [SIGNAL, RAW_SIGNAL]),
-    (lambda x, raw: dm.runs_text("a", found(x), NOW), RUNS),
+    (lambda x, raw: dm.runs_text("a", found(x), NOW), [*RUNS, *ODD_RUNS]),
+    (lambda x, raw: dm.errored_text("a", found(x), 5, NOW), CRASHES),
     (lambda x, raw: dm.run_text(x, NOW, raw), RUN),
     (lambda x, raw: dm.run_text(x, NOW, raw), RAW_RUN),
-    (lambda x, raw: dm.patterns_text("a", x, NOW), INSIGHTS),
-    (lambda x, raw: dm.no_signals_text(x, "f"), AGENT),
-    (lambda x, raw: dm.no_runs_text(x), AGENT),
-    (lambda x, raw: dm.no_patterns_text(x), AGENT),
-    (lambda x, raw: dm.unknown_agent_text("a", x), [AGENT]),
-    (lambda x, raw: dm.nothing_found_text(found([]), x, dm.Filters()), [AGENT]),
-]
+    (lambda x, raw: dm.part_text(x, 0, 10**9, raw), RAW_RUN),
+    (lambda x, raw: dm.patterns_text("a", x["insights"], found(x["runs"]), NOW), {"insights": INSIGHTS, "runs": CRASHES}),
+    (lambda x, raw: dm.no_signals_text(x["agent"], found(x["runs"]), "f", NOW), {"agent": AGENT, "runs": CRASHES}),
+    (lambda x, raw: dm.quiet_text("No signals of", x["agent"], found(x["runs"]), NOW), {"agent": QUIET, "runs": CRASHES}),
+    (lambda x, raw: dm.no_patterns_text(x["agent"], found(x["runs"]), NOW), {"agent": QUIET, "runs": CRASHES}),
+    (lambda x, raw: dm.unknown_agent_text("a", found(x)), [AGENT]),
+    (lambda x, raw: dm.nothing_found_text(found([]), found(x["agents"]), found(x["runs"]), dm.Filters(hours=9), NOW), {"agents": [AGENT], "runs": CRASHES}),
+]  # fmt: skip
+
+
+def as_the_client_hands_it(payload, sample):
+    """The shapes that the API client guarantees to a formatter: objects where the sample has some, lists of objects."""
+    if isinstance(sample, list):
+        return dm.dicts(payload)
+    kinds = {list: dm.dicts, dict: dm.mapping}
+    parts = {"agent", "agents", "health", "insights", "recent", "runs"}
+    if set(sample) <= parts:
+        return {key: kinds[type(one)](payload.get(key)) for key, one in sample.items()}
+    return payload
 
 
 def assert_clean(text):
@@ -1714,15 +1849,7 @@ def test_10_000_mutated_payloads_are_all_shown():
     rng = random.Random(20260513)
     for n in range(10_000):
         text, sample = FORMATTERS[n % len(FORMATTERS)]
-        broken = mutated(sample, rng)
-        if isinstance(sample, list):  # as the client hands lists to a formatter
-            broken = dm.dicts(broken)
-        if isinstance(sample, dict) and "recent" in sample:
-            broken = {
-                "agent": dm.mapping(broken.get("agent")),
-                "health": dm.mapping(broken.get("health")),
-                "recent": dm.dicts(broken.get("recent")),
-            }
+        broken = as_the_client_hands_it(mutated(sample, rng), sample)
         with contextlib.suppress(dm.DunetraceError):
             assert_clean(text(broken, n % 2 == 0))
 
@@ -1825,7 +1952,7 @@ def test_small_pieces_of_text():
     for _ in range(30):
         deep = [deep]
     assert len(dm.safe("x", deep, False)) < 200
-    assert dm.detail_of(b"\xff plain") == "\ufffd plain"
+    assert dm.detail_of(b"\xff plain") == dm.detail_of(b'{"detail": {"a": 1}}') == ""
 
 
 def call_event(noun, ms, step=0, **payload):
@@ -2000,6 +2127,7 @@ def test_200_calls_over_16_threads(http):
         f"{A}/signals": page("signals", [SHORT]),
         f"{A}/health-score": HEALTH,
         f"{A}/insights": INSIGHTS,
+        f"{A}/runs": page("runs", RUNS),
     }.items():
         serve(http, path, reply)
     wanted = [
@@ -2079,7 +2207,7 @@ def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch):
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         assert call("list_agents") == golden("agents")
-        monkeypatch.setenv("DUNETRACE_API_URL", "http://127.0.0.3:9")
+        monkeypatch.setenv("DUNETRACE_API_URL", "http://backend.test:9")
         assert "the proxy of this environment" in error_of("list_agents")
 
 
@@ -2148,13 +2276,11 @@ def test_a_fan_out_ends_with_the_call(monkeypatch):
     monkeypatch.setattr(dm, "CALL_SECONDS", 0.2)
     waiting = threading.Event()
     with pytest.raises(dm.DunetraceError, match="did not complete the answer"):
-        list(dm.together([lambda: waiting.wait(5)]))
+        dm.attempts(lambda: waiting.wait(5))
     waiting.set()
 
 
-def test_connections_are_shared_and_acknowledged_at_once(monkeypatch):
-    options = []
-    monkeypatch.setattr(dm.socket.socket, "setsockopt", lambda self, *args: options.append(args), raising=False)
+def test_connections_are_shared(monkeypatch):
     with Backend(lambda handler: send(handler, page("agents", [AGENT]))) as backend:
         monkeypatch.setenv("DUNETRACE_API_URL", backend.url)
         api = dm.api()
@@ -2163,8 +2289,6 @@ def test_connections_are_shared_and_acknowledged_at_once(monkeypatch):
         assert len(backend.seen) == 3
         pools = api.session.get_adapter(backend.url).poolmanager.pools
         assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118
-    if hasattr(socket, "TCP_QUICKACK"):
-        assert options.count((socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)) == 3
 
 
 # ── Real processes ────────────────────────────────────────────────────────────────────────────────────────
@@ -2300,97 +2424,199 @@ def test_settings_that_cannot_work_still_start_the_server():
         assert "arrived unexpanded" in editor.tool("list_agents")["content"][0]["text"]
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "out", "err"),
-    [
-        (("--version",), 0, f"dunetrace-mcp {dm.__version__}\n", ""),
-        (("call", "get_agent_health", "agent_id=support-agent"), 0, "🟢 Health score for support-agent: 95/100\n", ""),
-        (("call", "list_agents", "--demo"), 0, "AGENT ", ""),
-        (
-            ("--demo", "call", "search_signals", "since_hours=3", "severity=critical"),
-            0,
-            "Signals (1 shown, 1 matched):",
-            "",
-        ),
-        (("call", "get_agent_health", "agent_id=suport-agent"), 1, "", "dunetrace-mcp: There is no agent suport-agent"),
-        (
-            ("call", "list_agents"),
-            1,
-            "",
-            "dunetrace-mcp: http://127.0.0.1:9/v1/agents could not be reached: connection refused.",
-        ),
-        (("call", "list_agents", "contains"), 1, "", "dunetrace-mcp: 'contains' is not of the form name=value."),
-        (("call", "nothing"), 1, "", "dunetrace-mcp: There is no tool nothing."),
-        (("--host", "0.0.0.0", "--http"), 2, "", "dunetrace-mcp: refusing to listen on 0.0.0.0 without a token:"),
-        (
-            ("--sse", "--port", "99999"),
-            2,
-            "",
-            "dunetrace-mcp: cannot listen on 127.0.0.1:99999: the host or port is not valid.",
-        ),
-        (
-            ("--http", "--host", "no-such-host.invalid"),
-            2,
-            "",
-            "dunetrace-mcp: cannot listen on no-such-host.invalid:8000",
-        ),
-        (("--sse", "--http"), 2, "", "usage: dunetrace-mcp"),
-        (
-            ("gate", "support-agent"),
-            0,
-            "PASS  health score 95, needs 70\nPASS  signals of severity CRITICAL or higher in the last 24 h: 0, allowed 0",
-            "",
-        ),
-        (("gate", "support-agent", "--min-score", "99"), 1, "FAIL  health score 95, needs 99\nPASS", ""),
-        (
-            ("gate", "billing-agent"),
-            1,
-            "PASS  health score 85, needs 70\nFAIL  signals of severity CRITICAL or higher in the last 24 h: 1, allowed 0",
-            "",
-        ),
-        (("gate", "billing-agent", "--fail-on", "high", "--since", "1"), 0, "PASS", ""),
-        (
-            ("gate", "research-agent", "--fail-on", "HIGH", "--failure-type", "tool_loop"),
-            1,
-            "FAIL  health score 62, needs 70\nFAIL  TOOL_LOOP signals of severity HIGH or higher in the last 24 h: 5, allowed 0",
-            "",
-        ),
-        (("gate", "nobody"), 2, "UNKNOWN  There is no agent nobody", ""),
-        (
-            ("gate", "research-agent", "--failure-type", "TOOL_LOP"),
-            2,
-            "UNKNOWN  No signal has the failure type TOOL_LOP",
-            "",
-        ),
-        (
-            ("gate", "support-agent", "--since", "0"),
-            2,
-            "UNKNOWN  --since must be a number of hours from 1 to 1000000.",
-            "",
-        ),
-        (("gate", "support-agent", "--min-score", "500"), 2, "UNKNOWN  --min-score must be from 0 to 100.", ""),
-        (
-            ("gate", "support-agent", "--fail-on", ""),
-            2,
-            "UNKNOWN  --fail-on must be one of CRITICAL, HIGH, MEDIUM, LOW.",
-            "",
-        ),
-        (("--port", "9000"), 2, "", "dunetrace-mcp: --host and --port go with --http or --sse."),
-        (("gate", "support-agent", "--fail-on", "bad"), 2, "UNKNOWN  severity must be one of", ""),
-        (("config", "cursor"), 0, "Put this into ~/.cursor/mcp.json", ""),
-    ],
-)
-def test_command_line(words, status, out, err):
-    env = {"DUNETRACE_MCP_TOKEN": "t"} if "no-such-host.invalid" in words else {}
-    env |= {"DUNETRACE_API_URL": "http://127.0.0.1:9"} if "refused" in err else {}
-    done = command(*words, env=env)
-    assert done.stdout.decode().startswith(out)
-    assert done.stderr.decode().startswith(err)
-    assert done.returncode == status
-    assert bool(out) == bool(done.stdout)
-    assert bool(err) == bool(done.stderr)
-    assert b"Traceback" not in done.stderr
-    assert b"WARNING" not in done.stderr
+@pytest.fixture
+def command_line(monkeypatch, capsys):
+    """Runs the command in this process; returns its exit status, standard output and standard error."""
+    monkeypatch.setattr(dm, "set_up_logging", lambda verbose: None)
+    monkeypatch.setattr(dm, "on_signal", lambda *_: None)
+    monkeypatch.setattr(dm, "leave", sys.exit)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["dunetrace-mcp", *words])
+        with pytest.raises(SystemExit) as end:
+            dm.main()
+        return (end.value.code, *capsys.readouterr())
+
+    return run
+
+
+# What is typed, the exit status, and how standard output and standard error begin.
+COMMANDS = [
+    ("--version", 0, f"dunetrace-mcp {dm.__version__}\n", ""),
+    ("call get_agent_health agent_id=support-agent", 0, "🟢 Health score for support-agent: 95/100\n", ""),
+    ("call list_agents --demo", 0, "AGENT ", ""),
+    ("--demo call search_signals since_hours=3 severity=critical", 0, "Signals (1 shown, 1 matched):", ""),
+    ("call get_agent_runs agent_id=billing-agent errored=true", 0, "No run of billing-agent errored or stalled", ""),
+    ("call get_agent_health agent_id=suport-agent", 1, "", "dunetrace-mcp: There is no agent suport-agent"),
+    ("call list_agents contains", 1, "", "dunetrace-mcp: 'contains' is not of the form name=value."),
+    ("call nothing", 1, "", "dunetrace-mcp: There is no tool nothing."),
+    ("--host 0.0.0.0 --http", 2, "", "dunetrace-mcp: refusing to listen on 0.0.0.0 without a token:"),
+    ("--sse --port 99999", 2, "", "dunetrace-mcp: cannot listen on 127.0.0.1:99999: the host or port is not valid."),
+    ("--sse --http", 2, "", "usage: dunetrace-mcp"),
+    ("--port 9000", 2, "", "dunetrace-mcp: --host and --port go with --http or --sse."),
+    ("config cursor", 0, "Put this into ~/.cursor/mcp.json", ""),
+    ("gate support-agent", 0, "PASS  runs processed in the last 24 h: 5\nPASS  errored or stalled: 0 of 5 runs, at most 10%\nPASS  signals of severity CRITICAL or worse in the last 24 h: 0, allowed 0\nPASS  health score 95, needs 70\n", ""),
+    ("gate nobody", 2, "UNKNOWN  There is no agent nobody", ""),
+    ("gate research-agent --failure-type TOOL_LOP", 2, "UNKNOWN  No signal has the failure type TOOL_LOP", ""),
+    ("gate support-agent --since 0", 2, "UNKNOWN  --since must be a number of hours from 1 to 1000000.", ""),
+    ("gate support-agent --min-score 500", 2, "UNKNOWN  --min-score must be from 0 to 100.", ""),
+    ("gate support-agent --max-errored 101", 2, "UNKNOWN  --max-errored must be a percentage from 0 to 100.", ""),
+    ("gate support-agent --min-runs 0", 2, "UNKNOWN  --min-runs must be 1 or more.", ""),
+    ("gate support-agent --fail-on bad", 2, "UNKNOWN  severity must be one of", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "status", "out", "err"), COMMANDS)
+def test_command_line(demo, command_line, words, status, out, err):
+    ended, said, complained = command_line(*words.split())
+    assert said.startswith(out)
+    assert complained.startswith(err)
+    assert (ended, bool(said), bool(complained)) == (status, bool(out), bool(err))
+
+
+def test_command_line_without_a_backend(command_line, monkeypatch):
+    monkeypatch.setenv("DUNETRACE_API_URL", "http://127.0.0.1:9")
+    refused = "http://127.0.0.1:9/v1/agents could not be reached: connection refused."
+    assert command_line("call", "list_agents")[2].startswith(f"dunetrace-mcp: {refused}")
+    assert command_line("gate", "a")[:2] == (2, f"UNKNOWN  {refused} {dm.FAULTS['unreachable'][1]}\n")
+    monkeypatch.setenv("DUNETRACE_MCP_TOKEN", "t")
+    status, _, complained = command_line("--http", "--host", "no-such-host.invalid")
+    assert status == 2
+    assert complained.startswith("dunetrace-mcp: cannot listen on no-such-host.invalid:8000")
+
+
+def test_commands_end_within_the_time_of_a_call(command_line, monkeypatch):
+    monkeypatch.setattr(dm, "CALL_SECONDS", -0.9)
+    waiting = threading.Event()
+    monkeypatch.setattr(dm, "run_gate", lambda gate: waiting.wait(5))
+    monkeypatch.setattr(dm, "check", lambda: waiting.wait(5))
+    assert command_line("gate", "a") == (2, f"UNKNOWN  {dm.out_of_time()}\n", "")
+    assert command_line("check") == (1, f"❌ {dm.out_of_time()}\n", "")
+    waiting.set()
+
+
+# ── Gate ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+OK_RUN = {**RUNS[2], "started_at": NOW - HOUR, "completed_at": NOW - HOUR}
+BAD_RUN = {**OK_RUN, "exit_reason": "run.errored"}
+LOOP = {**SIGNAL, "detected_at": NOW - HOUR, "severity": "LOW"}
+SCORE, OLD_API = HEALTH_READY, (404, ROUTE_404)
+LATE = {"completed_at": NOW - 30 * HOUR, "started_at": NOW - 30 * HOUR, "detected_at": NOW - 30 * HOUR}
+WITHOUT_TIME = {"completed_at": None, "started_at": None, "detected_at": None}
+AHEAD = {"completed_at": NOW + DAY, "started_at": NOW + DAY, "detected_at": NOW + DAY}
+# Flags, runs, signals, health (or its status), the states of the four lines (seen, errored, signals, score), status.
+GATES = [
+    ("", [OK_RUN], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [OK_RUN], [], OLD_API, "PASS PASS PASS SKIP", 0),
+    ("--min-score 5", [OK_RUN], [], OLD_API, "PASS PASS PASS UNKNOWN", 2),
+    ("--min-score 91", [OK_RUN], [], SCORE, "PASS PASS PASS FAIL", 1),
+    ("", [OK_RUN], [], {"score": None, "sample_runs": 2}, "PASS PASS PASS UNKNOWN", 2),
+    ("", [OK_RUN], [], (500, {}), "PASS PASS PASS UNKNOWN", 2),
+    ("", [BAD_RUN] * 5, [], {"score": 100}, "PASS FAIL PASS PASS", 1),
+    ("", [{**BAD_RUN, "exit_reason": "stalled"}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [BAD_RUN, *[OK_RUN] * 9], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [BAD_RUN, *[OK_RUN] * 8], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("--max-errored 0", [BAD_RUN, *[OK_RUN] * 99], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("--max-errored 12.5", [BAD_RUN, *[OK_RUN] * 7], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [{**OK_RUN, "exit_reason": None}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("--min-runs 3", [OK_RUN] * 2, [], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("--min-runs 3", [OK_RUN] * 3, [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [{**OK_RUN, **LATE}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("--since 31", [{**OK_RUN, **LATE}], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [{**BAD_RUN, **LATE}, BAD_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [{**BAD_RUN, **AHEAD}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [{**BAD_RUN, "completed_at": None}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", ([], 5), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", ([OK_RUN], 5), [], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("", (500, {}), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [OK_RUN], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
+    ("--fail-on low", [OK_RUN], [LOOP], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--fail-on high", [OK_RUN], [{**LOOP, "severity": "critical"}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--fail-on high", [OK_RUN], [{**LOOP, "severity": "MEDIUM"}], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [OK_RUN], [{**LOOP, "severity": "BLOCKER"}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("", [OK_RUN], [{**LOOP, "severity": None}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--failure-type tool_loop", [OK_RUN], [LOOP], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": "tool_loop"}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--failure-type TOOL_LOOP --fail-on HIGH", [OK_RUN], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
+    ("--failure-type COST_SPIKE", [OK_RUN], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
+    ("--fail-on low", [OK_RUN], [{**LOOP, **LATE}, LOOP], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--fail-on low", [OK_RUN], [{**LOOP, **LATE}], SCORE, "PASS PASS PASS PASS", 0),
+    ("--fail-on low", [OK_RUN], [{**LOOP, **WITHOUT_TIME}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--fail-on low", [OK_RUN], [{**LOOP, **AHEAD}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("", [OK_RUN], ([], 3), SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("", [OK_RUN], ([], None), SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("", [OK_RUN], ([LOOP], 3), SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("--fail-on low", [OK_RUN], ([LOOP], 3), SCORE, "PASS PASS FAIL PASS", 1),
+    ("", [OK_RUN], (500, {}), SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("", [BAD_RUN], (500, {}), (500, {}), "PASS FAIL UNKNOWN UNKNOWN", 1),
+]  # fmt: skip
+
+
+def gate_backend(http, runs, signals, health):
+    """A backend with one agent; each list as rows, as rows and the total that is claimed, or as status and body."""
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    for key, given in (("runs", runs), ("signals", signals)):
+        if isinstance(given, tuple) and isinstance(given[0], int):
+            serve(http, f"{A}/{key}", given[1], given[0])
+            continue
+        rows, *total = given if isinstance(given, tuple) else (given, len(given))
+        rows = [{**row, "id": n, "run_id": f"r{n}"} for n, row in enumerate(rows)]
+        http.add_callback("GET", f"{URL}{A}/{key}", lambda request, key=key, rows=rows, total=total: (200, {}, json.dumps({key: [] if "offset=0" not in request.url else rows, "page": {"total": total[0]}})))  # fmt: skip
+    status, body = health if isinstance(health, tuple) else (200, health)
+    serve(http, f"{A}/health-score", body, status)
+
+
+@pytest.mark.parametrize(("flags", "runs", "signals", "health", "states", "status"), GATES)
+def test_gate(http, command_line, flags, runs, signals, health, states, status):
+    gate_backend(http, runs, signals, health)
+    ended, said, _ = command_line("gate", "research-agent", *flags.split())
+    assert " ".join(line.split()[0] for line in said.splitlines()) == states
+    assert ended == status
+
+
+def test_the_lines_of_a_gate(http, command_line):
+    gate_backend(http, [BAD_RUN, OK_RUN], [LOOP], {"score": 90})
+    assert command_line("gate", "research-agent", "--failure-type", "TOOL_LOOP", "--min-runs", "5")[1] == (
+        "PASS  runs processed in the last 24 h: 2\n"
+        "UNKNOWN  errored or stalled: 1 of 2 runs, at most 10%; it takes 5 runs to tell\n"
+        "FAIL  TOOL_LOOP signals of any severity in the last 24 h: 1, allowed 0\n"
+        "PASS  health score 90, needs 70\n"
+    )
+
+
+def test_a_gate_reads_until_a_page_is_older_as_a_whole(http, command_line):
+    """1,000 signals of which the oldest of the window stands behind an older one, and 600 older ones."""
+    rows = [*series(999, 1, severity="LOW"), {**SIGNAL, "id": 5_000, "detected_at": NOW - 30 * HOUR}]
+    rows += [{**SIGNAL, "id": 5_001, "severity": "CRITICAL", "detected_at": NOW - 23 * HOUR}]
+    rows += [{**SIGNAL, "id": 6_000 + n, "severity": "CRITICAL", "detected_at": NOW - 40 * HOUR} for n in range(2_000)]
+    gate_backend(http, [OK_RUN], [], SCORE)
+    http.remove("GET", f"{URL}{A}/signals")
+    paging(http, f"{A}/signals", "signals", rows)
+    said = command_line("gate", "research-agent")[1]
+    assert "\nFAIL  signals of severity CRITICAL or worse in the last 24 h: 1, allowed 0\n" in said
+    assert sum(f"{A}/signals" in one.request.url for one in http.calls) == 4
+
+
+def test_a_gate_goes_by_the_clock_of_the_backend(http, command_line, monkeypatch):
+    monkeypatch.undo()
+    for name, value in (("DUNETRACE_API_URL", URL), ("DUNETRACE_API_KEY", KEY)):
+        monkeypatch.setenv(name, value)
+    moment = dm.Api("http://a", KEY)
+    assert abs(moment.now() - time.time()) < 5
+    http.get("http://a/v1/agents", json=page("agents", []), headers={"Date": "Wed, 13 May 2026 19:19:00 GMT"})
+    moment.agents()
+    assert abs(moment.now() - NOW) < 5
+    http.replace("GET", "http://a/v1/agents", json=page("agents", []), headers={"Date": "soon"})
+    moment.agents()
+    assert abs(moment.now() - NOW) < 5
+
+
+def test_a_gate_of_an_agent_that_only_its_runs_prove(http, command_line):
+    gate_backend(http, [OK_RUN], [], SCORE)
+    http.replace("GET", f"{URL}/v1/agents", status=500)
+    assert command_line("gate", "research-agent")[0] == 0
 
 
 def test_verbose_tells_requests_without_key_and_query():
@@ -2420,12 +2646,35 @@ def test_no_output_of_a_failing_run_has_the_key():
             assert KEY.encode() not in done.stdout + done.stderr
 
 
-def test_a_reader_that_leaves():
+def in_shell(line, **env):
+    """What a shell line leaves: its status, and the standard error of all of it."""
+    line = line.replace("dunetrace-mcp", f"{sys.executable} {MODULE}")
     done = subprocess.run(
-        f"{sys.executable} {MODULE} call list_agents | head -c 1; exit ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", capture_output=True, env=environment(), timeout=60, check=False,
-    )  # fmt: skip
-    assert done.stderr == b""
+        ["/bin/bash", "-c", line], capture_output=True, env=environment(**env), timeout=60, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_outputs_that_cannot_be_written_change_no_status():
+    line = (
+        "set -o pipefail; dunetrace-mcp call list_agents | head -c 1; a=$?;"
+        " dunetrace-mcp gate billing-agent | true; b=${PIPESTATUS[0]};"
+        " dunetrace-mcp gate support-agent >/dev/full; c=$?; dunetrace-mcp gate billing-agent >&-; exit $a$b$c$?"
+    )
+    assert in_shell(line) == (101, b"")
+
+
+@pytest.mark.parametrize(("interrupt", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_gate_does_not_pass(interrupt, status):
+    asked = threading.Event()
+    with Backend(lambda handler: asked.set() or time.sleep(30)) as backend:
+        env = environment(DUNETRACE_API_URL=backend.url)
+        process = subprocess.Popen([sys.executable, str(MODULE), "gate", "a"], env=env, stderr=subprocess.PIPE)
+        assert asked.wait(20)
+        process.send_signal(interrupt)
+        assert process.wait(5) == status
+        assert process.stderr.read() == b""
+        process.stderr.close()
 
 
 # ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -2480,7 +2729,7 @@ def test_http_on_loopback():
         assert post(port, Host="evil.example").status_code == 421
         health = requests.get(f"http://127.0.0.1:{port}/health", timeout=10)
         assert (health.status_code, health.text) == (200, '{"status":"ok"}')
-        process.send_signal(signals_of_the_system.SIGINT)
+        process.send_signal(signal.SIGINT)
         assert process.wait(2) == 0
 
 
@@ -2524,7 +2773,7 @@ def test_sse_and_its_end():
             == 421
         )
         started = time.monotonic()
-        process.send_signal(signals_of_the_system.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
         assert time.monotonic() - started < 2
 
@@ -2643,21 +2892,12 @@ def test_completions(demo, monkeypatch):
 
 def test_a_completion_is_never_late(http):
     waiting = threading.Event()
-    http.add_callback(
-        "GET",
-        f"{URL}/v1/agents",
-        callback=lambda request: waiting.wait(5) and (200, {}, json.dumps(page("agents", [AGENT]))),
-    )
+    reply = (200, {}, json.dumps(page("agents", [AGENT])))
+    http.add_callback("GET", f"{URL}/v1/agents", callback=lambda request: waiting.wait(5) and reply)
     started = time.monotonic()
     assert completed("agent_id", "") == []
     assert time.monotonic() - started < 1
-    threads = [threading.Thread(target=dm.known_agents, args=(dm.api(),)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
     waiting.set()
-    for thread in threads:
-        thread.join()
-    assert len(http.calls) == 1  # one keystroke asks, those behind it wait
     assert completed("agent_id", "r") == ["research-agent"]
 
 
@@ -2705,7 +2945,7 @@ def test_detectors_are_whole():
 
 def test_the_demo_agrees_with_itself(demo):
     backend = dm.api()
-    for agent in backend.agents():
+    for agent in backend.agents().rows:
         name = agent["agent_id"]
         runs, signals = (backend.rows(what, name, 500).rows for what in ("runs", "signals"))
         assert agent["run_count"] == len(runs)
@@ -2723,7 +2963,7 @@ def test_the_demo_agrees_with_itself(demo):
         insights = backend.get("/v1/agents/{}/insights", name)
         assert sum(row["count"] for row in insights["signal_trends"]) == len(signals)
         assert sum(row["run_count"] for row in insights["versions"]) == len(runs)
-        assert_clean(dm.patterns_text(name, insights, dm.DEMO_NOW))
+        assert_clean(dm.patterns_text(name, insights, found(runs), dm.DEMO_NOW))
     assert [signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows] == sorted(
         (signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows), reverse=True
     )
@@ -2737,10 +2977,9 @@ def test_the_demo_agrees_with_itself(demo):
 # ── check, gate and config ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_check_of_a_working_set_up(demo, capsys, monkeypatch):
-    monkeypatch.setattr(dm.time, "monotonic", lambda: 1000.0)  # for the round trip
+def test_check_of_a_working_set_up(demo, capsys):
     assert dm.check() == 0
-    assert capsys.readouterr().out == (
+    assert re.sub(r"\d+ ms", "0 ms", capsys.readouterr().out) == (
         "✅ Configuration: demo://fleet (from DUNETRACE_API_URL), key dt_…89 (18 characters) (from DUNETRACE_API_KEY)\n"
         "✅ Address: the built-in demo fleet, no network\n"
         "✅ Customer API: /v1/agents answered in 0 ms and took the key\n"
@@ -2754,11 +2993,11 @@ def test_check_of_a_working_set_up(demo, capsys, monkeypatch):
 CHECKS = [
     (
         lambda handler: send(handler, ROUTE_404, 404),
-        "answers, but has no /v1/agents: it is not a Dunetrace Customer API.",
+        "/v1/agents answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002",
     ),
     (
         lambda handler: send(handler, HTML.encode(), kind="text/html"),
-        "with a web page ('Sign in'), not with JSON. That is a login page, a proxy or the dashboard",
+        "with a web page, not with JSON. That is a login page, a proxy or the dashboard",
     ),
     (
         lambda handler: send(handler, {"detail": "Invalid or inactive API key"}, 401),
@@ -2795,13 +3034,11 @@ def test_check_of_settings(monkeypatch, capsys, url, message):
     assert capsys.readouterr().out.splitlines()[-1].startswith(message)
 
 
-def test_check_knows_the_ingest_service(http):
-    serve(http, "/v1/agents", ROUTE_404, status=404)
-    serve(http, "/v1/ingest", {"detail": "Method Not Allowed"}, status=405)
-    with pytest.raises(
-        dm.DunetraceError, match=r"no /v1/agents: it is the ingest service, which only takes events\. Set"
-    ):
-        dm.check_api(dm.api())
+@pytest.mark.parametrize("tool", [tool for tool in dm.server.functions if tool != "get_instrumentation_guide"])
+def test_every_tool_knows_another_service(http, tool):
+    """Ingest, the dashboard and proxies answer 404 to everything."""
+    http.get(re.compile(".*"), json=ROUTE_404, status=404)
+    assert "answered 404 Not Found, so it is not the Customer API." in error_of(tool, **SAMPLE_ARGUMENTS[tool])
 
 
 def test_check_of_an_old_backend(http):
@@ -2818,21 +3055,6 @@ def test_check_of_a_server_that_does_not_start(monkeypatch):
     monkeypatch.setattr(dm.sys, "executable", "/bin/false")
     with pytest.raises(dm.DunetraceError, match="The server did not answer over stdio"):
         dm.check_stdio()
-
-
-def test_gate_that_cannot_tell(http, capsys):
-    old_fleet(http, FLEET)
-    http.get(re.compile(".*/health-score"), json={"score": None, "sample_runs": 2})
-    assert dm.gate("quiet", 70, "CRITICAL", 24, "") == 2
-    assert capsys.readouterr().out.splitlines() == [
-        "UNKNOWN  health score: none yet (2 processed runs in 30 days, needs 3)",
-        "PASS  signals of severity CRITICAL or higher in the last 24 h: 0, allowed 0",
-    ]
-    assert dm.gate("critical", 70, "CRITICAL", 24, "") == 1
-    http.get(f"{URL}/v1/agents/quiet/signals", status=500)
-    http.remove("GET", f"{URL}/v1/agents/quiet/signals")
-    assert dm.gate("quiet", 70, "CRITICAL", 24, "") == 2
-    assert "in the last 24 h: http://api.test" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("found", [True, False])
@@ -2992,8 +3214,16 @@ billing-agent                          36    34    0   33  10h ago
 1 agent of 2, 34 signals.
 === agents_no_match
 No agent id contains 'biling' (2 agents without that filter). Did you mean billing-agent?
+=== agents_missing
+AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
+───────────────────────────────────────────────────────────────────────────────
+research-agent                        129    55    0   46  6h ago
+                                      TOOL_LOOP×46, STEP_COUNT_INFLATION×8
+
+1 agent, 55 signals. The backend counts 2 more that its pages did not show: call again.
 === health
 🔴 Health score for research-agent: 41/100
+   Runs:            last 3: 1 clean, 2 with signals, 0 errored or stalled
    Sample runs:     24
    Baseline ready:  no (need ≥30 runs for token/latency)
 
@@ -3003,7 +3233,16 @@ Component breakdown:
   token_efficiency     15/20
   latency              15/15  (current: 3005.0 avg LLM latency ms)
 === health_ready
-🟢 Health score for a: 85/100
+🔴 Health score for a: 85/100  (made from signals only, not from how runs ended)
+   Runs:            last 2: 0 clean, 0 with signals, 2 errored or stalled
+   Sample runs:     31
+   Baseline ready:  yes
+
+Component breakdown:
+  latency              -3/15  (current: 900 ms, baseline 850)
+=== health_runs_unknown
+⚪ Health score for a: 90/100  (made from signals only, not from how runs ended)
+   Runs:            how they ended could not be asked
    Sample runs:     31
    Baseline ready:  yes
 
@@ -3011,12 +3250,13 @@ Component breakdown:
   latency              -3/15  (current: 900 ms, baseline 850)
 === health_bare
 ⚪ No health score for a b yet: a score takes 3 processed runs in the last 30 days, it has 1.
+   Runs:            none processed
 This does not mean that it is healthy. get_agent_runs shows what it did.
 === summary
 ═══ Agent summary: research-agent ═══
 
 Health score:  🔴 41/100
-Total runs:    129
+Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled)
 Total signals: 55
 Last seen:     6h ago
 
@@ -3042,25 +3282,36 @@ Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_pattern
 ═══ Agent summary: x ═══
 
 Health score:  ⚪ none yet (— processed runs in 30 days, needs 3)
-Total runs:    —
+Total runs:    —  (none processed)
 Total signals: —
 Last seen:     —
 
-No runs yet: nothing can be said about this agent's health.
+No signals of x: it is known but has no runs yet, so there is nothing to judge it by.
 === summary_quiet
 ═══ Agent summary: research-agent ═══
 
 Health score:  🟢 90/100
-Total runs:    129
+Total runs:    129  (last 3: 3 clean, 0 with signals, 0 errored or stalled)
 Total signals: 0
 Last seen:     6h ago
 
-No signals in 129 runs.
+No signals of research-agent in 129 processed runs; none of the newest 3 errored or stalled.
+=== summary_crashes
+═══ Agent summary: research-agent ═══
+
+Health score:  🔴 100/100  (made from signals only, not from how runs ended)
+Total runs:    5  (last 2: 0 clean, 0 with signals, 2 errored or stalled)
+Total signals: 0
+Last seen:     6h ago
+
+No signals of research-agent in 2 processed runs, but 2 of the newest 2 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs more are in flight.
+
+Next: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago, that errored (ValueError).
 === summary_old
 ═══ Agent summary: x ═══
 
 Health score:  ⚪ not available (this backend is too old to score)
-Total runs:    2
+Total runs:    2  (how they ended could not be asked)
 Total signals: 5
 Last seen:     —
 
@@ -3068,6 +3319,8 @@ Failure breakdown:
   TOOL_LOOP                              5 signals  (2.5 a run)
 
 Most recent signals: not available. It hangs.
+
+Totals are those of its lists of runs and signals, types those of 30 days: It was slow.
 
 Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
 === agent_signals
@@ -3256,6 +3509,8 @@ RUN ID                               STARTED                  DUR  STEPS SIGS  S
 —                                    —                           —     —  ⚪ —  end unknown
 019e217d-bd24-7d72-a8be-4715c2dcf385 6h ago                 6h 00m     8  🔴 1  stalled
 019e217d-bd2                         in 2d                       —     8  🔴 1  sha256:1fe383e3 (13 chars)
+019e2163-66f                         6h ago                   4.8s     4  🔴 0  errored
+019e2163-66f                         6h ago                   4.8s     4  ⚪ —  completed
 === run
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
@@ -3442,6 +3697,7 @@ RUN ID       STARTED                  DUR  STEPS SIGS  STATUS
 No run of x errored or stalled, of the newest 1 that were processed.
 === patterns
 Failure patterns for: research-agent
+Runs: last 3: 1 clean, 2 with signals, 0 errored or stalled
 
 Systemic patterns:
   🚨 SYSTEMIC  TOOL_LOOP  12/12 runs (100%)
@@ -3474,6 +3730,7 @@ Deploys (runs with signals in the 2 h before → after):
 Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
 === patterns_old
 Failure patterns for: research-agent
+Runs: last 2: 0 clean, 0 with signals, 2 errored or stalled. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 
 Daily signal counts (last 7 days):
   FAILURE TYPE                    05-07  05-08  05-09  05-12  05-13
@@ -3492,6 +3749,7 @@ Runs with signals by agent version:
 Not sent by this backend, which is too old for it: systemic or one-off, failure rates, deploys.
 === patterns_bare
 Failure patterns for: x
+Runs: none processed
 
 Systemic patterns:
   ⚠ Occasional  —  —/— runs (—)
@@ -3507,35 +3765,45 @@ Deploys (runs with signals in the 2 h before → after):
   ⚪ —  —  —  —/— runs (—) → —/— runs (—)  —
   ⚪ —  —  not compared (over 7 days old, or under 3 runs before or after)
 === no_signals_filtered
-No signal of research-agent matches severity=LOW; without that it has 55 signals.
+No signal of research-agent matches severity=LOW; without that it has 55 signals. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 === no_signals_lost
 research-agent counts 55 signals, but the backend lists none of them. Try again in a moment; get_agent_runs shows the runs.
-=== no_signals_quiet
-research-agent has no signals in 129 runs (so none with severity=LOW).
-=== no_signals_no_runs
-new is known but has no runs yet, so there is nothing to judge it by.
-=== no_runs_yet
-new is known but has no runs yet.
-=== no_runs_in_flight
-new has 1 run started and none processed: a run is listed once it has ended, or after about 90 s without an event. Ask again in a minute.
-=== no_patterns_no_runs
-No failure patterns for new: it is known but has no runs yet.
+=== quiet
+No signals of research-agent in 128 processed runs; none of the newest 3 errored or stalled. 1 run more is in flight.
+=== quiet_crashes
+No signals of research-agent in 126 processed runs, but 2 of the newest 5 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs more are in flight.
+=== quiet_in_flight
+No signals of new: 2 runs started and none is processed yet, so there is nothing to judge it by. A run counts once it has ended, or after about 90 s without an event.
+=== quiet_no_runs
+No signals of new: it is known but has no runs yet, so there is nothing to judge it by.
+=== quiet_unlisted
+No signals of new in 3 processed runs; none of the newest 3 errored or stalled.
+=== quiet_unknown
+No signals of research-agent. How its runs ended could not be asked: It hangs.
 === no_patterns_old
-No failure patterns for research-agent in the last 30 days; its 55 signals are older or too few. get_agent_signals lists them.
+No failure patterns of research-agent in the last 30 days; its 55 signals are older or too few. get_agent_signals lists them. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 === no_patterns_quiet
-No failure patterns for research-agent: no signals in 129 runs.
+No failure patterns, because no signals, of research-agent in 129 processed runs; none of the newest 3 errored or stalled.
 === nothing_found
 No signal matches severity=LOW, failure_type=TOOL_LOOP, since_hours=1; without filters there are 89 signals of 2 agents.
 That is not all: 1 agent could not be asked: b (It hangs.)
+Runs that crashed without a signal are not in this list: get_agent_runs(agent_id, errored=true) shows those of one agent.
+=== nothing_found_crashes
+No signal matches severity=LOW. How many there are without filters could not be asked: It hangs.
+Runs that crashed without a signal are not in this list: 2 of the newest 5 runs of all agents errored or stalled, the newest of research-agent. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
+=== nothing_found_in_time
+No signal matches since_hours=5; without filters there are 55 signals of 1 agent. The backend counts 1 more that its pages did not show: call again.
+Runs that crashed without a signal are not in this list: 1 of the 1 run of that time among the newest 5 runs of all agents errored or stalled, the newest of research-agent. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 === nothing_at_all
 No agents: this backend has not received a single event.
 get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.
 === nothing_unfiltered
 No signal was found; without filters there are 0 signals of 1 agent.
+Runs that crashed without a signal are not in this list; none of the newest 3 runs of all agents errored or stalled.
 === unknown_agent
-There is no agent reserch-agent among the 2 agents of this backend. Did you mean research-agent? list_agents shows all ids; they are case-sensitive.
+There is no agent reserch-agent among the 2 agents that this key sees. Did you mean research-agent? list_agents shows all ids; they are case-sensitive.
 === unknown_agent_far
-There is no agent "zzz\\n" among the 1 agent of this backend. list_agents shows all ids; they are case-sensitive.
+There is no agent "zzz\\n" among the 1 agent that this key sees. list_agents shows all ids; they are case-sensitive. The backend counts 1 more that its pages did not show: call again.
 === detectors
 FAILURE TYPE                 SEVERITY       WHAT IT DETECTS
 TOOL_LOOP                    HIGH           one tool makes up three or more of the last five calls
@@ -3614,3 +3882,4 @@ signal of that run. Several signals in one run raise its confidence.
 
 if __name__ == "__main__" and sys.argv[1:] == ["--update"]:
     rewrite_goldens()
+    rewrite_readme()
