@@ -67,10 +67,11 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import requests
 from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.types import Completion, ToolAnnotations
+from mcp.types import INVALID_PARAMS, Completion, ToolAnnotations
 from pydantic import Field, ValidationError
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
@@ -80,9 +81,20 @@ from urllib3.util.retry import Retry
 try:  # mcp 2.x
     from mcp.server.mcpserver import MCPServer as FastMCP
     from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+    from mcp.shared.exceptions import MCPError
+
+    def invalid_params(message: str) -> Exception:
+        """The protocol's error for a request that names what does not exist."""
+        return MCPError(INVALID_PARAMS, message)
 except ImportError:  # mcp 1.x
     from mcp.server.fastmcp import FastMCP  # type: ignore[attr-defined, no-redef]
     from mcp.server.fastmcp.exceptions import ResourceError, ToolError  # type: ignore[import-not-found, no-redef]
+    from mcp.shared.exceptions import McpError  # type: ignore[attr-defined]
+    from mcp.types import ErrorData
+
+    def invalid_params(message: str) -> Exception:
+        return McpError(ErrorData(code=INVALID_PARAMS, message=message))  # type: ignore[no-any-return]
+
 
 __version__ = "1.0.0"
 
@@ -756,10 +768,15 @@ INVISIBLE = re.compile(
 )
 
 
+FENCE = re.compile("`{3,}|~{3,}")  # would open a block of code that the rest of the answer falls into
+LONGEST_TEXT = 4_000  # characters of an explanation
+
+
 def clean(value: object, most: int = 300) -> str:
-    """A value on one line: no control, invisible or direction-changing characters, and the count of what was cut."""
+    """A value on one line: no control, invisible or direction-changing characters, no fence of a code block, and the
+    count of what was cut."""
     text = value if isinstance(value, str) else NONE if value is None else str(value)
-    return capped(visible(" ".join(text.split())), most)
+    return capped(FENCE.sub(lambda match: " ".join(match[0]), visible(" ".join(text.split()))), most)
 
 
 def visible(text: str) -> str:
@@ -770,6 +787,10 @@ def visible(text: str) -> str:
 
 def capped(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most].rstrip()}…(+{len(text) - most} chars)"
+
+
+def text_of(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def words(value: object, most: int = 300) -> str:
@@ -899,17 +920,6 @@ def bar(fraction: float | None) -> str:
     return "█" * full + "░" * (20 - full)
 
 
-def name_text(value: object) -> str:
-    """A version or another name that a person gave, if it has the form of one."""
-    return safe("version", value, False) if isinstance(value, str) and value else NONE
-
-
-def version(value: object) -> str:
-    """` vabcd1234` behind an agent, or nothing."""
-    text = name_text(value)
-    return "" if text == NONE else f"  {text if text.startswith(('v', 'sha256:')) else f'v{text}'}"
-
-
 def icon(severity: object) -> str:
     return SEVERITIES.get(str(severity), "⚪")
 
@@ -930,7 +940,9 @@ def blocks(*parts: str) -> str:
 
 
 def paragraph(text: object, indent: str = "  ") -> str:
-    return textwrap.fill(words(text, 4000), 72, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(
+        words(text, LONGEST_TEXT), 72, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def fitting(parts: list[str], room: int = ROOM) -> list[str]:
@@ -958,23 +970,42 @@ def delivered(text: str) -> str:
     return f"{text[:end]}\n… {len(text) - end} more characters not shown: ask for less (a smaller limit, one item)."
 
 
-# What may leave the process. By default nothing that a person, a model or a tool wrote in a run is shown, only its
-# hash and length. In order:
+def code_block(code: object, language: object, indent: str) -> list[str]:
+    """Lines of a fenced block whose content cannot end it."""
+    text = code if isinstance(code, str) else ""
+    lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
+    if not text.strip():
+        return []
+    if len(lines) > 60:
+        lines = [*lines[:60], f"… {len(lines) - 60} more lines not shown"]
+    runs = re.findall("`{3,}", text)
+    fence = "`" * (max(map(len, runs), default=2) + 1)
+    word = language if isinstance(language, str) and re.fullmatch(r"[\w+#-]{1,20}", language) else ""
+    return [(indent + line).rstrip() for line in (f"{fence}{word}", *(capped(line, 300) for line in lines), fence)]
+
+
+# ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
+# What may leave the process. By default nothing that a person, a model or a tool wrote in a run is
+# shown, only its hash and length. In order:
 #   1. a field named in FREE is free text, whatever its type;
-#   2. other numbers, booleans and null are structural, except a number whose name has a word of FREE_WORDS and does
-#      not end in one of MEASURES;
-#   3. a field named ..._hash is structural if it is one; a field named in NAMES (tools, models, indexes) is shown if
-#      it has the form of a name: up to four words of letters, digits and . _ : + -, 64 characters at most, not a
-#      URL or a path (only a model may have a slash) and not somebody's address;
+#   2. other numbers, booleans and null are structural, except a number whose name has a word of
+#      FREE_WORDS and does not end in one of MEASURES;
+#   3. a field named ..._hash is structural if it is one; a field named in NAMES (tools, models,
+#      indexes) or VOCABULARY (words of the detectors and SDKs) is shown if it has the form of a name:
+#      up to four words of letters, digits and . _ : + -, 64 characters at most, not a URL or a path
+#      (only a model may have a slash), not somebody's address, no long number in several words;
 #   4. a field with a word of FREE_WORDS in its name is free text;
-#   5. any other field, known or not, is shown only if its value has a structural form: one word of lower- or
-#      upper-case letters and underscores, an event type, a hash of 8 to 64 hex digits, a UUID.
-# Objects are judged field by field, lists item by item under the name of their field, keys as words or small numbers.
+#   5. any other field, known or not, is shown only if its value has a structural form: one word of
+#      lower- or upper-case letters and underscores, an event type, a hash of 8 to 64 hex digits, a
+#      UUID.
+# Objects are judged field by field, lists item by item under the name of their field, keys as words
+# or small numbers.
 
 FREE = set(
     "args arguments input inputs input_text system_prompt prompt output outputs content query error errors value values "
     "text message messages body data result response request snippet source_file failure_reason tool_error "
-    "fabricated_entity destination destination_host matched_marker metadata".split()
+    "fabricated_entity destination destination_host matched_marker metadata decided_by key memory_key "
+    "discriminators_unused sibling_matched_in_request selected_id sibling_id".split()
 )
 FREE_WORDS = set(
     "text content snippet prompt message comment note notes query question answer body path file filename url uri host "
@@ -982,13 +1013,19 @@ FREE_WORDS = set(
     "description title excerpt quote raw document api auth authorization credential credentials card iban account pin "
     "ssn".split()
 )
-MEASURES = ("count", "length", "chars", "tokens", "size", "ms", "step", "steps", "index", "rate", "ratio", "score")
+MEASURES = tuple(
+    "count length chars tokens size ms step steps index rate ratio score token_counts_at_truncation".split()
+)
 NAMES = set(
     "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used available_tools distinct_tools pattern model "
     "models from_model to_model provider index_name indexes source_name signal_name policy_name step_label sdk_version "
     "agent_version version".split()
 )
-NAME_FORM = re.compile(r"(?!\w:[\\/])(?!.*://)\w[\w.:/+-]*( [\w.:/+-]+){0,3}")
+VOCABULARY = set(
+    "matched_error_marker matched_completion_term unmeasurable cycle delegation_chain exit_reason finish_reason".split()
+)
+META_NAMES = {"http_status", "status_code", "retry_after", "attempt", "attempts"}  # of external.signal
+NAME_FORM = re.compile(r"(?!\w:[\\/])(?!.*://)(?!.* .*\d{6})(?!.*\d{6}.* )\w[\w.:/+-]*( [\w.:/+-]+){0,3}")
 DOTTED = {"error_type", "arg_path"}  # ValueError, smtplib.SMTPError; url, items[0].to
 DOTTED_FORM = re.compile(r"[A-Za-z_]\w*([.\[][\w\]]+)*")
 WORD_FORM = re.compile(
@@ -1000,6 +1037,7 @@ WORD_FORM = re.compile(
 )
 HASH_FORM = re.compile(r"[0-9a-f]{6,64}")
 KEY_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
+REASON_FORM = re.compile(r"[A-Za-z][\w.-]*")  # an exit or finish reason is one word, whatever else a name may be
 
 
 def is_free(name: str, value: object) -> bool:
@@ -1013,11 +1051,24 @@ def is_free(name: str, value: object) -> bool:
         return not HASH_FORM.fullmatch(value)
     if len(value) > 64:
         return True
-    if name in NAMES:
+    if name.endswith("_reason"):
+        return not REASON_FORM.fullmatch(value)
+    if name in NAMES or name in VOCABULARY:
         return not NAME_FORM.fullmatch(value) or ("/" in value and "model" not in name)
     if name in DOTTED:
         return not DOTTED_FORM.fullmatch(value)
     return bool(suspect) or not WORD_FORM.fullmatch(value)
+
+
+def field_under(container: str, key: str) -> str:
+    """The name by which a field of an object is judged.
+
+    What somebody put into `meta` of an external signal is theirs, a few names excepted; `instrumented` maps libraries
+    to versions.
+    """
+    if container == "meta":
+        return key if key in META_NAMES else "value"
+    return "version" if container == "instrumented" else key
 
 
 def hashed(value: object) -> str:
@@ -1039,26 +1090,29 @@ def scalar(name: str, value: object, raw: bool, most: int) -> str:
     return NONE if n is None else f"{round(n, 4)}"
 
 
-def safe(name: str, value: object, raw: bool, most: int = 400, inner: bool = False, depth: int = 0) -> str:
+DEEPEST = 4  # containers inside containers that are shown field by field
+
+
+def safe(name: str, value: object, raw: bool, most: int = 400, depth: int = 0) -> str:
     """A value of an event or of evidence as text on one line, by the rules above.
 
-    Lists of more than five show two and count the rest.
+    Lists of more than five show two and count the rest. Texts inside a list or an object stand in quotes.
     """
     whole = name in FREE and not isinstance(value, list)
-    if isinstance(value, dict | list) and (whole or depth > 4):
+    if isinstance(value, dict | list) and (whole or depth > DEEPEST):
         return clean(json.dumps(value, ensure_ascii=False), most) if raw else hashed(value)
     if isinstance(value, dict):
         pairs = [
-            f"{safe_key(key, raw)}: {safe(str(key), one, raw, most, True, depth + 1)}"
+            f"{safe_key(key, raw)}: {safe(field_under(name, str(key)), one, raw, most, depth + 1)}"
             for key, one in list(value.items())[:12]
         ]
         return "{" + ", ".join(pairs + [f"…+{len(value) - 12} more"] * (len(value) > 12)) + "}"
     if isinstance(value, list):
         shown = value if len(value) <= 5 else value[:2]
-        parts = [safe(name, one, raw, most, True, depth + 1) for one in shown]
+        parts = [safe(name, one, raw, most, depth + 1) for one in shown]
         return "[" + ", ".join(parts + [f"…+{len(value) - 2} more"] * (len(value) > 5)) + "]"
     text = scalar(name, value, raw, most)
-    return f"'{text}'" if inner and isinstance(value, str) and (raw or not is_free(name, value)) else text
+    return f"'{text}'" if depth and isinstance(value, str) and (raw or not is_free(name, value)) else text
 
 
 def safe_key(key: object, raw: bool) -> str:
@@ -1066,74 +1120,146 @@ def safe_key(key: object, raw: bool) -> str:
     return text if KEY_FORM.fullmatch(text) else clean(text, 80) if raw else hashed(text)
 
 
-def free_texts(name: str, value: object, depth: int = 0) -> Iterator[str]:
-    """The texts under a value that the rules hide, those inside JSON strings included; numbers as text."""
-    if depth > 6:
-        return
-    if isinstance(value, dict):
-        for key, one in value.items():
-            yield from free_texts(name if name in FREE else str(key), one, depth + 1)
-    elif isinstance(value, list):
-        for one in value:
-            yield from free_texts(name, one, depth + 1)
-    elif is_free(name, value) and not isinstance(value, bool):
-        yield str(value)
-        if isinstance(value, str) and value[:1] in "{[":
-            with contextlib.suppress(ValueError, RecursionError):
-                yield from free_texts("args", json.loads(value), depth + 1)
+def type_text(value: object) -> str:
+    """A failure type as the filters take it; one that has not the form of a type could be anything."""
+    if not isinstance(value, str) or not value:
+        return NONE
+    return value if re.fullmatch(r"[A-Za-z][\w-]{0,79}", value, re.ASCII) else hashed(value)
 
+
+def severity_text(value: object) -> str:
+    return safe("severity", value, False) if isinstance(value, str) and value else NONE
+
+
+def name_text(value: object) -> str:
+    """A version or another name that a person gave, if it has the form of one."""
+    return safe("version", value, False) if isinstance(value, str) and value else NONE
+
+
+def version(value: object) -> str:
+    """` vabcd1234` behind an agent, or nothing."""
+    text = name_text(value)
+    return "" if text == NONE else f"  {text if text.startswith(('v', 'sha256:')) else f'v{text}'}"
+
+
+# ── Quotations ────────────────────────────────────────────────────────────────────────────────────
+# The backend explains signals in sentences from templates, some of which quote what a run said. What
+# they quote of texts that the rules hide is hidden there too.
 
 GRAM = 12  # characters in a row that make a quotation
+EXPLANATIONS = ("title", "what", "why_it_matters")
+DEEPEST_TEXT = 6  # containers inside containers that are searched for texts
+QUOTED = re.compile(r"`([^`]+)`|\"([^\"]+)\"|“([^”]+)”|'([^']+)'")
 
 
-def unquoted(text: str, secrets: list[str]) -> str:
-    """A text in which whatever it quotes of the secrets, in whole or in part, is replaced by its hash."""
-    grams = {secret[n : n + GRAM] for secret in secrets for n in range(len(secret) - GRAM + 1)}
-    shown, at = "", 0
-    while at < len(text):
-        end = at + GRAM
-        if text[at:end] in grams:
-            while text[end - GRAM + 1 : end + 1] in grams:
-                end += 1
-            shown, at = shown + hashed(text[at:end]), end
-        else:
-            shown, at = shown + text[at], at + 1
-    short = [re.escape(secret) for secret in secrets if len(secret) < GRAM]
-    return re.sub(rf"(?<!\w)({'|'.join(short)})(?!\w)", lambda match: hashed(match[0]), shown) if short else shown
+def plain(text: str) -> str:
+    """A text with its white space folded, as it is shown and compared."""
+    return visible(" ".join(text.split()))
 
 
-def without_raw(signal: Json, raw: bool) -> Json:
-    """A signal whose explanation no longer quotes the free text of its own evidence.
+@dataclass
+class Texts:
+    """The texts of evidence or events: those that the rules hide, and those that they show."""
 
-    The backend writes titles and explanations from templates, and some of them quote what the run said. A single
-    word is left alone, being as likely the template's own.
+    hidden: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
+
+    def add(self, name: str, value: object, depth: int = 0) -> None:
+        """Sorts the texts under a value; those inside a JSON string belong to it. Numbers are nobody's secret."""
+        if depth > DEEPEST_TEXT:
+            return
+        if isinstance(value, dict):
+            for key, one in value.items():
+                self.add(name if name in FREE else field_under(name, str(key)), one, depth + 1)
+        elif isinstance(value, list):
+            for one in value:
+                self.add(name, one, depth + 1)
+        elif isinstance(value, str):
+            (self.hidden if is_free(name, value) else self.shown).add(plain(value))
+            if value[:1] in "{[" and is_free(name, value):
+                with contextlib.suppress(ValueError, RecursionError):
+                    self.add("args", json.loads(value), depth + 1)
+
+
+class Redaction:
+    """Hides what explanations quote of hidden texts.
+
+    >>> texts = Texts(hidden={"card of ann@example.com declined", "737"}, shown={"charge_card"})
+    >>> hide = Redaction(texts, ["`charge_card` said: card of ann@example.com\\n  declined. Code '737', not 737."]).hide
+    >>> print(hide("`charge_card` said: card of ann@example.com\\n  declined. Code '737', not 737."))
+    `charge_card` said: sha256:c4f6b8eb (32 chars). Code 'sha256:bc8db39f (3 chars)', not 737.
     """
-    texts = {" ".join(text[:8_192].split()) for text in free_texts("evidence", mapping(signal.get("evidence")))}
-    secrets = sorted((t for t in texts if len(t) > 3 and not re.fullmatch(r"[A-Za-z]{1,12}", t)), key=len, reverse=True)
-    if raw or not secrets:
-        return signal
 
-    def hide(value: Any) -> Any:
-        if isinstance(value, str):
-            return "\n".join(unquoted(line, secrets) for line in value.splitlines())
-        return [{key: hide(one) for key, one in fix.items()} for fix in dicts(value)]
+    def __init__(self, texts: Texts, explanations: Iterable[str]) -> None:
+        self.shown, self.hidden = texts.shown, texts.hidden - texts.shown - {""}
+        wanted = {piece for text in explanations for piece in grams(plain(text))}
+        self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
+        words_ = (text for text in self.hidden if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text))
+        self.short = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, words_)) or '(?!)'})(?!\w)")
 
-    explained = ("title", "what", "why_it_matters", "suggested_fixes")
-    return {**signal, **{key: hide(signal[key]) for key in explained if isinstance(signal.get(key), str | list)}}
+    def hide(self, text: str) -> str:
+        """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
+        marks, or a short one that is not just a word."""
+        text = QUOTED.sub(self.unquoted, plain(text))
+        return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
+
+    def unquoted(self, match: re.Match[str]) -> str:
+        inner = next(filter(None, match.groups()))
+        return match[0].replace(inner, hashed(inner)) if inner in self.hidden else match[0]
+
+    def without_pieces(self, text: str) -> str:
+        kept, at = "", 0
+        while at < len(text):
+            end = at
+            while text[end : end + GRAM] in self.pieces:
+                end += 1
+            part = text[at : end + GRAM - 1] if end > at else text[at]
+            quoted_, known = part.strip(), part.strip("`\"' .,:;") in self.shown
+            kept += part.replace(quoted_, hashed(quoted_)) if end > at and not known else part
+            at += len(part)
+        return kept
+
+    def hide_in_code(self, code: str) -> str:
+        """Code keeps its lines; only lines that repeat 12 characters of a hidden text are touched."""
+        lines = ((line[: len(line) - len(line.lstrip())], plain(line), line) for line in code.splitlines())
+        return "\n".join(
+            indent + hidden if (hidden := self.without_pieces(folded)) != folded else line
+            for indent, folded, line in lines
+        )
 
 
-def code_block(code: object, language: object, indent: str) -> list[str]:
-    """Lines of a fenced block whose content cannot end it."""
-    text = code if isinstance(code, str) else ""
-    lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
-    if not text.strip():
-        return []
-    if len(lines) > 60:
-        lines = [*lines[:60], f"… {len(lines) - 60} more lines not shown"]
-    runs = re.findall("`{3,}", text)
-    fence = "`" * (max(map(len, runs), default=2) + 1)
-    word = language if isinstance(language, str) and re.fullmatch(r"[\w+#-]{1,20}", language) else ""
-    return [(indent + line).rstrip() for line in (f"{fence}{word}", *(capped(line, 300) for line in lines), fence)]
+def grams(text: str) -> Iterator[str]:
+    return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
+
+
+def without_raw(signals: list[Json], raw: bool, events: Iterable[Json] = ()) -> list[Json]:
+    """Signals whose explanations no longer quote the free text of their own evidence, or of their run's `events`."""
+    if raw:
+        return signals
+    of_run = Texts()
+    for event in events:
+        for name, value in payload_of(event).items():
+            of_run.add(name, value)
+    return [redacted(signal, of_run) for signal in signals]
+
+
+def redacted(signal: Json, of_run: Texts) -> Json:
+    texts = Texts(set(of_run.hidden), {str(signal.get("failure_type"))})
+    for name, value in mapping(signal.get("evidence")).items():
+        texts.add(name, value)
+    explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
+    fixes = dicts(signal.get("suggested_fixes"))
+    parts = [str(fix.get(key)) for fix in fixes for key in ("description", "code")]
+    redaction = Redaction(texts, [*explained.values(), *parts])
+    safe_fixes = [
+        {
+            **fix,
+            "description": redaction.hide(text_of(fix.get("description"))),
+            "code": redaction.hide_in_code(text_of(fix.get("code"))),
+        }
+        for fix in fixes
+    ]
+    return {**signal, **{key: redaction.hide(text) for key, text in explained.items()}, "suggested_fixes": safe_fixes}
 
 
 # ── Server ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1160,12 +1286,6 @@ class Server(FastMCP[Any]):
         lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         lowlevel.version = __version__
         self.functions: dict[str, Callable[..., str]] = {}
-        self.later: list[Callable[[], object]] = []
-
-    def settle(self) -> None:
-        """Registers prompts and resources: that takes 25 ms, which no editor waits for before it asks for them."""
-        while self.later:
-            self.later.pop(0)()
 
     def tells(self, title: str) -> Callable[[Fn], Fn]:
         """Registers a plain function as a read-only tool; its docstring becomes the description."""
@@ -1215,31 +1335,50 @@ class Server(FastMCP[Any]):
 
     async def read_resource(self, uri: Any, context: Any = None) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode alike on both majors."""
-        self.settle()
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
-        if noun not in READERS or not ident:
-            return await super().read_resource(uri, *(() if context is None else (context,)))
-        try:
-            text = delivered(await in_thread(functools.partial(READERS[noun], unquote(ident))))
-        except Exception as error:
-            raise DunetraceError(delivered(failure_text(noun, error, self.functions))) from None
-        return [ReadResourceContents(content=text, mime_type="text/plain")]
-
-    async def list_resources(self) -> list[Any]:
-        self.settle()
-        return await super().list_resources()
-
-    async def list_resource_templates(self) -> list[Any]:
-        self.settle()
-        return await super().list_resource_templates()
-
-    async def list_prompts(self) -> list[Any]:
-        self.settle()
-        return await super().list_prompts()
+        if noun in READERS and ident:
+            try:
+                text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
+            except Exception as error:
+                message = delivered(failure_text(noun, error, self.functions))
+                missing = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
+                raise invalid_params(message) if missing else DunetraceError(message) from None
+            return [ReadResourceContents(content=delivered(text), mime_type="text/plain")]
+        known = [str(one.uri) for one in await self.list_resources()]
+        if str(uri) not in known:
+            near = closest(str(uri), known)
+            raise invalid_params(f"There is no resource {clean(str(uri), 200)}.{near} Resources: {', '.join(known)}.")
+        return await super().read_resource(uri, *(() if context is None else (context,)))
 
     async def get_prompt(self, name: str, arguments: Json | None = None, context: Any = None) -> Any:
-        self.settle()
-        return await super().get_prompt(name, arguments, *(() if context is None else (context,)))
+        """The text of a prompt; a prompt or an argument that is missing is named as such."""
+        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in prompts:
+            raise invalid_params(
+                f"There is no prompt {clean(name, 60)}.{closest(name, prompts)} Prompts: {', '.join(prompts)}."
+            )
+        given = {key: value for key, value in (arguments or {}).items() if str(value).strip()}
+        for argument in prompts[name].arguments or []:
+            if argument.required and argument.name not in given:
+                raise invalid_params(f"{name} needs {argument.name}.")
+        hours = str(given.get("since_hours", 24)).strip()
+        if not re.fullmatch(r"\d{1,7}", hours, re.ASCII):
+            raise invalid_params(f"since_hours must be a number of hours, not {clean(hours, 40)!r}.")
+        return await super().get_prompt(name, given, *(() if context is None else (context,)))
+
+
+# The SDK reads its input in threads of anyio's default limiter: calls that wait there would make the server deaf.
+THREADS = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("THREADS")
+MOST_CALLS = 40  # that work at once; others wait, and their time counts
+
+
+def call_limiter() -> anyio.CapacityLimiter:
+    """The limiter of this event loop for the threads of calls."""
+    try:
+        return THREADS.get()
+    except LookupError:
+        THREADS.set(anyio.CapacityLimiter(MOST_CALLS))
+        return THREADS.get()
 
 
 async def in_thread(function: Callable[[], T]) -> T:
@@ -1250,8 +1389,8 @@ async def in_thread(function: Callable[[], T]) -> T:
     call = CALL.get(None) or Call()
     token = CALL.set(call)
     try:
-        with anyio.fail_after(CALL_SECONDS + 1):
-            return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
+        with anyio.fail_after(call.ends - time.monotonic() + 1):
+            return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=call_limiter())
     except TimeoutError:
         raise out_of_time() from None
     finally:
@@ -1387,17 +1526,6 @@ def failure_types(agent: Json) -> list[tuple[str, int]]:
     """Failure types of an agent with their signal counts, most first."""
     counts = [(str(kind), count(n) or 0) for kind, n in mapping(agent.get("failure_types")).items()]
     return sorted(counts, key=lambda pair: (-pair[1], pair[0]))
-
-
-def type_text(value: object) -> str:
-    """A failure type as the filters take it; one that has not the form of a type could be anything."""
-    if not isinstance(value, str) or not value:
-        return NONE
-    return value if re.fullmatch(r"[A-Za-z][\w-]{0,79}", value, re.ASCII) else hashed(value)
-
-
-def severity_text(value: object) -> str:
-    return safe("severity", value, False) if isinstance(value, str) and value else NONE
 
 
 def agents_text(fleet: Found, now: float, contains: str = "") -> str:
@@ -1717,7 +1845,8 @@ def recent_text(summary: Summary, now: float) -> str:
     if isinstance(summary.recent, DunetraceError):
         return f"Most recent signals: not available. {summary.recent}"
     if summary.recent.rows:
-        return section("Most recent signals:", (recent_signal(signal, now) for signal in summary.recent.rows))
+        recent = without_raw(summary.recent.rows, False)
+        return section("Most recent signals:", (recent_signal(signal, now) for signal in recent))
     return quiet_text("No signals of", summary.agent, summary.runs, now)
 
 
@@ -1794,9 +1923,8 @@ def summarize_agent(agent_id: AgentId) -> str:
 # The signals of one agent, and one signal in full, wherever it stands.
 
 
-def facts(signal: Json, now: float, raw: bool = False) -> dict[str, str]:
-    """The fields of a signal as text, for the templates of the lists that show one."""
-    signal = without_raw(signal, raw)
+def facts(signal: Json, now: float) -> dict[str, str]:
+    """The fields of a signal, redacted, as text for the templates of the lists that show one."""
     return {
         "icon": icon(signal.get("severity")),
         "type": type_text(signal.get("failure_type")),
@@ -1850,7 +1978,7 @@ def agent_signal(signal: Json, now: float) -> str:
 
 def agent_signals_text(agent_id: str, found: Found, now: float, note: str = "") -> str:
     """Signals of one agent, newest first, explained; for GET /v1/agents/{id}/signals."""
-    texts = [agent_signal(signal, now) for signal in found.rows]
+    texts = [agent_signal(signal, now) for signal in without_raw(found.rows, False)]
     return signal_list(found, f"Signals of {shown_id(agent_id)}", texts, [note], 100)
 
 
@@ -1894,7 +2022,7 @@ def get_agent_signals(agent_id: AgentId, limit: Limit100 = 20, severity: Severit
 
 def signal_text(signal: Json, now: float, raw: bool = False) -> str:
     """Everything about one signal; `raw` shows the free text of its evidence instead of hashes."""
-    signal = without_raw(signal, raw)
+    (signal,) = without_raw([signal], raw)
     shadow = "  (shadow: not counted, not alerted)" if signal.get("shadow") is True else ""
     evidence = mapping(signal.get("evidence"))
     fixes = dicts(signal.get("suggested_fixes"))
@@ -2124,7 +2252,7 @@ class Filters:
 
 def listed_signal(signal: Json) -> Json:
     """What a search shows of a signal: evidence and explanation of a thousand agents would not fit into memory."""
-    shown = without_raw({key: signal.get(key) for key in ("title", "evidence")}, False)
+    (shown,) = without_raw([{key: signal.get(key) for key in ("title", "evidence", "failure_type")}], False)
     dropped = ("evidence", "what", "why_it_matters", "suggested_fixes", "evidence_summary")
     return {**{key: value for key, value in signal.items() if key not in dropped}, "title": shown["title"]}
 
@@ -2201,7 +2329,7 @@ def check_known_type(kind: str, agents: list[Json]) -> None:
     if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
         raise DunetraceError(
             f"No signal has the failure type {kind}, and no detector of that name is known."
-            f"{closest(kind, [*seen, *detectors()])} Failure types seen: "
+            f"{closest(kind, [*map(type_text, seen), *detectors()])} Failure types seen: "
             f"{', '.join(sorted(map(type_text, seen))) or 'none'}.",
             "invalid",
         )
@@ -2583,7 +2711,7 @@ HEADLINE = {
     "run.errored": ("error_type",),
 }
 # Fields that say nothing about what went wrong, or repeat another one; those of SILENT only as hashes.
-DULL = {"call_id", "total_steps", "tool_call_count", "provider", "sdk_version", "instrumented"}
+DULL = {"call_id", "total_steps", "tool_call_count", "provider", "sdk_version"}
 SILENT = {"source_file"}
 USUAL_REASONS = {"stop", "tool_calls", "end_turn", "tool_use"}
 
@@ -2836,13 +2964,13 @@ def step_count(detail: Json, events: list[Json]) -> str:
     return counted(highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps)
 
 
-def run_signal(signal: Json, now: float, raw: bool) -> str:
+def run_signal(signal: Json, now: float) -> str:
     return (
         "  {icon} {type}  [{severity}]  conf={conf}  step={step}{shadow}\n"
         "     id={id}  run={run}\n"
         "     {title}\n"
         "     Fix: {fix}"
-    ).format(**facts(signal, now, raw))
+    ).format(**facts(signal, now))
 
 
 def error_type(detail: Json) -> str:
@@ -2876,8 +3004,8 @@ def exit_of(run: Json) -> str:
 
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
-    signals = dicts(detail.get("signals"))
-    kept = fitting([run_signal({**signal, "run_id": detail.get("run_id")}, now, raw) for signal in signals], ROOM // 2)
+    signals = without_raw(dicts(detail.get("signals")), raw, dicts(detail.get("events")))
+    kept = fitting([run_signal({**signal, "run_id": detail.get("run_id")}, now) for signal in signals], ROOM // 2)
     more = left_out(len(signals), len(kept), "signal", "get_agent_signals lists them.")
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
@@ -3297,29 +3425,23 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
 
 def resource(path: str, name: str, title: str) -> Callable[[T], T]:
     """Registers a function as the resource dunetrace://{path}."""
-
-    def register(function: T) -> T:
-        made = functools.partial(server.resource, f"dunetrace://{path}", name=name, title=title, mime_type="text/plain")
-        server.later.append(lambda: made()(function))  # type: ignore[type-var]
-        return function
-
-    return register
+    return server.resource(f"dunetrace://{path}", name=name, title=title, mime_type="text/plain")  # type: ignore[return-value]
 
 
-def document(name: str, title: str, text: Callable[[], str]) -> None:
+def add_document(name: str, title: str, text: Callable[[], str]) -> None:
+    """Registers a text as the resource dunetrace://docs/{name}."""
+
     async def read() -> str:
         return delivered(text())
 
     resource(f"docs/{name}", name, title)(read)
 
 
-for name, (title, text) in DOCUMENTS.items():
-    document(name, title, text)
+for name_, (title_, text_) in DOCUMENTS.items():
+    add_document(name_, title_, text_)
 
 
-@server.resource(
-    "dunetrace://docs/mcp-server", name="mcp-server", title="The tools of this server", mime_type="text/plain"
-)
+@resource("docs/mcp-server", "mcp-server", "The tools of this server")
 async def read_tools() -> str:
     """Every tool of this server with its arguments and defaults."""
     return delivered(tools_text(await server.list_tools()))
@@ -3341,7 +3463,9 @@ def run_resource(run_id: str) -> str:
 def signal_resource(signal_id: str) -> str:
     """The text of get_signal_detail."""
     if not re.fullmatch(r"#?\d{1,18}", signal_id):
-        raise DunetraceError(f"A signal id is a whole number, not {clean(signal_id, 40)!r}. search_signals shows ids.")
+        raise DunetraceError(
+            f"A signal id is a whole number, not {clean(signal_id, 40)!r}. search_signals shows ids.", "invalid"
+        )
     return get_signal_detail(int(signal_id.lstrip("#")))
 
 
@@ -3349,16 +3473,14 @@ READERS = {"agents": agent_resource, "runs": run_resource, "signals": signal_res
 
 
 def asks(title: str) -> Callable[[Fn], Fn]:
-    """Registers a function as a prompt; what the user gives stays on one line of it."""
+    """Registers a function as a prompt; what the user gives stays on one line of it, ids as the tools take them."""
 
     def register(function: Fn) -> Fn:
         @functools.wraps(function)
         def one_line(**given: str) -> str:
-            return delivered(
-                function(**{name: json.dumps(clean(value), ensure_ascii=False)[1:-1] for name, value in given.items()})
-            )
+            return delivered(function(**{name: quoted(value)[1:-1] for name, value in given.items()}))
 
-        server.later.append(functools.partial(server.prompt(title=title), one_line))
+        server.prompt(title=title)(one_line)
         return function
 
     return register
@@ -3423,7 +3545,7 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
     elif argument == "failure_type":
         seen = Counter[str]()
         for agent in api().agents().rows:
-            seen.update(dict(failure_types(agent)))
+            seen.update({type_text(kind): n for kind, n in failure_types(agent)})
         known = [*(kind for kind, _ in seen.most_common()), *(kind for kind in detectors() if kind not in seen)]
     else:
         known = []
@@ -3849,6 +3971,9 @@ class Guard:
             await answer(send, 200, b'{"status":"ok"}')
         elif self.token and not self.admits(scope["headers"]):
             await answer(send, 401, UNAUTHORIZED, (b"www-authenticate", b'Bearer realm="dunetrace-mcp"'))
+        elif scope["path"] == "/mcp" and scope["method"] != "POST":
+            # Without sessions there is nothing to stream or to end: a GET would hold a stream that never speaks.
+            await answer(send, 405, b'{"error":"Only POST: this server has no sessions."}', (b"allow", b"POST"))
         else:
             await self.app(scope, receive, send)
 
@@ -3887,7 +4012,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A listening socket; raises DunetraceError with one line that says why there is none."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only then
         if os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
@@ -4321,7 +4446,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        key = os.environ.get("DUNETRACE_API_KEY", "").strip()
+        key = os.environ.get("DUNETRACE_API_KEY", "").strip().strip("\"'").strip()
         text = capped(text.replace(key, "***") if key else text, 2_000)
         return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 

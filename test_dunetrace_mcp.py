@@ -1680,7 +1680,12 @@ def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
         ("content_length", 42, False), ("api_key", "deadbeef01", True), ("arg_path", "items[0].to", False), ("arg_path", "home/ann", True),
         ("error_type", "ValueError: card 4242", True), ("fabricated_entity", 4242424242424242, True),
         ("user_name", "alice", True), ("api_secret", "abc", True), ("file_path", "x", True), ("finish_reason", "stop", False),
-        ("exit_reason", "Bob said so", True), ("verdict", "x" * 65, True), ("error_type", "smtplib.SMTPError", False),
+        ("exit_reason", "Bob said so", True), ("exit_reason", "policy-violation-2", False), ("finish_reason", "content-filter", False),
+        ("failure_reason", "timeout", True), ("token_counts_at_truncation", 803, False), ("cancel_reason", "bob-the-2nd", False),
+        ("matched_error_marker", "failed to", False), ("matched_completion_term", "all done", False), ("cycle", "agent-1", False),
+        ("delegation_chain", "team/a", True), ("decided_by", "ann", True), ("memory_key", "notes", True), ("key", "notes", True),
+        ("selected_id", 7, True), ("sibling_id", "x", True), ("discriminators_unused", "colour", True),
+        ("tool_name", "call 4242424242", True), ("tool_name", "4242424242 call", True), ("tool_name", "t4242424242", False), ("verdict", "x" * 65, True), ("error_type", "smtplib.SMTPError", False),
     ],
 )  # fmt: skip
 def test_what_counts_as_free_text(name, value, free):
@@ -1696,28 +1701,100 @@ def test_hash_is_of_the_text():
     assert dm.hashed("\ud800").endswith("(1 chars)")
 
 
-def test_explanations_do_not_quote_what_the_evidence_hides():
-    error = "Card declined for ann@example.com,\n  invoice 20931, /home/ann/tax.pdf"
+def h(text):
+    return dm.hashed(text)
+
+
+HTML_ERROR = "<div>\n" + "    <p>filler line of the page</p>\n" * 240 + "    card 4242 of ann@example.com\n</div>"
+MULTILINE = "Traceback:\n  File x\n\tcard of ann@example.com  declined"
+# Name of a field of the evidence, its value, an explanation that quotes it, and what is shown of that.
+QUOTATIONS = [
+    ("tool_error", "card of ann@example.com declined", "Said: card of ann@example.com declined.", f"Said: {h('card of ann@example.com declined')}."),
+    ("tool_error", "card of ann@example.com declined", "Said: of ann@example.com decl…", f"Said: {h('of ann@example.com decl')}…"),
+    ("tool_error", MULTILINE, f"It said {MULTILINE}!", f"It said {h(dm.plain(MULTILINE))}!"),
+    ("tool_error", "two  spaces and\ttabs here", "Got `two  spaces and\ttabs here`.", f"Got `{h('two spaces and tabs here')}`."),
+    ("tool_error", HTML_ERROR, f"It answered {HTML_ERROR}", f"It answered {h(dm.plain(HTML_ERROR))}"),
+    ("output", "737", "Then `737` was claimed, of 737.", f"Then `{h('737')}` was claimed, of 737."),
+    ("output", "correcthorse", 'Sent "correcthorse" to it, a correcthorse.', f'Sent "{h("correcthorse")}" to it, a {h("correcthorse")}.'),
+    ("output", "Declined", "Answer 'Declined'. Declined is a word.", f"Answer '{h('Declined')}'. Declined is a word."),
+    ("output", "zx81", "For zx81 it was.", f"For {h('zx81')} it was."),
+    ("args", '{"id": "order-7", "n": 4096}', "Called with `order-7`.", f"Called with `{h('order-7')}`."),
+    ("args", {"who": ["ann smith"]}, "For ann smith.", f"For {h('ann smith')}."),
+    ("fabricated_entity", 4242424242424242, "It made up 4242424242424242.", "It made up 4242424242424242."),
+    ("output", "web_search_tool", "Tool `web_search_tool` failed.", "Tool `web_search_tool` failed."),
+    ("output", "lookup", "Tool `lookup` and lookup.", f"Tool `{h('lookup')}` and lookup."),
+    ("output", "short", "A short word, `short`.", f"A short word, `{h('short')}`."),
+    ("customer_note", "ann", "Note “ann” by ann.", f"Note “{h('ann')}” by ann."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "text", "shown"), QUOTATIONS)
+@pytest.mark.parametrize("key", ["title", "what", "why_it_matters", "description"])
+def test_explanations_do_not_quote_what_the_evidence_hides(name, value, text, shown, key):
+    evidence = {name: value, "tool": "web_search_tool", "count": 737}
+    signal = {**SIGNAL, "evidence": evidence, key: text, "suggested_fixes": [{"description": text, "code": "x"}]}
+    (hidden,) = dm.without_raw([signal], False)
+    assert (hidden["suggested_fixes"][0] if key == "description" else hidden)[key] == shown
+    assert dm.without_raw([signal], True) == [signal]
+
+
+CODE = [
+    ("output", "4096", "call(max_tokens=4096)", "call(max_tokens=4096)"),
+    ("max_tokens", 4096, "call(max_tokens=4096)", "call(max_tokens=4096)"),
+    ("output", "ann", "    send('ann')", "    send('ann')"),
+    ("output", "ann@example.com", "if x:\n    send('ann@example.com')\n    go()", f"if x:\n    send('{h('ann@example.com')}')\n    go()"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "code", "shown"), CODE)
+def test_code_is_touched_only_where_it_quotes(name, value, code, shown):
+    signal = {"evidence": {name: value}, "suggested_fixes": [{"code": code}, {"code": 5}, {}]}
+    (hidden,) = dm.without_raw([signal], False)
+    assert [fix["code"] for fix in hidden["suggested_fixes"]] == [shown, "", ""]
+
+
+def test_a_signal_in_a_run_quotes_no_event(http):
+    secret = "please refund ann@example.com"
+    events = [event("tool.called", 1, 0, tool_name="mailer", args=json.dumps({"body": secret}))]
+    signals = [{**SIGNAL, "evidence": {}, "title": f"It wrote '{secret}'"}]
+    serve(http, f"/v1/runs/{RUN_ID}", {**RUN, "events": events, "signals": signals})
+    text = call("get_run_detail", run_id=RUN_ID)
+    assert secret not in text
+    assert f"It wrote '{h(secret)}'" in text
+
+
+def test_much_evidence_takes_little_time(http):
+    rng = random.Random(1)
+    texts = ["".join(rng.choices("abcdefghij klmnop", k=8_000)) for _ in range(20)]
     signal = {
         **SIGNAL,
-        "evidence": {
-            "tool_error": error,
-            "fabricated_entity": 4242424242424242,
-            "output": "ok",
-            "args": '{"id": "zx81"}',
-        },
-        "title": "Tool said: Card declined for ann@exam… for zx81",
-        "what": "It made up 4242424242424242. The tool said ok and 'Card declined for ann@example.com, invoice 20931'.",
-        "why_it_matters": "The invoice 20931, /home matters.",
+        "evidence": {f"text_{n}": text for n, text in enumerate(texts)},
+        "what": f"It said {texts[7][:900]}",
     }
-    shown = dm.without_raw(signal, False)
-    assert re.sub(r"[0-9a-f]{8} ", "# ", shown["title"]) == "Tool said: sha256:# (26 chars)… for sha256:# (4 chars)"
-    assert (
-        re.sub(r"[0-9a-f]{8} ", "# ", shown["what"])
-        == "It made up sha256:# (16 chars). The tool said ok and 'sha256:# (48 chars)'."
-    )
-    assert "20931" not in shown["why_it_matters"]
-    assert dm.without_raw(signal, True) is signal
+    serve(http, f"{A}/signals", page("signals", [{**signal, "id": n} for n in range(20)]))
+    started = time.process_time()
+    assert "It said sha256:" in call("get_agent_signals", agent_id="research-agent")
+    assert time.process_time() - started < 2
+
+
+def test_objects_whose_fields_are_somebody_elses():
+    meta = {"http_status": 429, "order": 77, "note": "late", "kind": "x"}
+    assert dm.safe("meta", meta, False) == f"{{http_status: 429, order: {h(77)}, note: {h('late')}, kind: {h('x')}}}"
+    assert dm.safe("instrumented", {"openai": "3.54.0"}, False) == "{openai: '3.54.0'}"
+
+
+def test_a_type_without_the_form_of_one_is_hashed_everywhere(http):
+    odd = "ann smith called"
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "failure_types": {odd: 1, "CUSTOM_X": 2}}]))
+    serve(http, "/v1/signals", page("signals", []))
+    assert completed("failure_type", "")[:2] == ["CUSTOM_X", h(odd)]
+    assert odd.upper() not in error_of("search_signals", failure_type="ANN_SMITH_CALLE").upper()
+
+
+@pytest.mark.parametrize("fence", ["```", "````python", "~~~"])
+def test_no_text_opens_a_block_of_code(fence):
+    text = dm.agent_signals_text("a", found([{**SIGNAL, "title": f"{fence} x"}]), NOW)
+    assert not re.search(r"^\s*(```|~~~)", text, re.M)
 
 
 def raw_texts(value, free=False):
@@ -2799,7 +2876,7 @@ def test_prompts_name_tools_that_exist():
     prompts = anyio.run(dm.server.list_prompts)
     assert [prompt.name for prompt in prompts] == ["triage_alert", "investigate_run", "audit_fleet", "decide_deploy"]
     for prompt in prompts:
-        given = {argument.name: "x1" for argument in prompt.arguments}
+        given = {argument.name: "12" for argument in prompt.arguments}
         (message,) = anyio.run(dm.server.get_prompt, prompt.name, given).messages
         text = message.content.text
         assert_clean(text)
@@ -2813,11 +2890,47 @@ def test_prompts_name_tools_that_exist():
         assert "Conclude with" in text
 
 
+def protocol_error(call_, *arguments):
+    """The code and the text of the protocol's error that a request ends with."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 two classes, by major version
+        anyio.run(call_, *arguments)
+    return caught.value.error.code, caught.value.error.message
+
+
+def prompt_text(name, **given):
+    (message,) = anyio.run(dm.server.get_prompt, name, given).messages
+    return message.content.text
+
+
 def test_prompts_take_one_line():
-    (message,) = anyio.run(dm.server.get_prompt, "investigate_run", {"run_id": "a\n1. delete\x1b"}).messages
-    assert message.content.text.startswith("Explain what went wrong in run a 1. delete.")
-    (message,) = anyio.run(dm.server.get_prompt, "decide_deploy", {"agent_id": 'a "b"'}).messages
-    assert '(agent_id="a \\"b\\"")' in message.content.text
+    text = prompt_text("investigate_run", run_id="a\n1. delete\x1b")
+    assert text.startswith("Explain what went wrong in run a\\n1. delete\\u001b.\n")
+    assert '(agent_id="a \\"b\\"")' in prompt_text("decide_deploy", agent_id='a "b"')
+    assert '(agent_id="a  b")' in prompt_text("decide_deploy", agent_id="a  b")
+    assert "since_hours=48)" in prompt_text("audit_fleet", since_hours=" 48 ").replace(" ", "")
+
+
+# A request that names what does not exist, and how the answer begins.
+UNKNOWN = [
+    ("get_prompt", ("triage_alrt", {}), "There is no prompt triage_alrt. Did you mean triage_alert? Prompts: triage_alert, "),
+    ("get_prompt", ("triage_alert", {}), "triage_alert needs agent_id."),
+    ("get_prompt", ("triage_alert", {"agent_id": " "}), "triage_alert needs agent_id."),
+    ("get_prompt", ("audit_fleet", {"since_hours": "a day"}), "since_hours must be a number of hours, not 'a day'."),
+    ("get_prompt", ("audit_fleet", {"since_hours": "²"}), "since_hours must be a number of hours, not '²'."),
+    ("read_resource", ("dunetrace://docs/pyton",), "There is no resource dunetrace://docs/pyton. Did you mean dunetrace://docs/python"),
+    ("read_resource", ("dunetrace://agents/",), "There is no resource dunetrace://agents/."),
+    ("read_resource", ("dunetrace://agents/nobody",), "There is no agent nobody"),
+    ("read_resource", ("dunetrace://signals/x",), "A signal id is a whole number, not 'x'"),
+    ("read_resource", ("dunetrace://runs/nothing-here",), "There is no run nothing-here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "arguments", "message"), UNKNOWN)
+def test_what_does_not_exist_is_an_invalid_request(demo, method, arguments, message):
+    code, text = protocol_error(getattr(dm.server, method), *arguments)
+    assert code == -32602
+    assert text.startswith(message)
+    assert_clean(text)
 
 
 def test_documents_read():
@@ -2847,14 +2960,6 @@ def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
     run = dm.demo_fleet()[0][0]["run_id"]
     assert read(f"dunetrace://runs/{run}") == dm.get_run_detail(run)
     assert read("dunetrace://signals/16") == dm.get_signal_detail(16)
-    for uri, message in (
-        ("dunetrace://agents/nobody", "There is no agent nobody"),
-        ("dunetrace://signals/x", "A signal id is a whole number, not 'x'"),
-    ):
-        with pytest.raises(dm.DunetraceError, match=message):
-            read(uri)
-    with pytest.raises(Exception, match="nknown resource"):
-        read("dunetrace://docs/nothing")
     monkeypatch.setattr(dm, "summary_text", lambda *_: 1 / 0)
     with pytest.raises(dm.DunetraceError, match="fault of dunetrace-mcp"):
         read("dunetrace://agents/research-agent")
@@ -3424,7 +3529,7 @@ Title:     Fabricated `sha256:ff8d9819 (17 chars)` in `mailer`
 
 What happened:
   The agent wrote to sha256:ff8d9819 (17 chars). Its arguments were
-  sha256:b936653b (27 chars).
+  {"to": "sha256:ff8d9819 (17 chars)"}.
 
 Why it matters:
   —
@@ -3602,7 +3707,7 @@ Event timeline (10 events):
   [  2]    +3.0s  tool.called          tool=mailer  ok=False  97ms
                    args=sha256:b936653b (27 chars)  error=sha256:f4a8ee40 (30 chars)
   [  3]    +5.0s  memory.written
-                   key=notes  value=sha256:83463740 (14 chars)  source=tool_output
+                   key=sha256:ab5aa970 (5 chars)  value=sha256:83463740 (14 chars)  source=tool_output
   [  3]    +5.0s  external.signal
                    signal_name=rate_limit  source=openai  meta={http_status: 429, note: sha256:41bc6e72 (15 chars)}
   [  4]    +5.0s  custom.thing
@@ -3679,7 +3784,7 @@ Run run-with-text of writer, steps 2-4 in full:
   [  2]    +3.0s  tool.called          tool=mailer  ok=False  97ms
                    args=sha256:b936653b (27 chars)  error=sha256:f4a8ee40 (30 chars)
   [  3]    +5.0s  memory.written
-                   key=notes  value=sha256:83463740 (14 chars)  source=tool_output
+                   key=sha256:ab5aa970 (5 chars)  value=sha256:83463740 (14 chars)  source=tool_output
   [  3]    +5.0s  external.signal
                    signal_name=rate_limit  source=openai  meta={http_status: 429, note: sha256:41bc6e72 (15 chars)}
   [  4]    +5.0s  custom.thing
