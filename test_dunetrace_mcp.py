@@ -2299,6 +2299,13 @@ def drip(handler):
         time.sleep(0.01)
 
 
+def drip_head(handler):
+    """The same with the head of an answer."""
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 400:
+        handler.connection.send(bytes([byte]))
+        time.sleep(0.01)
+
+
 def cut_short(handler):
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
@@ -2326,6 +2333,49 @@ def test_slow_and_broken_bodies(monkeypatch, reply, message):
         started = time.monotonic()
         assert message in error_of("list_agents")
         assert time.monotonic() - started < 3
+
+
+def test_a_head_that_drips_is_cut_off_at_the_end_of_the_call(monkeypatch, command_line):
+    """Its socket is closed, in tools and in commands."""
+    monkeypatch.setattr(dm, "CALL_SECONDS", -0.5)
+    hung_up = threading.Semaphore(0)
+
+    def reply(handler):
+        try:
+            drip_head(handler)
+        except OSError:
+            hung_up.release()
+
+    with Backend(reply) as backend:
+        monkeypatch.setenv("DUNETRACE_API_URL", backend.url)
+        monkeypatch.setattr(dm.Call, "seconds_left", lambda self: 9.0)
+        assert error_of("list_agents") == str(dm.out_of_time())
+        assert hung_up.acquire(timeout=3)
+        assert command_line("gate", "a")[:2] == (2, f"UNKNOWN  {dm.out_of_time()}\n")
+        assert hung_up.acquire(timeout=3)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("LOCALHOST.", True), ("a.localhost", True), ("127.0.0.1", True), ("127.0.0.2", True), ("127.1", True), ("2130706433", True), ("0x7f000001", True), ("::1", True), ("::ffff:127.0.0.1", True), ("0.0.0.0", False), ("10.0.0.1", False), ("localhost.example", False), ("", False)],
+)  # fmt: skip
+def test_what_counts_as_loopback(host, local):
+    assert dm.is_loopback(host) is local
+    api = dm.Api(f"http://{f'[{host}]' if ':' in host else host}:9", KEY)
+    assert (api.proxies is not None) is local
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "the proxy of this environment is a SOCKS proxy, which needs the package PySocks"),
+        ("REQUESTS_CA_BUNDLE", "/no/such/file", "the CA file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist"),
+    ],
+)  # fmt: skip
+def test_surroundings_that_cannot_work_are_named(monkeypatch, name, value, message):
+    monkeypatch.setenv("DUNETRACE_API_URL", "https://backend.test:9")
+    monkeypatch.setenv(name, value)
+    assert f"could not be reached: {message}." in error_of("list_agents")
 
 
 def test_nobody_listens(monkeypatch):
@@ -2472,6 +2522,28 @@ def test_a_slow_backend_blocks_nobody_and_a_cancelled_call_ends_nothing():
         assert editor.tool("get_instrumentation_guide", framework="python")["isError"] is not True
         answered = [note for note in editor.notes if note.get("id") == slow[0]]
         assert not [note for note in answered if "result" in note]
+
+
+def test_many_slow_calls_silence_nobody():
+    """200 calls wait, more than there are threads; a ping is answered, and once all are cancelled the next call, too."""
+    release = threading.Event()
+
+    def reply(handler):
+        release.wait(20)
+        send(handler, page("agents", []))
+
+    with Backend(reply) as backend, Editor(DUNETRACE_API_URL=backend.url) as editor:
+        slow = [editor.begin("tools/call", name="list_agents", arguments={}) for _ in range(200)]
+        editor.ask("ping")
+        started = time.monotonic()
+        editor.ask("ping")
+        assert time.monotonic() - started < 0.1
+        for ident in slow:
+            editor.write(method="notifications/cancelled", params={"requestId": ident})
+        editor.ask("ping")
+        release.set()
+        assert editor.tool("list_agents")["content"][0]["text"].startswith("No agents: this backend")
+        assert editor.process.poll() is None
 
 
 def test_long_searches_report_progress():
@@ -2757,9 +2829,11 @@ def test_an_interrupted_gate_does_not_pass(interrupt, status):
 # ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_log_line_is_one_line_without_the_key():
+def test_a_log_line_is_one_line_without_the_key(monkeypatch):
     record = dm.logging.LogRecord("x", dm.logging.WARNING, "f", 1, "a\nb\x1b[31m %s", (KEY,), None)
     assert re.fullmatch(r"\S+ \S+ WARNING x a\\nb\\x1b\[31m \*\*\*", dm.OneLine(False).format(record))
+    monkeypatch.setenv("DUNETRACE_API_KEY", f' "{KEY}" ')
+    assert KEY not in dm.OneLine(False).format(record)
     record.msg, record.args = "x" * 9_000, ()
     assert len(dm.OneLine(False).format(record)) < 2_100
     try:
@@ -2804,6 +2878,12 @@ def test_http_on_loopback():
         assert post(port, Origin=f"http://localhost:{port}").status_code == 200
         assert post(port, Origin="http://evil.example").status_code == 403
         assert post(port, Host="evil.example").status_code == 421
+        stream = requests.get(f"http://127.0.0.1:{port}/mcp", headers=ACCEPT, timeout=10)
+        assert (stream.status_code, stream.headers["allow"]) == (405, "POST")
+        session = requests.Session()
+        started = time.monotonic()
+        assert all(session.get(f"http://127.0.0.1:{port}/health", timeout=10).ok for _ in range(50))
+        assert time.monotonic() - started < 1  # 40 ms each without TCP_NODELAY
         health = requests.get(f"http://127.0.0.1:{port}/health", timeout=10)
         assert (health.status_code, health.text) == (200, '{"status":"ok"}')
         process.send_signal(signal.SIGINT)
