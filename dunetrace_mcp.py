@@ -73,7 +73,7 @@ import anyio.to_thread
 import requests
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import INVALID_PARAMS, Completion, ToolAnnotations
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
@@ -151,7 +151,7 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def is_local(host: str) -> bool:
+def is_private(host: str) -> bool:
     """Whether a host is this machine or in a private network, as far as its name or address tells."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_private
@@ -166,7 +166,7 @@ def api_url(env: Mapping[str, str]) -> str:
         if "://" not in given:
             host = urlsplit(f"//{given}").hostname or ""
             # A key must not cross the internet in clear because somebody left out a scheme.
-            given = f"{'http' if is_local(host) else 'https'}://{given}"
+            given = f"{'http' if is_private(host) else 'https'}://{given}"
         parts = urlsplit(given)
         port = parts.port
     except ValueError:
@@ -275,6 +275,13 @@ def given_id(value: str) -> str:
     return value
 
 
+def given_run(value: str) -> str:
+    """The run id in what a person pastes: an id, its beginning, or a link to the dashboard's page of a run."""
+    text = given_id(value.strip()) if value.strip() else ""
+    link = re.search(r"://\S*?/runs/([^/?#|>\s]+)", text)
+    return unquote(link[1]) if link else text
+
+
 def number(value: object) -> float | int | None:
     """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -312,7 +319,7 @@ def instant(value: object) -> float | None:
     return seconds if seconds is not None and 0 <= seconds < 253_370_764_800 else None
 
 
-def date(value: object) -> str:
+def date_text(value: object) -> str:
     seconds = instant(value)
     return NONE if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -366,7 +373,7 @@ def bar(fraction: float | None) -> str:
     return "█" * full + "░" * (20 - full)
 
 
-def icon(severity: object) -> str:
+def severity_icon(severity: object) -> str:
     return SEVERITIES.get(str(severity), "⚪")
 
 
@@ -598,7 +605,7 @@ DEEPEST_TEXT = 6  # containers inside containers that are searched for texts
 QUOTED = re.compile(r"`([^`]+)`|\"([^\"]+)\"|“([^”]+)”|'([^']+)'")
 
 
-def plain(text: str) -> str:
+def fold_spaces(text: str) -> str:
     """A text with its white space folded, as it is shown and compared."""
     return visible(" ".join(text.split()))
 
@@ -621,7 +628,7 @@ class Texts:
             for one in value:
                 self.add(name, one, depth + 1)
         elif isinstance(value, str):
-            (self.hidden if is_free(name, value) else self.shown).add(plain(value))
+            (self.hidden if is_free(name, value) else self.shown).add(fold_spaces(value))
             if value[:1] in "{[" and is_free(name, value):
                 with contextlib.suppress(ValueError, RecursionError):
                     self.add("args", json.loads(value), depth + 1)
@@ -638,7 +645,7 @@ class Redaction:
 
     def __init__(self, texts: Texts, explanations: Iterable[str]) -> None:
         self.shown, self.hidden = texts.shown, texts.hidden - texts.shown - {""}
-        wanted = {piece for text in explanations for piece in grams(plain(text))}
+        wanted = {piece for text in explanations for piece in grams(fold_spaces(text))}
         self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
         words_ = (text for text in self.hidden if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text))
         self.short = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, words_)) or '(?!)'})(?!\w)")
@@ -646,7 +653,7 @@ class Redaction:
     def hide(self, text: str) -> str:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
-        text = QUOTED.sub(self.unquoted, plain(text))
+        text = QUOTED.sub(self.unquoted, fold_spaces(text))
         return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
 
     def unquoted(self, match: re.Match[str]) -> str:
@@ -667,7 +674,7 @@ class Redaction:
 
     def hide_in_code(self, code: str) -> str:
         """Code keeps its lines; only lines that repeat 12 characters of a hidden text are touched."""
-        lines = ((line[: len(line) - len(line.lstrip())], plain(line), line) for line in code.splitlines())
+        lines = ((line[: len(line) - len(line.lstrip())], fold_spaces(line), line) for line in code.splitlines())
         return "\n".join(
             indent + hidden if (hidden := self.without_pieces(folded)) != folded else line
             for indent, folded, line in lines
@@ -1228,7 +1235,7 @@ def attempts(*tasks: Callable[[], Any], report: bool = False) -> list[Any]:
     """
     call = current_call()
     pool = ThreadPoolExecutor(max(1, min(AT_ONCE, len(tasks))), thread_name_prefix="dunetrace")
-    futures = [pool.submit(contextvars.copy_context().run, outcome_of, task) for task in tasks]
+    futures = [pool.submit(contextvars.copy_context().run, result_or_error, task) for task in tasks]
     try:
         for done, _ in enumerate(as_completed(futures, timeout=call.seconds_left()), 1):
             call.seconds_left()
@@ -1241,7 +1248,7 @@ def attempts(*tasks: Callable[[], Any], report: bool = False) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def outcome_of(task: Callable[[], T]) -> T | DunetraceError:
+def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
     try:
         return task()
     except DunetraceError as error:
@@ -1288,13 +1295,13 @@ class Server(FastMCP[Any]):
         lowlevel.version = __version__
         self.functions: dict[str, Callable[..., str]] = {}
 
-    def tells(self, title: str) -> Callable[[Fn], Fn]:
+    def read_only(self, title: str) -> Callable[[Fn], Fn]:
         """Registers a plain function as a read-only tool; its docstring becomes the description."""
 
         def register(function: Fn) -> Fn:
             @functools.wraps(function)
             async def threaded(**arguments: Any) -> str:
-                return delivered(await in_thread(functools.partial(function, **arguments)))
+                return delivered(await run_in_thread(functools.partial(function, **arguments)))
 
             self.functions[function.__name__] = function
             self.add_tool(
@@ -1339,7 +1346,7 @@ class Server(FastMCP[Any]):
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun in READERS and ident:
             try:
-                text = await in_thread(functools.partial(READERS[noun], unquote(ident)))
+                text = await run_in_thread(functools.partial(READERS[noun], given_id(unquote(ident))))
             except Exception as error:
                 message = delivered(failure_text(noun, error, self.functions))
                 missing = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
@@ -1347,7 +1354,7 @@ class Server(FastMCP[Any]):
             return [ReadResourceContents(content=delivered(text), mime_type="text/plain")]
         known = [str(one.uri) for one in await self.list_resources()]
         if str(uri) not in known:
-            near = closest(str(uri), known)
+            near = did_you_mean(str(uri), known)
             raise invalid_params(f"There is no resource {clean(str(uri), 200)}.{near} Resources: {', '.join(known)}.")
         return await super().read_resource(uri, *(() if context is None else (context,)))
 
@@ -1356,7 +1363,7 @@ class Server(FastMCP[Any]):
         prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
         if name not in prompts:
             raise invalid_params(
-                f"There is no prompt {clean(name, 60)}.{closest(name, prompts)} Prompts: {', '.join(prompts)}."
+                f"There is no prompt {clean(name, 60)}.{did_you_mean(name, prompts)} Prompts: {', '.join(prompts)}."
             )
         given = {key: value for key, value in (arguments or {}).items() if str(value).strip()}
         for argument in prompts[name].arguments or []:
@@ -1382,7 +1389,7 @@ def call_limiter() -> anyio.CapacityLimiter:
         return THREADS.get()
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def run_in_thread(function: Callable[[], T]) -> T:
     """The result of a blocking function, run in a thread that is let go when the call is cancelled or takes too long.
 
     On mcp 1.x a tool that outlives its cancellation would answer twice, which ends the session.
@@ -1418,12 +1425,12 @@ def check_arguments(name: str, given: Json, functions: Mapping[str, Callable[...
     """Raises DunetraceError for a tool or an argument that does not exist: the SDKs drop both unseen."""
     if name not in functions:
         raise DunetraceError(
-            f"There is no tool {clean(name, 60)}.{closest(name, functions)} Tools: {', '.join(functions)}."
+            f"There is no tool {clean(name, 60)}.{did_you_mean(name, functions)} Tools: {', '.join(functions)}."
         )
     valid = parameters(functions[name])
     if unknown := [key for key in given if key not in valid]:
         raise DunetraceError(
-            f"{name} has no argument {clean(unknown[0], 60)}.{closest(unknown[0], valid)} "
+            f"{name} has no argument {clean(unknown[0], 60)}.{did_you_mean(unknown[0], valid)} "
             f"Its arguments: {', '.join(valid) or 'none'}."
         )
 
@@ -1453,7 +1460,7 @@ INVALID = {
 }
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean a or b?`, or nothing."""
     by_case = {one.lower(): one for one in known}
     near = difflib.get_close_matches(word.lower(), by_case, 3, 0.6)
@@ -1478,16 +1485,18 @@ def show_raw() -> bool:
     return os.environ.get("DUNETRACE_SHOW_RAW", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-AgentId = Annotated[str, Field(description="Agent id from list_agents")]
-AnyAgentId = Annotated[str, Field(description="Only this agent; default all")]
-RunId = Annotated[str, Field(description="Run id, its first 8+ characters, or a dashboard link")]
+AgentId = Annotated[str, AfterValidator(given_id), Field(description="Agent id from list_agents")]
+AnyAgentId = Annotated[str, AfterValidator(given_id), Field(description="Only this agent; default all")]
+RunId = Annotated[
+    str, AfterValidator(given_run), Field(description="Run id, its first 8+ characters, or a dashboard link")
+]
 SignalId = Annotated[int, Field(description="Signal id: the number after id= or #")]
 Severity = Annotated[str, Field(description="CRITICAL, HIGH, MEDIUM or LOW; default any")]
 Limit100 = Annotated[int, Field(description="How many, 1-100")]
 Limit200 = Annotated[int, Field(description="How many, 1-200")]
 
 
-def within(limit: int, most: int) -> tuple[int, str]:
+def limit_within(limit: int, most: int) -> tuple[int, str]:
     """A limit inside its bounds, and the line that says so when it was lowered."""
     if not 1 <= limit < 10**9:
         raise DunetraceError(f"limit must be a whole number from 1 to {most}.", "invalid")
@@ -1542,7 +1551,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
         ids = [shown_id(agent.get("agent_id")) for agent in agents]
         return (
             f"No agent id contains {clean(contains, 80)!r} ({plural(len(agents), 'agent')} without that filter)."
-            f"{closest(contains, ids)}{missing_text(fleet)}"
+            f"{did_you_mean(contains, ids)}{missing_text(fleet)}"
         )
     lengths = (len(shown_id(agent.get("agent_id"))) for agent in chosen)
     wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
@@ -1584,11 +1593,11 @@ def unknown_agent_text(agent_id: str, fleet: Found) -> str:
     ids = [shown_id(agent.get("agent_id")) for agent in fleet.rows]
     return (
         f"There is no agent {shown_id(agent_id)} among the {plural(len(ids), 'agent')} that this key sees."
-        f"{closest(agent_id, ids)} list_agents shows all ids; they are case-sensitive.{missing_text(fleet)}"
+        f"{did_you_mean(agent_id, ids)} list_agents shows all ids; they are case-sensitive.{missing_text(fleet)}"
     )
 
 
-@server.tells("List agents")
+@server.read_only("List agents")
 def list_agents(contains: Annotated[str, Field(description="Part of an id, to narrow a large fleet")] = "") -> str:
     """All monitored agents with run counts, signal counts by severity and failure type, and when they were last
     seen. Use it to find agent ids or to see which agents fail most."""
@@ -1686,13 +1695,13 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     icon = score_icon(score)
     if isinstance(runs, DunetraceError) or not runs.rows:
         return "⚪" if icon == "🟢" else icon
-    errored = outcomes(runs)["errored"] / min(NEWEST_RUNS, len(runs.rows))
+    errored = count_outcomes(runs)["errored"] / min(NEWEST_RUNS, len(runs.rows))
     if errored > ERRORED_SHARE:
         return "🔴"
     return "🟡" if errored and icon != "🔴" else icon
 
 
-def outcomes(runs: Found) -> Counter[str]:
+def count_outcomes(runs: Found) -> Counter[str]:
     return Counter(outcome(run) for run in runs.rows[:NEWEST_RUNS])
 
 
@@ -1702,7 +1711,7 @@ def outcomes_text(runs: Found | DunetraceError) -> str:
         return "how they ended could not be asked"
     if not runs.rows:
         return "none processed"
-    ended = outcomes(runs)
+    ended = count_outcomes(runs)
     unknown = f", {ended['unknown']} whose end is unknown" if ended["unknown"] else ""
     return (
         f"last {ended.total()}: {ended['clean']} clean, {ended['signals']} with signals, "
@@ -1720,7 +1729,7 @@ def components_of(health: Json) -> list[tuple[str, Json]]:
     return [(clean(name, 40), mapping(one)) for name, one in mapping(health.get("components")).items()]
 
 
-def measured(component: Json) -> str:
+def component_value(component: Json) -> str:
     """`  (current: 83.3 % runs with failures)`, or nothing when the component has no value."""
     value, baseline = number(component.get("value")), number(component.get("baseline"))
     if value is None:
@@ -1756,18 +1765,18 @@ def health_text(agent_id: str, health: Json, runs: Found | DunetraceError) -> st
         section(
             "Component breakdown:",
             (
-                f"  {name:<20}{score_of(one):>3}/{counted(one.get('max'))}{measured(one)}"
+                f"  {name:<20}{score_of(one):>3}/{counted(one.get('max'))}{component_value(one)}"
                 for name, one in components_of(health)
             ),
         ),
     )
 
 
-@server.tells("Agent health score")
+@server.read_only("Agent health score")
 def get_agent_health(agent_id: AgentId) -> str:
     """Health score 0-100 of one agent over 30 days, what it is made of (failures, loops, tokens, latency), and how its
     newest runs ended. Use it for a number to compare; summarize_agent says more."""
-    agent_id, backend = given_id(agent_id), api()
+    backend = api()
     health, runs = attempts(
         lambda: ask_about(backend, agent_id, "health-score"), lambda: backend.rows("runs", agent_id, NEWEST_RUNS)
     )
@@ -1899,11 +1908,11 @@ def cause_of_run(backend: Api, runs: object) -> str:
     return ""
 
 
-@server.tells("Summarize an agent")
+@server.read_only("Summarize an agent")
 def summarize_agent(agent_id: AgentId) -> str:
     """Start here. One agent's diagnosis in one answer: health score, how its runs ended, failures by type, newest
     signals with impact and fix. Answers "is this agent healthy, and what should I fix?"."""
-    agent_id, backend = given_id(agent_id), api()
+    backend = api()
     listed, health, recent, runs, insights = attempts(
         lambda: agent_named(backend, agent_id),
         lambda: backend.get("/v1/agents/{}/health-score", agent_id),
@@ -1927,7 +1936,7 @@ def summarize_agent(agent_id: AgentId) -> str:
 def facts(signal: Json, now: float) -> dict[str, str]:
     """The fields of a signal, redacted, as text for the templates of the lists that show one."""
     return {
-        "icon": icon(signal.get("severity")),
+        "icon": severity_icon(signal.get("severity")),
         "type": type_text(signal.get("failure_type")),
         "severity": severity_text(signal.get("severity")),
         "conf": percent(signal.get("confidence")),
@@ -1949,7 +1958,7 @@ def first_fix(signal: Json) -> str:
     return words(fixes[0].get("description")) if fixes else NONE
 
 
-def heading(found: Found, what: str) -> str:
+def list_heading(found: Found, what: str) -> str:
     """`Signals (3 shown, 6 matched):`"""
     return f"{what} ({len(found.rows)} shown, {'' if found.exact else 'at least '}{found.matched} matched):"
 
@@ -1961,7 +1970,7 @@ def signal_list(found: Found, what: str, texts: list[str], notes: Sequence[str],
     room = len(kept) == len(found.rows) < most
     how = f"raise limit (up to {most}) or narrow the filters." if room else "narrow the filters to see others."
     return blocks(
-        heading(shown, what),
+        list_heading(shown, what),
         *kept,
         "\n".join(n for n in (left_out(found.matched, len(kept), "signal", how), *notes) if n),
     )
@@ -2008,12 +2017,12 @@ def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
     )
 
 
-@server.tells("Signals of an agent")
+@server.read_only("Signals of an agent")
 def get_agent_signals(agent_id: AgentId, limit: Limit100 = 20, severity: Severity = "") -> str:
     """The newest failure signals of one agent, each with what happened and the top fix. Use search_signals to filter
     by type or time or across agents."""
-    agent_id, backend, severity = given_id(agent_id), api(), severity_of(severity)
-    limit, note = within(limit, 100)
+    backend, severity = api(), severity_of(severity)
+    limit, note = limit_within(limit, 100)
     found = backend.rows("signals", agent_id, limit, severity=severity)
     if not found.rows:
         agent, runs = agent_and_runs(backend, agent_id)
@@ -2030,13 +2039,13 @@ def signal_text(signal: Json, now: float, raw: bool = False) -> str:
     return blocks(
         "\n".join(
             (
-                f"{icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
+                f"{severity_icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
                 f"Type:      {type_text(signal.get('failure_type'))}{shadow}",
                 f"Severity:  {severity_text(signal.get('severity'))}  confidence={percent(signal.get('confidence'))}",
                 f"Agent:     {shown_id(signal.get('agent_id'))}{version(signal.get('agent_version'))}",
                 f"Run:       {shown_id(signal.get('run_id'))}",
                 f"Step:      {counted(signal.get('step_index'))}",
-                f"Detected:  {date(signal.get('detected_at'))}  ({ago(signal.get('detected_at'), now)})",
+                f"Detected:  {date_text(signal.get('detected_at'))}  ({ago(signal.get('detected_at'), now)})",
                 f"Title:     {words(signal.get('title'))}",
             )
         ),
@@ -2089,14 +2098,14 @@ class SignalList:
         self.total = len(page.rows) if page.total is None else page.total
         return page.rows
 
-    def window(self, number: int) -> list[Json]:
-        if number not in self.windows:
-            self.windows[number] = self.rows(number * WINDOW, WINDOW)
-        return self.windows[number]
+    def window(self, n: int) -> list[Json]:
+        if n not in self.windows:
+            self.windows[n] = self.rows(n * WINDOW, WINDOW)
+        return self.windows[n]
 
-    def age(self, number: int) -> int:
+    def age(self, n: int) -> int:
         """Grows along the list: the middle id of a window, which no single row out of place can move far."""
-        ids = sorted(ident for row in self.window(number) if (ident := count(row.get("id"))) is not None)
+        ids = sorted(ident for row in self.window(n) if (ident := count(row.get("id"))) is not None)
         return -ids[len(ids) // 2] if ids else 0
 
     def find(self, signal_id: int) -> Json | None:
@@ -2112,8 +2121,8 @@ class SignalList:
 
     def by_halving(self, signal_id: int) -> Place | None:
         middle = bisect.bisect_right(range(self.total // WINDOW + 1), -signal_id, key=self.age)
-        near = (number for number in (middle, middle - 1, middle + 1, middle - 2) if number >= 0)
-        places = (place_of(signal_id, self.window(number), number * WINDOW) for number in near)
+        near = (n for n in (middle, middle - 1, middle + 1, middle - 2) if n >= 0)
+        places = (place_of(signal_id, self.window(n), n * WINDOW) for n in near)
         return next(filter(None, places), None)
 
     def by_reading(self, signal_id: int) -> Place | None:
@@ -2200,14 +2209,14 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
     return f"{plural(len(failed), 'agent')} could not be asked: {named}{more}"
 
 
-@server.tells("Signal in full")
+@server.read_only("Signal in full")
 def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
     """One signal in full: what happened, why it matters, complete evidence, every suggested fix with code. Use it
     once a list has shown the id."""
     if not 1 <= signal_id < 2**63:
         raise DunetraceError("signal_id must be a whole number from 1. search_signals shows ids.", "invalid")
     backend = api()
-    signal = find_signal(backend, signal_id, given_id(agent_id) if agent_id else None)
+    signal = find_signal(backend, signal_id, agent_id or None)
     return signal_text(signal, backend.now(), show_raw())
 
 
@@ -2330,7 +2339,7 @@ def check_known_type(kind: str, agents: list[Json]) -> None:
     if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
         raise DunetraceError(
             f"No signal has the failure type {kind}, and no detector of that name is known."
-            f"{closest(kind, [*map(type_text, seen), *detectors()])} Failure types seen: "
+            f"{did_you_mean(kind, [*map(type_text, seen), *detectors()])} Failure types seen: "
             f"{', '.join(sorted(map(type_text, seen))) or 'none'}.",
             "invalid",
         )
@@ -2396,7 +2405,7 @@ def search_everywhere(backend: Api, filters: Filters, limit: int) -> tuple[Found
     return search_fleet(backend, fleet, filters, limit), fleet
 
 
-@server.tells("Search signals")
+@server.read_only("Search signals")
 def search_signals(
     severity: Severity = "",
     failure_type: Annotated[str, Field(description="e.g. TOOL_LOOP, COST_SPIKE; default any")] = "",
@@ -2406,12 +2415,11 @@ def search_signals(
 ) -> str:
     """Signals of all agents (or one), filtered by severity, failure type and age, newest first, and how many
     match. Answers "what failed in the last 24 hours?" and "where else does this happen?"."""
-    limit, note = within(limit, 200)
+    limit, note = limit_within(limit, 200)
     if not 0 <= since_hours <= MOST_HOURS:
         raise DunetraceError(f"since_hours must be from 1 to {MOST_HOURS}, or 0 for all time.", "invalid")
     backend, filters = api(), Filters(severity_of(severity), failure_type_of(failure_type), since_hours)
     if agent_id:
-        agent_id = given_id(agent_id)
         found = search_list(backend, agent_id, filters, limit)
         if not found.rows:
             agent, runs = agent_and_runs(backend, agent_id)
@@ -2512,7 +2520,7 @@ def errored_text(name: str, found: Found, read: int, now: float, note: str = "")
     return runs_text(heading, found, now, note)
 
 
-@server.tells("Runs of an agent")
+@server.read_only("Runs of an agent")
 def get_agent_runs(
     agent_id: AgentId,
     limit: Limit100 = 20,
@@ -2520,8 +2528,8 @@ def get_agent_runs(
 ) -> str:
     """The newest runs of one agent with start, duration, steps, signals and how they ended. Use it to find a run id,
     or with errored=true the crashes: a run may crash without a signal."""
-    agent_id, backend = given_id(agent_id), api()
-    limit, note = within(limit, 100)
+    backend = api()
+    limit, note = limit_within(limit, 100)
     if errored:
         found, read = errored_runs(backend, agent_id, limit)
         if read:
@@ -2728,7 +2736,7 @@ def spread(values: Iterable[float | int | None]) -> str:
     return least if least == most else f"{least}…{most}"
 
 
-def latency(step: Step) -> float | None:
+def call_ms(step: Step) -> float | None:
     """Milliseconds that a call took: what was measured, else the time between its two events."""
     measured = number(step.got("latency_ms"))
     if measured is not None and measured > 0:
@@ -2762,7 +2770,7 @@ def field_text(name: str, value: object, raw: bool) -> str:
 def headline(steps: list[Step], raw: bool) -> str:
     """What a line says behind the event type of one step, or of equal ones: `tool=web_search  ok=True  200ms`."""
     step, (noun, _, verb) = steps[0], steps[0].kind.partition(".")
-    took = spread(map(latency, steps))
+    took = spread(map(call_ms, steps))
     last = "" if took == NONE else f"{took}ms"
     state = "" if step.response or verb != "called" else "(in parallel)" if step.parallel else "(no response)"
     if noun == "tool":
@@ -2818,11 +2826,11 @@ class Entry:
     turn: int = 1  # how many entries repeat together
 
 
-def folded(steps: list[Step]) -> list[Entry]:
+def fold_repeats(steps: list[Step]) -> list[Entry]:
     """The entries of a timeline: what stands three times or more in a row is folded, turns of up to eight too.
 
     >>> events = [{"event_type": f"tool.{verb}", "payload": {}} for verb in ("x", *"abababa")]
-    >>> [(entry.steps[0].kind, len(entry.steps), entry.turn) for entry in folded(steps_of(events))]
+    >>> [(entry.steps[0].kind, len(entry.steps), entry.turn) for entry in fold_repeats(steps_of(events))]
     [('tool.x', 1, 1), ('tool.a', 3, 2), ('tool.b', 3, 2), ('tool.a', 1, 1)]
     """
     keys = [sameness(step) for step in steps]
@@ -2919,7 +2927,7 @@ def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set
     return list(dict.fromkeys(ranked)), vital | set(inwards[:2])
 
 
-def chosen(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
+def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
     """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, that fit into `room`."""
     kept: set[int] = set()
     for place in ranked:
@@ -2937,7 +2945,7 @@ def timeline(entries: list[Entry], zero: float | None, raw: bool, named: set[int
         kind = entry.steps[0].kind
         texts.append(entry_text(entry, zero, raw, above.get(kind, [])))
         above[kind] = remarks(entry.steps[0], raw)
-    kept = chosen(texts, *by_importance(entries, named), room)
+    kept = entries_kept(texts, *by_importance(entries, named), room)
     lines, at = [], 0
     while at < len(entries):
         end = next((n for n in range(at, len(entries)) if n in kept), len(entries))
@@ -2987,7 +2995,7 @@ def run_head(detail: Json, now: float) -> str:
     lines = (
         f"Run: {shown_id(detail.get('run_id'))}",
         f"Agent:    {shown_id(detail.get('agent_id'))}{version(detail.get('agent_version'))}",
-        f"Started:  {date(started)}  ({ago(started, now)})",
+        f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
         f"Steps:    {step_count(detail, events)}",
         f"Exit:     {exit_of(detail)}{f'  ({cause})' if cause else ''}",
@@ -3026,7 +3034,7 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
     """One run: head, signals and timeline, for GET /v1/runs/{id}; `raw` shows the free text of its events."""
     events, before = dicts(detail.get("events")), blocks(run_head(detail, now), run_signals(detail, now, raw))
     steps, named = steps_of(events), steps_named(dicts(detail.get("signals")))
-    lines = timeline(folded(steps), start_of(detail), raw, named, ROOM - len(before))
+    lines = timeline(fold_repeats(steps), start_of(detail), raw, named, ROOM - len(before))
     return blocks(
         before,
         section(f"Event timeline ({plural(len(events), 'event')}):", lines)
@@ -3077,13 +3085,6 @@ def parent_line(events: list[Json]) -> str:
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
 
-def given_run(value: str) -> str:
-    """The run id in what a person pastes: an id, its beginning, or a link to the dashboard's page of a run."""
-    text = given_id(value.strip()) if value.strip() else ""
-    link = re.search(r"://\S*?/runs/([^/?#|>\s]+)", text)
-    return unquote(link[1]) if link else text
-
-
 def run_pages(backend: Api, agent_id: str) -> Iterator[Page]:
     """Pages of runs to look for the beginning of an id in: one agent's, or the newest of all."""
     for n, page in enumerate(backend.listed("runs", agent_id or None, limit=LARGEST_PAGE), 1):
@@ -3095,17 +3096,17 @@ def run_pages(backend: Api, agent_id: str) -> Iterator[Page]:
 def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
     """Ids of the runs that begin with `start`, and which agents could not be asked. With v0.3.0, which has no list over all agents, all agents are asked."""
 
-    def within_agent(name: str) -> set[str]:
+    def ids_of(name: str) -> set[str]:
         rows = (run for page in run_pages(backend, name) for run in page.rows)
         return {str(run.get("run_id")) for run in rows if str(run.get("run_id")).startswith(start)}
 
     try:
-        return within_agent(agent_id), ""
+        return ids_of(agent_id), ""
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
     names = [str(agent.get("agent_id")) for agent in backend.agents().rows if agent.get("run_count") != 0]
-    results = attempts(*(functools.partial(within_agent, name) for name in names), report=True)
+    results = attempts(*(functools.partial(ids_of, name) for name in names), report=True)
     failed = [(name, one) for name, one in zip(names, results, strict=True) if isinstance(one, DunetraceError)]
     found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
     return found, f"; {failed_text(failed)}" if failed else ""
@@ -3138,17 +3139,19 @@ def unknown_run(name: str, failed: str) -> DunetraceError:
     )
 
 
-@server.tells("Run in full")
+@server.read_only("Run in full")
 def get_run_detail(
     run_id: RunId,
-    agent_id: Annotated[str, Field(description="Where to look when run_id is not whole")] = "",
+    agent_id: Annotated[
+        str, AfterValidator(given_id), Field(description="Where to look when run_id is not whole")
+    ] = "",
     steps: Annotated[str, Field(description='Part to show in full: "80-90" or "84"')] = "",
 ) -> str:
     """One run step by step: its signals with fixes and a timeline of LLM calls, tool calls and retrievals with
     outcome and latency. Answers "why did this run loop or fail?"."""
-    name, backend = given_run(run_id), api()
+    backend = api()
     part = steps_range(steps) if steps.strip() else None
-    detail = run_named(backend, name, given_id(agent_id))
+    detail = run_named(backend, run_id, agent_id)
     if part:
         return part_text(detail, *part, show_raw())
     return run_text(detail, backend.now(), show_raw())
@@ -3320,11 +3323,11 @@ def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> s
     )
 
 
-@server.tells("Failure patterns of an agent")
+@server.read_only("Failure patterns of an agent")
 def get_agent_patterns(agent_id: AgentId) -> str:
     """Whether an agent's failures are systemic or one-off: rates by type, day, input and version, and the rates before
     and after each deploy. Answers "is it systemic?", "did the deploy cause it?"."""
-    agent_id, backend = given_id(agent_id), api()
+    backend = api()
     insights, runs = attempts(
         lambda: ask_about(backend, agent_id, "insights"), lambda: backend.rows("runs", agent_id, NEWEST_RUNS)
     )
@@ -3359,11 +3362,11 @@ def guide_named(framework: str) -> str:
             return text
     names = list(guides())
     raise DunetraceError(
-        f"There is no guide for {clean(framework, 60)!r}.{closest(wanted, names)} Guides: {', '.join(names)}."
+        f"There is no guide for {clean(framework, 60)!r}.{did_you_mean(wanted, names)} Guides: {', '.join(names)}."
     )
 
 
-@server.tells("Instrumentation guide")
+@server.read_only("Instrumentation guide")
 def get_instrumentation_guide(
     framework: Annotated[str, Field(description="python, langchain, typescript, tools, haystack, otel, ...")],
 ) -> str:
@@ -3473,7 +3476,7 @@ def signal_resource(signal_id: str) -> str:
 READERS = {"agents": agent_resource, "runs": run_resource, "signals": signal_resource}
 
 
-def asks(title: str) -> Callable[[Fn], Fn]:
+def workflow_prompt(title: str) -> Callable[[Fn], Fn]:
     """Registers a function as a prompt; what the user gives stays on one line of it, ids as the tools take them."""
 
     def register(function: Fn) -> Fn:
@@ -3487,7 +3490,7 @@ def asks(title: str) -> Callable[[Fn], Fn]:
     return register
 
 
-@asks("Triage an alert")
+@workflow_prompt("Triage an alert")
 def triage_alert(agent_id: str, failure_type: str = "") -> str:
     """From an alert on an agent to its cause and fix."""
     kind = f' and failure_type="{failure_type}"' if failure_type else ""
@@ -3499,7 +3502,7 @@ def triage_alert(agent_id: str, failure_type: str = "") -> str:
 Conclude with one sentence on the cause, whether it is systemic, and the first fix with its code."""
 
 
-@asks("Investigate a run")
+@workflow_prompt("Investigate a run")
 def investigate_run(run_id: str) -> str:
     """Why one run looped, failed or was slow. Takes a run id, its beginning, or the link of an alert."""
     return f"""Explain what went wrong in run {run_id}.
@@ -3509,7 +3512,7 @@ def investigate_run(run_id: str) -> str:
 Conclude with the step at which it went wrong, why, and the fix. A run that errored has failed, with signals or without."""
 
 
-@asks("Audit the fleet")
+@workflow_prompt("Audit the fleet")
 def audit_fleet(since_hours: str = "24") -> str:
     """What failed across all agents lately, the worst first."""
     return f"""Audit all agents for the last {since_hours} hours.
@@ -3519,7 +3522,7 @@ def audit_fleet(since_hours: str = "24") -> str:
 Conclude with a table of agent, failure type or end of run, severity, count and fix. An agent without runs is unknown, not healthy."""
 
 
-@asks("Decide a deploy")
+@workflow_prompt("Decide a deploy")
 def decide_deploy(agent_id: str) -> str:
     """Whether an agent is stable enough to deploy."""
     return f"""Decide whether agent {agent_id} is stable enough to deploy.
@@ -3539,7 +3542,7 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
         known = list(guides())
     elif argument == "run_id":
         backend = api()
-        rows = next(backend.listed("runs", given_id(agent_id) if agent_id else None, limit=100)).rows
+        rows = next(backend.listed("runs", given_id(agent_id) or None, limit=100)).rows
         known = [shown_id(run.get("run_id")) for run in rows]
     elif argument == "agent_id":
         known = [shown_id(agent.get("agent_id")) for agent in api().agents().rows]
@@ -4131,7 +4134,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def call_tool(tool: str, pairs: Sequence[str]) -> str:
+def tool_text(tool: str, pairs: Sequence[str]) -> str:
     """One tool's text, called as a client would; arguments are written name=value."""
     arguments = {}
     for pair in pairs:
@@ -4154,10 +4157,10 @@ def run_command(options: argparse.Namespace) -> int:
         say(CONFIGS[options.client](api_url(os.environ)))
         return 0
     if options.command == "call":
-        say(call_tool(options.tool, options.arguments))
+        say(tool_text(options.tool, options.arguments))
         return 0
     try:
-        return anyio.run(in_thread, check if options.command == "check" else lambda: run_gate(gate_of(options)))
+        return anyio.run(run_in_thread, check if options.command == "check" else lambda: run_gate(gate_of(options)))
     except DunetraceError as error:
         say(f"{'❌' if options.command == 'check' else 'UNKNOWN '} {error}")
         return 1 if options.command == "check" else 2
@@ -4179,7 +4182,7 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def run(options: argparse.Namespace) -> int:
+def dispatch(options: argparse.Namespace) -> int:
     """Does what the command line asks; returns the exit status."""
     try:
         return run_command(options) if options.command else serve(options)
@@ -4214,7 +4217,7 @@ def main() -> None:
     for interrupt in (SIGINT, SIGTERM):
         # An interrupted command must not look as if it had passed; a server is meant to be ended like that.
         on_signal(interrupt, lambda number, _: leave(128 + number if options.command else 0))
-    leave(run(options))
+    leave(dispatch(options))
 
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────
@@ -4522,19 +4525,19 @@ components: agent name score max value label
 """
 
 # The signals of the demo by what happened in their run, as TOML.
-DEMO_SIGNALS = """\
+DEMO_SIGNALS = r"""
 [L]
 failure_type = "TOOL_LOOP"
 severity = "HIGH"
 confidence = 0.9
 step_index = 7
 title = "Tool loop detected: `web_search` called 6× in steps 2–7"
-what = \"\"\"
-The agent called `web_search` 6 times in steps 2–7, each time with the same arguments. It \\
-does not remember what it has already searched for.\"\"\"
-why_it_matters = \"\"\"
-A looping agent spends tokens and time without learning anything new. The answer that \\
-follows is usually a guess.\"\"\"
+what = '''
+The agent called `web_search` 6 times in steps 2–7, each time with the same arguments. It
+does not remember what it has already searched for.'''
+why_it_matters = '''
+A looping agent spends tokens and time without learning anything new. The answer that
+follows is usually a guess.'''
 [L.evidence]
 tool = "web_search"
 count = 6
@@ -4570,9 +4573,9 @@ confidence = 0.82
 step_index = 14
 title = "Step count inflation: 14 steps where 3 are usual"
 what = "The run took 14 steps. Three quarters of this agent's runs take 3 or fewer."
-why_it_matters = \"\"\"
-Long runs cost more and fail later. Users wait for an answer that three steps would have \\
-given.\"\"\"
+why_it_matters = '''
+Long runs cost more and fail later. Users wait for an answer that three steps would have
+given.'''
 [S.evidence]
 current_steps = 14
 baseline_p75 = 3.0
@@ -4589,11 +4592,11 @@ severity = "HIGH"
 confidence = 0.92
 step_index = 5
 title = "Retry storm: `charge_card` failed 4× in a row"
-what = \"\"\"
-The tool `charge_card` failed 4 times in a row with the same arguments, and the agent kept \\
-calling it.\"\"\"
-why_it_matters = \"\"\"
-Repeated charges can be applied twice when the failure was only a lost answer.\"\"\"
+what = '''
+The tool `charge_card` failed 4 times in a row with the same arguments, and the agent kept
+calling it.'''
+why_it_matters = '''
+Repeated charges can be applied twice when the failure was only a lost answer.'''
 [R.evidence]
 tool = "charge_card"
 consecutive_fails = 4
@@ -4617,10 +4620,10 @@ severity = "CRITICAL"
 confidence = 0.85
 step_index = 0
 title = "Prompt injection: the input matches 2 known patterns"
-what = \"\"\"
-The input of the run contains two phrases that are typical of prompt injection.\"\"\"
-why_it_matters = \"\"\"
-An agent that obeys its input instead of its instructions can leak data or misuse its tools.\"\"\"
+what = '''
+The input of the run contains two phrases that are typical of prompt injection.'''
+why_it_matters = '''
+An agent that obeys its input instead of its instructions can leak data or misuse its tools.'''
 [I.evidence]
 matched_pattern_count = 2
 matched_patterns = ["ignore_instructions", "data_exfiltration"]
@@ -4634,8 +4637,8 @@ severity = "CRITICAL"
 confidence = 0.95
 step_index = 6
 title = "Cost spike: 95700 tokens in one run"
-what = \"\"\"
-The run used 95700 tokens in 6 model calls, each with a longer prompt than the one before.\"\"\"
+what = '''
+The run used 95700 tokens in 6 model calls, each with a longer prompt than the one before.'''
 why_it_matters = "One such run costs as much as eighty usual ones."
 [C.evidence]
 total_tokens = 95700
