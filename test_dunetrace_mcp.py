@@ -4,7 +4,9 @@ import ast
 import contextlib
 import copy
 import doctest
+import functools
 import hashlib
+import inspect
 import json
 import os
 import random
@@ -68,7 +70,10 @@ def demo(monkeypatch):
 
 
 def page(key, rows, total=None):
-    return {key: rows, "page": {"total": len(rows) if total is None else total, "offset": 0, "limit": 50}}
+    return {
+        key: rows,
+        "page": {"total": len(rows) if total is None else total, "offset": 0, "limit": 50},
+    }
 
 
 def serve(http, path, reply, status=200, **more):
@@ -99,18 +104,12 @@ AGENT = {
     "high_count": 46,
     "sparkline": [],
     "failure_types": {"TOOL_LOOP": 46, "STEP_COUNT_INFLATION": 8},
-}
+}  # fmt: skip
 BILLING = {
     **AGENT,
-    **{
-        "agent_id": "billing-agent",
-        "last_seen": NOW - 10 * HOUR,
-        "run_count": 36,
-        "signal_count": 34,
-        "high_count": 33,
-    },
+    **{"agent_id": "billing-agent", "last_seen": NOW - 10 * HOUR, "run_count": 36, "signal_count": 34, "high_count": 33},
     "failure_types": {"TOOL_LOOP": 33},
-}
+}  # fmt: skip
 RUN_ID = "019e217d-bd24-7d72-a8be-4715c2dcf385"
 SIGNAL = {
     "id": 495,
@@ -124,55 +123,23 @@ SIGNAL = {
     "detected_at": NOW - 6 * HOUR,
     "evidence": {"tool": "web_search", "count": 6, "args_identical": True, "args_hashes": ["ffa8f58f"] * 6},
     "title": "Tool loop detected: `web_search` called 6× in steps 2–7",
-    "what": "The agent called `web_search` 6 times in steps 2–7 with identical arguments every time. It is not "
-    "tracking which queries it has tried.",
-    "why_it_matters": "Looping agents burn tokens without producing value. A 5-step loop at typical gpt-4o pricing "
-    "costs $0.15–$0.30 with nothing to show for it.",
-    "suggested_fixes": [
-        {
-            "description": ADVICE,
-            "language": "python",
-            "code": "seen = set()\nif args not in seen:\n    seen.add(args)\n    call_tool(args)\n",
-        },
-        {"description": "Set a hard step limit as a circuit breaker", "language": "", "code": ""},
-    ],
-}
+    "what": "The agent called `web_search` 6 times in steps 2–7 with identical arguments every time. It is not " "tracking which queries it has tried.",
+    "why_it_matters": "Looping agents burn tokens without producing value. A 5-step loop at typical gpt-4o pricing " "costs $0.15–$0.30 with nothing to show for it.",
+    "suggested_fixes": [{"description": ADVICE, "language": "python", "code": "seen = set()\nif args not in seen:\n    seen.add(args)\n    call_tool(args)\n"}, {"description": "Set a hard step limit as a circuit breaker", "language": "", "code": ""}],
+}  # fmt: skip
 SHORT = {**SIGNAL, "what": "The agent called web_search 6 times with identical args."}
 HEALTH = {
     "agent_id": "research-agent",
     "score": 41,
-    "components": {
-        "failure_rate": {"score": 7, "max": 40, "value": 83.3, "label": "% runs with failures"},
-        "loop_avoidance": {"score": 4, "max": 25, "value": 83.3, "label": "% runs with loops"},
-        "token_efficiency": {"score": 15, "max": 20, "value": None, "label": "avg prompt tokens", "baseline": None},
-        "latency": {"score": 15, "max": 15, "value": 3005.0, "label": "avg LLM latency ms", "baseline": None},
-    },
+    "components": {"failure_rate": {"score": 7, "max": 40, "value": 83.3, "label": "% runs with failures"}, "loop_avoidance": {"score": 4, "max": 25, "value": 83.3, "label": "% runs with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": None, "label": "avg prompt tokens", "baseline": None}, "latency": {"score": 15, "max": 15, "value": 3005.0, "label": "avg LLM latency ms", "baseline": None}},
     "sample_runs": 24,
     "baseline_ready": False,
-}
+}  # fmt: skip
 RUNS = [
-    {
-        "run_id": "019e217d-bd2",
-        "started_at": NOW - 6 * HOUR,
-        "completed_at": NOW - 6 * HOUR + 5.6,
-        "step_count": 8,
-        "signal_count": 1,
-    },
-    {
-        "run_id": "019e2163-a89",
-        "started_at": NOW - 6 * HOUR,
-        "completed_at": NOW - 6 * HOUR + 4.7,
-        "step_count": 8,
-        "signal_count": 1,
-    },
-    {
-        "run_id": "019e2163-66f",
-        "started_at": NOW - 6 * HOUR,
-        "completed_at": NOW - 6 * HOUR + 4.8,
-        "step_count": 4,
-        "signal_count": 0,
-    },
-]
+    {"run_id": "019e217d-bd2", "started_at": NOW - 6 * HOUR, "completed_at": NOW - 6 * HOUR + 5.6, "step_count": 8, "signal_count": 1},
+    {"run_id": "019e2163-a89", "started_at": NOW - 6 * HOUR, "completed_at": NOW - 6 * HOUR + 4.7, "step_count": 8, "signal_count": 1},
+    {"run_id": "019e2163-66f", "started_at": NOW - 6 * HOUR, "completed_at": NOW - 6 * HOUR + 4.8, "step_count": 4, "signal_count": 0},
+]  # fmt: skip
 for one in RUNS:
     one.update(
         agent_id="research-agent",
@@ -197,7 +164,13 @@ def tool_pair(step, after, answered=None, *, name="web_search", args_hash="ffa8f
     return [
         event("tool.called", step, after, tool_name=name, args_hash=args_hash),
         event(
-            "tool.responded", answered or step, after + 0.2, tool_name=name, success=ok, latency_ms=200, output_length=9
+            "tool.responded",
+            answered or step,
+            after + 0.2,
+            tool_name=name,
+            success=ok,
+            latency_ms=200,
+            output_length=9,
         ),
     ]
 
@@ -212,17 +185,9 @@ RUN = {
     "step_count": 8,
     "total_tokens": 610,
     "cost_usd": 0.00123,
-    "events": [
-        event("run.started", 0, 0.0, input_hash="e47617d3a0b1c2d3", model="gpt-4o-mini", tools=["web_search"]),
-        event("llm.called", 1, 0.0, model="gpt-4o-mini", prompt_tokens=512, call_id=0),
-        event("llm.responded", 1, 2.7, completion_tokens=98, latency_ms=800, finish_reason="tool_calls", call_id=0),
-        *[one for step in range(2, 8) for one in tool_pair(step, 2.8)],
-        event("llm.called", 8, 3.0, model="gpt-4o-mini", prompt_tokens=900, call_id=1),
-        event("llm.responded", 8, 3.1, completion_tokens=40, latency_ms=100, finish_reason="stop", call_id=1),
-        event("run.completed", 8, 3.1, exit_reason="final_answer", total_steps=8, tool_call_count=6),
-    ],
+    "events": [event("run.started", 0, 0.0, input_hash="e47617d3a0b1c2d3", model="gpt-4o-mini", tools=["web_search"],), event("llm.called", 1, 0.0, model="gpt-4o-mini", prompt_tokens=512, call_id=0), event("llm.responded", 1, 2.7, completion_tokens=98, latency_ms=800, finish_reason="tool_calls", call_id=0,), *[one for step in range(2, 8) for one in tool_pair(step, 2.8)], event("llm.called", 8, 3.0, model="gpt-4o-mini", prompt_tokens=900, call_id=1), event("llm.responded", 8, 3.1, completion_tokens=40, latency_ms=100, finish_reason="stop", call_id=1,), event("run.completed", 8, 3.1, exit_reason="final_answer", total_steps=8, tool_call_count=6),],
     "signals": [{key: value for key, value in SIGNAL.items() if key not in {"run_id", "agent_id", "agent_version"}}],
-}
+}  # fmt: skip
 RAW_RUN = {
     "run_id": "run-with-text",
     "agent_id": "writer",
@@ -232,165 +197,22 @@ RAW_RUN = {
     "exit_reason": "run.errored",
     "step_count": 5,
     "total_tokens": None,
-    "events": [
-        {
-            **event(
-                "run.started",
-                0,
-                0,
-                input_text="Email alice@example.com the invoice",
-                system_prompt="You are a clerk.",
-                source_file="/home/alice/agent.py",
-            ),
-            "parent_run_id": "parent-1",
-        },
-        event("retrieval.called", 1, 1, index_name="kb-main", query="invoice of Alice"),
-        event(
-            "retrieval.responded",
-            1,
-            2,
-            index_name="kb-main",
-            result_count=2,
-            top_score=0.91,
-            latency_ms=50,
-            content="Alice owes 300",
-        ),
-        event("tool.called", 2, 3, tool_name="mailer", args='{"to": "alice@example.com"}'),
-        event(
-            "tool.responded",
-            2,
-            4,
-            tool_name="mailer",
-            success=False,
-            latency_ms=97,
-            error="SMTP 451 for alice@example.com",
-            output="",
-        ),
-        event("memory.written", 3, 5, key="notes", value="Alice is angry", source="tool_output"),
-        event(
-            "external.signal",
-            3,
-            5,
-            signal_name="rate_limit",
-            source="openai",
-            meta={"http_status": 429, "note": "call Alice back"},
-        ),
-        event(
-            "custom.thing",
-            4,
-            5,
-            verdict="partial",
-            remark="Alice said no",
-            level=3,
-            nested={"who wrote": "Alice B", "ok": True},
-        ),
-        event("llm.called", 4, 6, model="gpt-4o", prompt_tokens=10),
-        event("run.errored", 5, 7, error_type="SMTPError", error="mailbox of alice@example.com is full"),
-    ],
+    "events": [{**event("run.started", 0, 0, input_text="Email alice@example.com the invoice", system_prompt="You are a clerk.", source_file="/home/alice/agent.py",), "parent_run_id": "parent-1",}, event("retrieval.called", 1, 1, index_name="kb-main", query="invoice of Alice"), event("retrieval.responded", 1, 2, index_name="kb-main", result_count=2, top_score=0.91, latency_ms=50, content="Alice owes 300",), event("tool.called", 2, 3, tool_name="mailer", args='{"to": "alice@example.com"}'), event("tool.responded", 2, 4, tool_name="mailer", success=False, latency_ms=97, error="SMTP 451 for alice@example.com", output="",), event("memory.written", 3, 5, key="notes", value="Alice is angry", source="tool_output"), event("external.signal", 3, 5, signal_name="rate_limit", source="openai", meta={"http_status": 429, "note": "call Alice back"},), event("custom.thing", 4, 5, verdict="partial", remark="Alice said no", level=3, nested={"who wrote": "Alice B", "ok": True},), event("llm.called", 4, 6, model="gpt-4o", prompt_tokens=10), event("run.errored", 5, 7, error_type="SMTPError", error="mailbox of alice@example.com is full",),],
     "signals": [],
-}
+}  # fmt: skip
 for one in RAW_RUN["events"]:
     one["timestamp"] += 5 * HOUR
 INSIGHTS = {
-    "systemic_patterns": [
-        {
-            "failure_type": "COST_SPIKE",
-            "total_runs": 12,
-            "affected_runs": 1,
-            "rate": 0.083,
-            "first_seen": NOW - DAY,
-            "last_seen": NOW - DAY,
-            "is_systemic": False,
-        },
-        {
-            "failure_type": "TOOL_LOOP",
-            "total_runs": 12,
-            "affected_runs": 12,
-            "rate": 1.0,
-            "first_seen": NOW - 5 * DAY,
-            "last_seen": NOW - 6 * HOUR,
-            "is_systemic": True,
-        },
-    ],
-    "signal_trends": [
-        *[
-            {"failure_type": "TOOL_LOOP", "agent_version": "abcd1234", "day": f"2026-05-{day}", "count": n}
-            for day, n in (("13", 3), ("12", 5), ("09", 1), ("08", 2), ("07", 1))
-        ],
-        {"failure_type": "TOOL_LOOP", "agent_version": "e5f6", "day": "2026-05-13", "count": 2},
-        {"failure_type": "TOOL_LOOP", "agent_version": "e5f6", "day": "2026-05-01", "count": 4},
-    ],
-    "failure_rates": [
-        {"failure_type": "TOOL_LOOP", "day": "2026-05-12", "total_runs": 9, "affected_runs": 5, "rate": 0.556},
-        {"failure_type": "TOOL_LOOP", "day": "2026-05-13", "total_runs": 5, "affected_runs": 5, "rate": 1.0},
-    ],
-    "input_patterns": [
-        {
-            "input_hash": "e47617d3a0b1c2d3",
-            "failure_type": "TOOL_LOOP",
-            "triggered_count": 38,
-            "total_runs": 39,
-            "rate": 0.97,
-        },
-        {
-            "input_hash": "1111aaaa2222bbbb",
-            "failure_type": "TOOL_LOOP",
-            "triggered_count": 1,
-            "total_runs": 9,
-            "rate": 0.11,
-        },
-    ],
-    "versions": [
-        {
-            "agent_version": "abcd1234",
-            "run_count": 10,
-            "runs_with_signals": 5,
-            "signal_count": 6,
-            "signal_rate": 0.5,
-            "first_seen": NOW - 2 * DAY,
-            "last_seen": NOW - 6 * HOUR,
-        },
-    ],
-    "deploy_events": [
-        {"id": 7, "version": "1.4.2", "deployed_at": NOW - 2 * DAY, "meta": {}},
-        {"id": 6, "version": "1.4.1", "deployed_at": NOW - 20 * DAY, "meta": {}},
-    ],
-    "deploy_regressions": [
-        {
-            "deploy_id": 7,
-            "version": "1.4.2",
-            "deployed_at": NOW - 2 * DAY,
-            "before_runs": 10,
-            "before_signals": 1,
-            "before_rate": 0.1,
-            "after_runs": 10,
-            "after_signals": 6,
-            "after_rate": 0.6,
-            "delta_rate": 0.5,
-            "is_regression": True,
-        },
-        {
-            "deploy_id": 8,
-            "version": "1.4.3",
-            "deployed_at": NOW - DAY,
-            "before_runs": 5,
-            "before_signals": 3,
-            "before_rate": 0.6,
-            "after_runs": 5,
-            "after_signals": 1,
-            "after_rate": 0.2,
-            "delta_rate": -0.4,
-            "is_regression": False,
-        },
-    ],
-    "cost_stats": {
-        "total_cost_usd": 1.5705,
-        "wasted_cost_usd": 1.3832,
-        "wasted_pct": 0.881,
-        "cost_by_failure_type": [],
-    },
+    "systemic_patterns": [{"failure_type": "COST_SPIKE", "total_runs": 12, "affected_runs": 1, "rate": 0.083, "first_seen": NOW - DAY, "last_seen": NOW - DAY, "is_systemic": False}, {"failure_type": "TOOL_LOOP", "total_runs": 12, "affected_runs": 12, "rate": 1.0, "first_seen": NOW - 5 * DAY, "last_seen": NOW - 6 * HOUR, "is_systemic": True}],
+    "signal_trends": [*[{"failure_type": "TOOL_LOOP", "agent_version": "abcd1234", "day": f"2026-05-{day}", "count": n} for day, n in (("13", 3), ("12", 5), ("09", 1), ("08", 2), ("07", 1))], {"failure_type": "TOOL_LOOP", "agent_version": "e5f6", "day": "2026-05-13", "count": 2}, {"failure_type": "TOOL_LOOP", "agent_version": "e5f6", "day": "2026-05-01", "count": 4}],
+    "failure_rates": [{"failure_type": "TOOL_LOOP", "day": "2026-05-12", "total_runs": 9, "affected_runs": 5, "rate": 0.556}, {"failure_type": "TOOL_LOOP", "day": "2026-05-13", "total_runs": 5, "affected_runs": 5, "rate": 1.0}],
+    "input_patterns": [{"input_hash": "e47617d3a0b1c2d3", "failure_type": "TOOL_LOOP", "triggered_count": 38, "total_runs": 39, "rate": 0.97}, {"input_hash": "1111aaaa2222bbbb", "failure_type": "TOOL_LOOP", "triggered_count": 1, "total_runs": 9, "rate": 0.11}],
+    "versions": [{"agent_version": "abcd1234", "run_count": 10, "runs_with_signals": 5, "signal_count": 6, "signal_rate": 0.5, "first_seen": NOW - 2 * DAY, "last_seen": NOW - 6 * HOUR}],
+    "deploy_events": [{"id": 7, "version": "1.4.2", "deployed_at": NOW - 2 * DAY, "meta": {}}, {"id": 6, "version": "1.4.1", "deployed_at": NOW - 20 * DAY, "meta": {}}],
+    "deploy_regressions": [{"deploy_id": 7, "version": "1.4.2", "deployed_at": NOW - 2 * DAY, "before_runs": 10, "before_signals": 1, "before_rate": 0.1, "after_runs": 10, "after_signals": 6, "after_rate": 0.6, "delta_rate": 0.5, "is_regression": True}, {"deploy_id": 8, "version": "1.4.3", "deployed_at": NOW - DAY, "before_runs": 5, "before_signals": 3, "before_rate": 0.6, "after_runs": 5, "after_signals": 1, "after_rate": 0.2, "delta_rate": -0.4, "is_regression": False}],
+    "cost_stats": {"total_cost_usd": 1.5705, "wasted_cost_usd": 1.3832, "wasted_pct": 0.881, "cost_by_failure_type": []},
     "user_impact": [],
-}
+}  # fmt: skip
 OLD_INSIGHTS = {key: INSIGHTS[key] for key in ("input_patterns", "signal_trends", "versions")}
 QUIET = {**AGENT, "signal_count": 0, "high_count": 0, "failure_types": {}}
 CLEAN = [{**RUNS[2], "run_id": f"clean-run-{n:03}"} for n in range(3)]
@@ -404,13 +226,13 @@ ODD_RUNS = [
     {**RUNS[0], "started_at": NOW + 2 * DAY, "exit_reason": "Bob said stop"},
     {**RUNS[2], "exit_reason": "run.errored"},
     {**RUNS[2], "signal_count": None},
-]
+]  # fmt: skip
 HEALTH_READY = {
     "score": 90,
     "components": {"latency": {"score": -3, "max": 15, "value": 900, "label": "ms", "baseline": 850}},
     "sample_runs": 31,
     "baseline_ready": True,
-}
+}  # fmt: skip
 HANGS = dm.DunetraceError("It hangs.", "timeout")
 ROUTE_404 = {"detail": "Not Found"}
 OLD_KEYS = ("total_tokens", "cost_usd", "conversation_id", "shadow", "co_signal_count", "focus")
@@ -429,50 +251,27 @@ OLD_RUN = {
     "completed_at": None,
     "exit_reason": "stalled",
     "step_count": 7,
-    "events": [
-        event("run.started", 0, 0.0, input_hash="e47617d3a0b1c2d3"),
-        *tool_pair(1, 1.0, 2),
-        event("tool.called", 3, 2.0, tool_name="web_search", args_hash="ffa8f58f"),
-        *tool_pair(4, 3.0, 5, ok=False),
-        event("external.signal", 5, 4.0, signal_name="rate_limit"),
-    ],
-}
+    "events": [event("run.started", 0, 0.0, input_hash="e47617d3a0b1c2d3"), *tool_pair(1, 1.0, 2), event("tool.called", 3, 2.0, tool_name="web_search", args_hash="ffa8f58f"), *tool_pair(4, 3.0, 5, ok=False), event("external.signal", 5, 4.0, signal_name="rate_limit")],
+}  # fmt: skip
 LONG_RUN = {
     **RUN,
     "signals": [],
-    "events": [
-        event("run.started", 0, 0.0),
-        *[one for step in range(1, 25) for one in tool_pair(step, step)],
-        *[one for step in range(25, 61) for one in tool_pair(step, step, args_hash=f"{step:07d}a")],
-        *[
-            one
-            for step in range(61, 81, 2)
-            for one in (event("llm.called", step, step, model="m", prompt_tokens=step), *tool_pair(step + 1, step + 1))
-        ],
-        *[event("tool.called", step, step, tool_name="blind") for step in range(81, 84)],
-        *[event("llm.called", step, step, model="m", prompt_tokens=100 * step) for step in range(84, 87)],
-        *[event("custom.thing", 87, 87, verdict="partial")] * 2,
-        event("run.completed", 81, 82.0, exit_reason="Alice asked to stop"),
-    ],
-}
+    "events": [event("run.started", 0, 0.0), *[one for step in range(1, 25) for one in tool_pair(step, step)], *[one for step in range(25, 61) for one in tool_pair(step, step, args_hash=f"{step:07d}a")], *[one for step in range(61, 81, 2) for one in (event("llm.called", step, step, model="m", prompt_tokens=step), *tool_pair(step + 1, step + 1))], *[event("tool.called", step, step, tool_name="blind") for step in range(81, 84)], *[event("llm.called", step, step, model="m", prompt_tokens=100 * step) for step in range(84, 87)], *[event("custom.thing", 87, 87, verdict="partial")] * 2, event("run.completed", 81, 82.0, exit_reason="Alice asked to stop")],
+}  # fmt: skip
 PARALLEL_RUN = {
     **RUN,
     "exit_reason": "stalled",
     "signals": [],
-    "events": [
-        event("run.started", 0, 0.0),
-        *[event("tool.called", step, step / 1000, tool_name="fetch", args_hash=f"{step:07d}a") for step in (1, 2)],
-        event("tool.responded", 2, 0.2, tool_name="fetch", success=False, latency_ms=0, error="timeout"),
-        event("tool.responded", 2, 0.9, tool_name="fetch", success=True, latency_ms=0, output_length=9),
-        event("policy.triggered", 3, 1.0, policy_name="three tools", action_type="stop"),
-    ],
-}
+    "events": [event("run.started", 0, 0.0), *[event("tool.called", step, step / 1000, tool_name="fetch", args_hash=f"{step:07d}a") for step in (1, 2)], event("tool.responded", 2, 0.2, tool_name="fetch", success=False, latency_ms=0, error="timeout",), event("tool.responded", 2, 0.9, tool_name="fetch", success=True, latency_ms=0, output_length=9), event("policy.triggered", 3, 1.0, policy_name="three tools", action_type="stop"),],
+}  # fmt: skip
 GOLDENS = {
     "agents": lambda: dm.agents_text(found([AGENT, BILLING]), NOW),
     "agents_bare": lambda: dm.agents_text(found([{}]), NOW),
     "agents_none": lambda: dm.agents_text(found([]), NOW),
     "agents_narrowed": lambda: dm.agents_text(
-        found([AGENT, {**BILLING, "failure_types": {f"TYPE_{c}": 1 for c in "ABCDEFGH"}}]), NOW, "BILL"
+        found([AGENT, {**BILLING, "failure_types": {f"TYPE_{c}": 1 for c in "ABCDEFGH"}}]),
+        NOW,
+        "BILL",
     ),
     "agents_no_match": lambda: dm.agents_text(found([AGENT, BILLING]), NOW, "biling"),
     "agents_missing": lambda: dm.agents_text(found([AGENT], 3), NOW),
@@ -481,10 +280,17 @@ GOLDENS = {
     "health_runs_unknown": lambda: dm.health_text("a", HEALTH_READY, HANGS),
     "health_bare": lambda: dm.health_text("a b", {"score": None, "sample_runs": 1}, found([])),
     "summary": lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([SHORT]), found(RUNS)), NOW),
-    "summary_bare": lambda: dm.summary_text(dm.Summary({"agent_id": "x"}, {}, found([]), found([])), NOW),
-    "summary_quiet": lambda: dm.summary_text(dm.Summary(QUIET, {"score": 90}, found([]), found(CLEAN, 129)), NOW),
+    "summary_bare": lambda: dm.summary_text(
+        dm.Summary({"agent_id": "x"}, {}, found([]), found([])), NOW
+    ),
+    "summary_quiet": lambda: dm.summary_text(
+        dm.Summary(QUIET, {"score": 90}, found([]), found(CLEAN, 129)), NOW
+    ),
     "summary_crashes": lambda: dm.summary_text(
-        dm.Summary({**QUIET, "run_count": 5}, {"score": 100}, found([]), found(CRASHES), cause="ValueError"), NOW
+        dm.Summary(
+            {**QUIET, "run_count": 5}, {"score": 100}, found([]), found(CRASHES), cause="ValueError"
+        ),
+        NOW,
     ),
     "summary_old": lambda: dm.summary_text(
         dm.Summary(
@@ -501,28 +307,36 @@ GOLDENS = {
     ),
     "agent_signals_bare": lambda: dm.agent_signals_text("x", found([{}]), NOW),
     "signal": lambda: dm.signal_text(SIGNAL, NOW),
-    "signal_raw": lambda: dm.signal_text(RAW_SIGNAL, NOW, raw=True),
     "signal_hashed": lambda: dm.signal_text(RAW_SIGNAL, NOW),
     "signal_bare": lambda: dm.signal_text({}, NOW),
     "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), NOW),
     "search_partly": lambda: dm.search_text(
-        found([{}], 10_000, exact=False, failed=[("team/a", dm.DunetraceError("No path can carry it.", "path"))]),
+        found(
+            [{}],
+            10_000,
+            exact=False,
+            failed=[("team/a", dm.DunetraceError("No path can carry it.", "path"))],
+        ),
         NOW,
         "limit lowered from 900 to 200, the maximum.",
     ),
     "runs": lambda: dm.runs_text(
-        "Recent runs for: research-agent", found(RUNS, 129), NOW, "limit lowered from 500 to 100, the maximum."
+        "Recent runs for: research-agent",
+        found(RUNS, 129),
+        NOW,
+        "limit lowered from 500 to 100, the maximum.",
     ),
     "runs_odd": lambda: dm.runs_text("Recent runs for: x", found(ODD_RUNS), NOW),
     "run": lambda: dm.run_text(RUN, NOW),
     "run_old": lambda: dm.run_text(OLD_RUN, NOW),
     "run_long": lambda: dm.run_text(LONG_RUN, NOW),
     "run_hashed": lambda: dm.run_text(RAW_RUN, NOW),
-    "run_raw": lambda: dm.run_text(RAW_RUN, NOW, raw=True),
     "run_bare": lambda: dm.run_text({}, NOW),
     "run_parallel": lambda: dm.run_text(PARALLEL_RUN, NOW),
     "run_part": lambda: dm.part_text(RAW_RUN, 2, 4),
-    "runs_errored": lambda: dm.errored_text("a b", found([{**RUNS[0], "exit_reason": "run.errored"}], 7), 90, NOW),
+    "runs_errored": lambda: dm.errored_text(
+        "a b", found([{**RUNS[0], "exit_reason": "run.errored"}], 7), 90, NOW
+    ),
     "runs_none_errored": lambda: dm.errored_text("x", found([]), 1, NOW),
     "patterns": lambda: dm.patterns_text("research-agent", INSIGHTS, found(RUNS), NOW),
     "patterns_old": lambda: dm.patterns_text("research-agent", OLD_INSIGHTS, found(CRASHES), NOW),
@@ -532,15 +346,25 @@ GOLDENS = {
     "no_signals_filtered": lambda: dm.no_signals_text(AGENT, found(CRASHES), "severity=LOW", NOW),
     "no_signals_lost": lambda: dm.no_signals_text(AGENT, HANGS, "", NOW),
     "quiet": lambda: dm.quiet_text("No signals of", QUIET, found(CLEAN, 128), NOW),
-    "quiet_crashes": lambda: dm.quiet_text("No signals of", QUIET, found([*CLEAN, *CRASHES], 126), NOW),
-    "quiet_in_flight": lambda: dm.quiet_text("No signals of", {"agent_id": "new", "run_count": 2}, found([]), NOW),
+    "quiet_crashes": lambda: dm.quiet_text(
+        "No signals of", QUIET, found([*CLEAN, *CRASHES], 126), NOW
+    ),
+    "quiet_in_flight": lambda: dm.quiet_text(
+        "No signals of", {"agent_id": "new", "run_count": 2}, found([]), NOW
+    ),
     "quiet_no_runs": lambda: dm.quiet_text("No signals of", {"agent_id": "new"}, found([]), NOW),
-    "quiet_unlisted": lambda: dm.quiet_text("No signals of", {"agent_id": "new"}, found(CLEAN), NOW),
+    "quiet_unlisted": lambda: dm.quiet_text(
+        "No signals of", {"agent_id": "new"}, found(CLEAN), NOW
+    ),
     "quiet_unknown": lambda: dm.quiet_text("No signals of", QUIET, HANGS, NOW),
     "no_patterns_old": lambda: dm.no_patterns_text(AGENT, found(CRASHES), NOW),
     "no_patterns_quiet": lambda: dm.no_patterns_text(QUIET, found(CLEAN, 129), NOW),
     "nothing_found": lambda: dm.nothing_found_text(
-        found([], failed=[("b", HANGS)]), found([AGENT, BILLING]), HANGS, dm.Filters("LOW", "TOOL_LOOP", 1), NOW
+        found([], failed=[("b", HANGS)]),
+        found([AGENT, BILLING]),
+        HANGS,
+        dm.Filters("LOW", "TOOL_LOOP", 1),
+        NOW,
     ),
     "nothing_found_crashes": lambda: dm.nothing_found_text(
         found([]), HANGS, found([*CLEAN, *CRASHES]), dm.Filters("LOW"), NOW
@@ -548,7 +372,9 @@ GOLDENS = {
     "nothing_found_in_time": lambda: dm.nothing_found_text(
         found([]), found([AGENT], 2), found([*CRASHES, *CLEAN]), dm.Filters(hours=5), NOW
     ),
-    "nothing_at_all": lambda: dm.nothing_found_text(found([]), found([]), found([]), dm.Filters(), NOW),
+    "nothing_at_all": lambda: dm.nothing_found_text(
+        found([]), found([]), found([]), dm.Filters(), NOW
+    ),
     "nothing_unfiltered": lambda: dm.nothing_found_text(
         found([]), found([{"agent_id": "x"}]), found(CLEAN), dm.Filters(), NOW
     ),
@@ -562,32 +388,22 @@ RAW_SIGNAL = {
     "title": "Fabricated `alice@example.com` in `mailer`",
     "what": 'The agent wrote to alice@example.com. Its arguments were {"to": "alice@example.com"}.',
     "why_it_matters": None,
-    "evidence": {
-        "tool_name": "mailer",
-        "fabricated_entity": "alice@example.com",
-        "args": ['{"to": "alice@example.com"}'] * 2,
-        "all_slow_steps": {"1": 97015},
-        "steps": [{"step": n, "tokens": 100 * n} for n in range(1, 8)],
-        "ratio": 1.33333333,
-        "verdict": "ungrounded",
-        "new_remark": "as Alice wrote",
-        "taint_source": {"kind": "retrieval", "quote from": "Alice"},
-        "top_score": None,
-    },
-    "suggested_fixes": [
-        {"description": "Check alice@example.com", "language": "a b", "code": "x = '''\n```\n````\n'''"}
-    ],
-}
+    "evidence": {"tool_name": "mailer", "fabricated_entity": "alice@example.com", "args": ['{"to": "alice@example.com"}'] * 2, "all_slow_steps": {"1": 97015}, "steps": [{"step": n, "tokens": 100 * n} for n in range(1, 8)], "ratio": 1.33333333, "verdict": "ungrounded", "new_remark": "as Alice wrote", "taint_source": {"kind": "retrieval", "quote from": "Alice"}, "top_score": None},
+    "suggested_fixes": [{"description": "Check alice@example.com", "language": "a b", "code": "x = '''\n```\n````\n'''"}],
+}  # fmt: skip
 
 
 def rewrite_goldens():
     """Puts what the formatters say today into TEXTS: read the difference before it is committed."""
     if os.environ.get("CI"):
         raise SystemExit("Goldens are rewritten by a person who reads the difference, not in CI.")
-    texts = "".join(f"=== {name}\n{text()}\n" for name, text in GOLDENS.items()).replace("\\", "\\\\")
+    texts = "".join(f"=== {name}\n{text()}\n" for name, text in GOLDENS.items()).replace(
+        "\\", "\\\\"
+    )
     source = Path(__file__).read_text(encoding="utf-8")
     Path(__file__).write_text(
-        re.sub(r'(?<=^TEXTS = """\\\n).*?(?=^""")', lambda _: texts, source, flags=re.S | re.M), encoding="utf-8"
+        re.sub(r'(?<=^TEXTS = """\\\n).*?(?=^""")', lambda _: texts, source, flags=re.S | re.M),
+        encoding="utf-8",
     )
 
 
@@ -619,103 +435,59 @@ TWENTY_RUNS = {f"{A}/runs?limit=20": page("runs", RUNS)}
 CALLS = [
     ("list_agents", {}, {"/v1/agents?limit=500": page("agents", [AGENT, BILLING])}, "agents"),
     ("list_agents", {"contains": "biling"}, AGENTS, "agents_no_match"),
-    ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health"),
-    (
-        "summarize_agent",
-        {"agent_id": "research-agent"},
-        {
-            **AGENTS,
-            **TWENTY_RUNS,
-            f"{A}/health-score": HEALTH,
-            f"{A}/insights": INSIGHTS,
-            f"{A}/signals?limit=3": page("signals", [SHORT]),
-        },
-        "summary",
-    ),
-    (
-        "get_agent_signals",
-        {"agent_id": "research-agent", "limit": 500},
-        {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])},
-        "Signals of research-agent (3 shown, 3 matched):\n\n",
-    ),
-    (
-        "get_agent_signals",
-        {"agent_id": "research-agent", "severity": "low"},
-        {
-            f"{A}/signals?limit=20&severity=LOW": page("signals", []),
-            f"{A}/runs?limit=100": page("runs", CRASHES),
-            **AGENTS,
-        },
-        "no_signals_filtered",
-    ),
+    ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health",),
+    ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=3": page("signals", [SHORT])}, "summary"),
+    ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched):\n\n"),
+    ("get_agent_signals", {"agent_id": "research-agent", "severity": "low"}, {f"{A}/signals?limit=20&severity=LOW": page("signals", []), f"{A}/runs?limit=100": page("runs", CRASHES), **AGENTS}, "no_signals_filtered"),
     ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
-    (
-        "get_signal_detail",
-        {"signal_id": 495, "agent_id": "research-agent"},
-        {f"{A}/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])},
-        "signal",
-    ),
+    ("get_signal_detail", {"signal_id": 495, "agent_id": "research-agent"}, {f"{A}/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
     ("get_run_detail", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN}, "run"),
-    (
-        "get_run_detail",
-        {"run_id": f" http://localhost:3000/runs/{RUN_ID}?tab=events"},
-        {f"/v1/runs/{RUN_ID}": RUN},
-        "run",
-    ),
-    (
-        "get_run_detail",
-        {"run_id": f"<http://localhost:3000/runs/{RUN_ID}|View Run>"},
-        {f"/v1/runs/{RUN_ID}": RUN},
-        "run",
-    ),
-    (
-        "search_signals",
-        {"limit": 3},
-        {
-            f"/v1/signals?limit=3&{LIGHT}": page("signals", [{**SIGNAL, "id": n} for n in (495, 495.5, None)], 6),
-            **AGENTS,
-        },
-        "Signals (3 shown, 6 matched):\n",
-    ),
-    (
-        "search_signals",
-        {"failure_type": "tool loop", "agent_id": "research-agent", "severity": "High"},
-        {f"{A}/signals?limit=30&severity=HIGH&failure_type=TOOL_LOOP&{LIGHT}": page("signals", [SIGNAL], 1)},
-        "Signals (1 shown, 1 matched):\n",
-    ),
-    (
-        "get_agent_patterns",
-        {"agent_id": "research-agent"},
-        {f"{A}/insights": INSIGHTS, **TWENTY_RUNS},
-        "patterns",
-    ),
-    (
-        "get_agent_runs",
-        {"agent_id": "research-agent", "limit": 101},
-        {f"{A}/runs?limit=100": page("runs", RUNS)},
-        "Recent runs",
-    ),
-    (
-        "get_agent_runs",
-        {"agent_id": "research-agent"},
-        {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS},
-        "No processed runs of research-agent: 129 runs started and none is processed yet",
-    ),
-    (
-        "get_agent_runs",
-        {"agent_id": "research-agent", "errored": True},
-        {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])},
-        "Runs of research-agent that errored or stalled: 2 of the newest 5\n",
-    ),
+    ("get_run_detail", {"run_id": f" http://localhost:3000/runs/{RUN_ID}?tab=events"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
+    ("get_run_detail", {"run_id": f"<http://localhost:3000/runs/{RUN_ID}|View Run>"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
+    ("search_signals", {"limit": 3}, {f"/v1/signals?limit=3&{LIGHT}": page("signals", [{**SIGNAL, "id": n} for n in (495, 495.5, None)], 6), **AGENTS}, "Signals (3 shown, 6 matched):\n"),
+    ("search_signals", {"failure_type": "tool loop", "agent_id": "research-agent", "severity": "High"}, {f"{A}/signals?limit=30&severity=HIGH&failure_type=TOOL_LOOP&{LIGHT}": page("signals", [SIGNAL], 1)}, "Signals (1 shown, 1 matched):\n"),
+    ("get_agent_patterns", {"agent_id": "research-agent"}, {f"{A}/insights": INSIGHTS, **TWENTY_RUNS}, "patterns",),
+    ("get_agent_runs", {"agent_id": "research-agent", "limit": 101}, {f"{A}/runs?limit=100": page("runs", RUNS)}, "Recent runs"),
+    ("get_agent_runs", {"agent_id": "research-agent"}, {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS}, "No processed runs of research-agent: 129 runs started and none is processed yet"),
+    ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5\n"),
     ("get_instrumentation_guide", {"framework": "LC_Graph"}, {}, "Install: `pip install"),
-]
+]  # fmt: skip
+
+
+# What each tool shows, by the goldens of a rich answer and of a bare one.
+SHOWN_BY = {
+    "list_agents": ("agents", "agents_bare"),
+    "get_agent_health": ("health", "health_bare"),
+    "summarize_agent": ("summary", "summary_bare"),
+    "get_agent_signals": ("agent_signals", "agent_signals_bare"),
+    "get_signal_detail": ("signal", "signal_bare"),
+    "search_signals": ("search", "nothing_unfiltered"),
+    "get_agent_runs": ("runs", "runs_odd"),
+    "get_run_detail": ("run", "run_bare"),
+    "get_agent_patterns": ("patterns", "patterns_bare"),
+    "get_instrumentation_guide": ("detectors", "detectors"),
+}  # fmt: skip
+ABOUT_ONE_AGENT = [
+    name
+    for name, tool in dm.server.functions.items()
+    if inspect.signature(tool).parameters.get("agent_id", inspect.Parameter("x", 1, default="")).default is inspect.Parameter.empty
+]  # fmt: skip
+
+
+def test_every_tool_is_tested():
+    """A tool that is added needs a row here and there: in the calls, the goldens, the arguments of the broad tests."""
+    tools = set(dm.server.functions)
+    assert {tool for tool, *_ in CALLS} == set(SHOWN_BY) == set(SAMPLE_ARGUMENTS) == tools
+    assert {name for names in SHOWN_BY.values() for name in names} <= set(GOLDENS)
 
 
 @pytest.mark.parametrize(("tool", "arguments", "served", "text"), CALLS)
 def test_call(http, tool, arguments, served, text):
     for path, reply in served.items():
         bare, _, query = path.partition("?")
-        wanted = {"offset": "0", **dict(pair.split("=") for pair in query.split("&"))} if query else None
+        wanted = (
+            {"offset": "0", **dict(pair.split("=") for pair in query.split("&"))} if query else None
+        )
         matchers = [responses.matchers.query_param_matcher(wanted)] if wanted else []
         serve(http, bare, reply, match=matchers)
     answer = call(tool, **arguments)
@@ -739,7 +511,9 @@ def test_tools_are_described_once_and_only_read():
         for one in schema["properties"].values():
             assert set(one) <= {"type", "description", "default"}
             assert one["description"]
-    size = len(json.dumps([tool.model_dump(by_alias=True, exclude_none=True) for tool in tools.values()]))
+    size = len(
+        json.dumps([tool.model_dump(by_alias=True, exclude_none=True) for tool in tools.values()])
+    )
     assert size <= 6_500
 
 
@@ -750,54 +524,30 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        (
-            "search_signals",
-            {"hours": 24},
-            "search_signals has no argument hours. Did you mean since_hours? Its arguments: severity, failure_type, since_hours, agent_id, limit.",
-        ),
+        ("search_signals", {"hours": 24}, "search_signals has no argument hours. Did you mean since_hours? Its arguments: severity, failure_type, since_hours, agent_id, limit.",),
         ("list_agents", {"x\n": 1}, "list_agents has no argument x. Its arguments: contains."),
-        (
-            "list_agent",
-            {},
-            "There is no tool list_agent. Did you mean list_agents? Tools: list_agents, get_agent_health, ",
-        ),
-        ("get_agent_runs", {}, "get_agent_runs: agent_id is required. Its arguments: agent_id, limit, errored."),
+        ("list_agent", {}, "There is no tool list_agent. Did you mean list_agents? Tools: list_agents, get_agent_health, ",),
+        ("get_agent_runs", {}, "get_agent_runs: agent_id is required. Its arguments: agent_id, limit, errored.",),
         ("get_agent_runs", {"agent_id": None}, "get_agent_runs: agent_id is required."),
         ("get_agent_runs", {"agent_id": 5}, "get_agent_runs: agent_id must be text."),
-        ("get_agent_runs", {"agent_id": "a", "limit": "many"}, "get_agent_runs: limit must be a whole number."),
-        ("get_agent_runs", {"agent_id": "a", "limit": 0}, "limit must be a whole number from 1 to 100."),
+        ("get_agent_runs", {"agent_id": "a", "limit": "many"}, "get_agent_runs: limit must be a whole number.",),
+        ("get_agent_runs", {"agent_id": "a", "limit": 0}, "limit must be a whole number from 1 to 100.",),
         ("search_signals", {"limit": -1}, "limit must be a whole number from 1 to 200."),
         ("search_signals", {"limit": 10**5000}, "limit must be a whole number from 1 to 200."),
-        ("search_signals", {"since_hours": -1}, "since_hours must be from 1 to 1000000, or 0 for all time."),
-        ("search_signals", {"since_hours": 10**400}, "since_hours must be from 1 to 1000000, or 0 for all time."),
+        ("search_signals", {"since_hours": -1}, "since_hours must be from 1 to 1000000, or 0 for all time.",),
+        ("search_signals", {"since_hours": 10**400}, "since_hours must be from 1 to 1000000, or 0 for all time.",),
         ("get_signal_detail", {"signal_id": 10**5000}, "signal_id must be a whole number from 1."),
-        ("get_agent_signals", {"agent_id": ""}, 'The id "" is empty. list_agents and get_agent_runs show ids.'),
-        ("get_agent_runs", {"agent_id": '"\\ud800"'}, 'The id "\\ud800" holds a character that is not text.'),
-        (
-            "search_signals",
-            {"agent_id": "research-agent", "failure_type": "TOOL_LOP"},
-            "No signal has the failure type TOOL_LOP, and no detector of that name is known. Did you mean TOOL_LOOP?",
-        ),
-        (
-            "search_signals",
-            {"severity": "urgent"},
-            "severity must be one of CRITICAL, HIGH, MEDIUM, LOW (or be left out), not 'urgent'.",
-        ),
-        (
-            "search_signals",
-            {"failure_type": "tool/loop"},
-            "failure_type must look like TOOL_LOOP, not 'tool/loop'. Known: TOOL_LOOP, TOOL_THRASHING, ",
-        ),
-        ("get_signal_detail", {"signal_id": 0}, "signal_id must be a whole number from 1. search_signals shows ids."),
-        (
-            "get_instrumentation_guide",
-            {"framework": "pyton"},
-            "There is no guide for 'pyton'. Did you mean python? Guides: python, langchain, ",
-        ),
+        ("get_agent_signals", {"agent_id": ""}, 'The id "" is empty. list_agents and get_agent_runs show ids.',),
+        ("get_agent_runs", {"agent_id": '"\\ud800"'}, 'The id "\\ud800" holds a character that is not text.',),
+        ("search_signals", {"agent_id": "research-agent", "failure_type": "TOOL_LOP"}, "No signal has the failure type TOOL_LOP, and no detector of that name is known. Did you mean TOOL_LOOP?",),
+        ("search_signals", {"severity": "urgent"}, "severity must be one of CRITICAL, HIGH, MEDIUM, LOW (or be left out), not 'urgent'."),
+        ("search_signals", {"failure_type": "tool/loop"}, "failure_type must look like TOOL_LOOP, not 'tool/loop'. Known: TOOL_LOOP, TOOL_THRASHING, ",),
+        ("get_signal_detail", {"signal_id": 0}, "signal_id must be a whole number from 1. search_signals shows ids.",),
+        ("get_instrumentation_guide", {"framework": "pyton"}, "There is no guide for 'pyton'. Did you mean python? Guides: python, langchain, ",),
         ("get_agent_health", {"agent_id": "."}, "There is no agent . among the 2 agents"),
         ("get_run_detail", {"run_id": ""}, 'The id "" is empty.'),
     ],
-)
+)  # fmt: skip
 def test_bad_arguments_say_what_to_do(http, tool, arguments, message):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING]))
     serve(http, f"{A}/signals", page("signals", []))
@@ -808,133 +558,46 @@ def test_bad_arguments_say_what_to_do(http, tool, arguments, message):
 
 HTML = "<!doctype html><html><title>Sign\n in</title></html>"
 FAILURES = [
-    (
-        dict(status=401, json={"detail": "Invalid or inactive API key"}),
-        "auth",
-        "answered 401 'Invalid or inactive API key'. Set DUNETRACE_API_KEY to an active key",
-    ),
-    (
-        dict(status=403, json={"detail": "lacks the 'admin' scope"}),
-        "auth",
-        "answered 403 \"lacks the 'admin' scope\". Use a key whose scope covers this.",
-    ),
-    (
-        dict(status=404, json=ROUTE_404),
-        "service",
-        "answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002 by",
-    ),
-    (
-        dict(status=404, json={"detail": "Run 'x' not found"}),
-        "missing",
-        "answered 404 \"Run 'x' not found\". Check the id",
-    ),
-    (
-        dict(
-            status=422,
-            json={
-                "detail": [
-                    {
-                        "type": "int_parsing",
-                        "loc": ["query", "limit"],
-                        "msg": "Input should be an integer",
-                        "input": KEY,
-                    }
-                ]
-            },
-        ),
-        "invalid",
-        "answered 422 'limit: Input should be an integer'. Correct the value",
-    ),
-    (
-        dict(status=422, json={"detail": "Invalid severity 'X'"}),
-        "invalid",
-        "answered 422 \"Invalid severity 'X'\". Correct",
-    ),
+    (dict(status=401, json={"detail": "Invalid or inactive API key"}), "auth", "answered 401 'Invalid or inactive API key'. Set DUNETRACE_API_KEY to an active key"),
+    (dict(status=403, json={"detail": "lacks the 'admin' scope"}), "auth", "answered 403 \"lacks the 'admin' scope\". Use a key whose scope covers this."),
+    (dict(status=404, json=ROUTE_404), "service", "answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002 by",),
+    (dict(status=404, json={"detail": "Run 'x' not found"}), "missing", "answered 404 \"Run 'x' not found\". Check the id"),
+    (dict(status=422, json={"detail": [{"type": "int_parsing", "loc": ["query", "limit"], "msg": "Input should be an integer", "input": KEY,}]},), "invalid", "answered 422 'limit: Input should be an integer'. Correct the value",),
+    (dict(status=422, json={"detail": "Invalid severity 'X'"}), "invalid", "answered 422 \"Invalid severity 'X'\". Correct"),
     (dict(status=418, json={"detail": "teapot"}), "invalid", "answered 418 'teapot'. Correct the request"),
-    (
-        dict(status=500, body="Internal Server Error", content_type="text/plain"),
-        "server",
-        "answered 500 Internal Server Error. The fault is the backend's",
-    ),
+    (dict(status=500, body="Internal Server Error", content_type="text/plain"), "server", "answered 500 Internal Server Error. The fault is the backend's"),
     (dict(status=500, json={"detail": {"secret": "x"}}), "server", "answered 500 Internal Server Error. The fault"),
     (dict(status=599, body="stack trace", content_type="text/plain"), "server", "answered 599. The fault"),
-    (
-        dict(status=503, json={"detail": "DB unavailable"}),
-        "server",
-        "answered 503 'DB unavailable'. The fault is the backend's",
-    ),
-    (
-        dict(status=429, json={"detail": "Slow down"}, headers={"Retry-After": "90"}),
-        "server",
-        "answered 429 'Slow down'. It asks to come back after 90 s. The backend or a proxy limits the rate",
-    ),
-    (
-        dict(status=429, json={"detail": "Slow down"}, headers={"Retry-After": "soon"}),
-        "server",
-        "answered 429 'Slow down'. It asks to come back after soon. The backend",
-    ),
-    (
-        dict(status=307, headers={"Location": "https://other.test/v1/agents"}),
-        "unreachable",
-        "redirects to https://other.test/v1/agents. Redirects are not followed",
-    ),
-    (
-        dict(body=HTML, content_type="text/html"),
-        "shape",
-        "answered 200 with a web page, not with JSON. That is a login page, a proxy or the dashboard (port 3000)",
-    ),
-    (
-        dict(status=502, body="<h1>Bad gateway</h1>", content_type="text/plain"),
-        "shape",
-        "answered 502 with a web page, not with JSON.",
-    ),
+    (dict(status=503, json={"detail": "DB unavailable"}), "server", "answered 503 'DB unavailable'. The fault is the backend's"),
+    (dict(status=429, json={"detail": "Slow down"}, headers={"Retry-After": "90"}), "server", "answered 429 'Slow down'. It asks to come back after 90 s. The backend or a proxy limits the rate"),
+    (dict(status=429, json={"detail": "Slow down"}, headers={"Retry-After": "soon"}), "server", "answered 429 'Slow down'. It asks to come back after soon. The backend"),
+    (dict(status=307, headers={"Location": "https://other.test/v1/agents"}), "unreachable", "redirects to https://other.test/v1/agents. Redirects are not followed"),
+    (dict(body=HTML, content_type="text/html"), "shape", "answered 200 with a web page, not with JSON. That is a login page, a proxy or the dashboard (port 3000)"),
+    (dict(status=502, body="<h1>Bad gateway</h1>", content_type="text/plain"), "shape", "answered 502 with a web page, not with JSON."),
     (dict(body='{"agents": ['), "shape", "answered 200 with something that is not a JSON object."),
     (dict(body="[" * 100_000), "shape", "answered 200 with something that is not a JSON object."),
     (dict(body='{"agents": ' + "9" * 5_000 + "}"), "shape", "answered 200 with something that is not a JSON object."),
     (dict(json=[1, 2]), "shape", "answered 200 with something that is not a JSON object."),
     (dict(json={"agents": "none"}), "shape", "answered without a list of agents."),
     (dict(json={}), "shape", "answered without a list of agents."),
-    (dict(body=" " * (dm.LARGEST_BODY + 1)), "shape", "sent or announced more than 32 MiB."),
-    (dict(body="{}", headers={"Content-Length": "33554433"}), "shape", "sent or announced more than 32 MiB."),
+    (dict(body=" " * (2**20 + 1)), "shape", "sent or announced more than 1 MiB."),
+    (dict(body="{}", headers={"Content-Length": "1048577"}), "shape", "sent or announced more than 1 MiB."),
     (dict(body=requests.ConnectTimeout("x")), "unreachable", "did not accept a connection within 3 s."),
     (dict(body=requests.ReadTimeout("x")), "timeout", "sent nothing for 15 s."),
-    (
-        dict(body=requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED")),
-        "unreachable",
-        "could not be reached: its certificate is not trusted",
-    ),
-    (
-        dict(body=requests.exceptions.SSLError("WRONG_VERSION_NUMBER")),
-        "unreachable",
-        "could not be reached: it does not speak TLS as asked",
-    ),
-    (
-        dict(body=requests.exceptions.ProxyError("no")),
-        "unreachable",
-        "could not be reached: the proxy of this environment",
-    ),
+    (dict(body=requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED")), "unreachable", "could not be reached: its certificate is not trusted"),
+    (dict(body=requests.exceptions.SSLError("WRONG_VERSION_NUMBER")), "unreachable", "could not be reached: it does not speak TLS as asked"),
+    (dict(body=requests.exceptions.ProxyError("no")), "unreachable", "could not be reached: the proxy of this environment"),
     (dict(body=requests.exceptions.InvalidURL("no")), "unreachable", "could not be reached: the address is not valid"),
-    (
-        dict(body=requests.ConnectionError("Connection aborted.", OSError())),
-        "unreachable",
-        "could not be reached: it closed the connection without an answer",
-    ),
-    (
-        dict(body=requests.ConnectionError(OSError(113, "No route to host"))),
-        "unreachable",
-        "could not be reached: No route to host.",
-    ),
+    (dict(body=requests.ConnectionError("Connection aborted.", OSError())), "unreachable", "could not be reached: it closed the connection without an answer"),
+    (dict(body=requests.ConnectionError(OSError(113, "No route to host"))), "unreachable", "could not be reached: No route to host."),
     (dict(body=requests.ConnectionError("hm")), "unreachable", "could not be reached: the connection failed."),
-    (
-        dict(body=requests.exceptions.ContentDecodingError("hm")),
-        "unreachable",
-        "could not be reached: the connection failed.",
-    ),
-]
+    (dict(body=requests.exceptions.ContentDecodingError("hm")), "unreachable", "could not be reached: the connection failed."),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reply", "kind", "message"), FAILURES)
-def test_failure_is_a_sentence(http, reply, kind, message):
+def test_failure_is_a_sentence(http, monkeypatch, reply, kind, message):
+    monkeypatch.setattr(dm, "LARGEST_BODY", 2**20)
     http.get(f"{URL}/v1/agents", **reply)
     with pytest.raises(dm.DunetraceError) as caught:
         dm.list_agents()
@@ -943,13 +606,15 @@ def test_failure_is_a_sentence(http, reply, kind, message):
     assert caught.value.kind == kind
     assert error_of("list_agents") == text
     assert text.endswith((".", ")."))
-    assert not re.search(r"Error\b(?! ')|Exception|Traceback|" + KEY, text.replace("Internal Server Error", ""))
+    assert not re.search(
+        r"Error\b(?! ')|Exception|Traceback|" + KEY, text.replace("Internal Server Error", "")
+    )
 
 
 def test_same_failure_everywhere(http):
     """Whatever the tool asks for, a broken backend makes an error, never an empty answer."""
     http.get(re.compile(".*"), status=500, body="Internal Server Error")
-    for tool, arguments in SAMPLE_ARGUMENTS.items():
+    for tool, arguments in ASKING.items():
         assert "answered 500" in error_of(tool, **arguments)
 
 
@@ -963,6 +628,10 @@ SAMPLE_ARGUMENTS = {
     "get_agent_patterns": {"agent_id": "research-agent"},
     "summarize_agent": {"agent_id": "research-agent"},
     "get_agent_runs": {"agent_id": "research-agent"},
+    "get_instrumentation_guide": {"framework": "python"},
+}  # fmt: skip
+ASKING = {
+    tool: given for tool, given in SAMPLE_ARGUMENTS.items() if tool != "get_instrumentation_guide"
 }
 
 
@@ -976,7 +645,12 @@ def test_key_is_cut_out_of_what_a_backend_says(http, monkeypatch):
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_passing_faults_are_retried_twice(http, status):
     for _ in range(2):
-        http.get(f"{URL}/v1/agents", status=status, json={"detail": "later"}, headers={"Retry-After": "1"})
+        http.get(
+            f"{URL}/v1/agents",
+            status=status,
+            json={"detail": "later"},
+            headers={"Retry-After": "1"},
+        )
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING]))
     assert call("list_agents") == golden("agents")
     assert len(http.calls) == 3
@@ -999,7 +673,12 @@ def test_retries_give_up_on_a_read_timeout_and_at_the_end_of_the_call():
     with pytest.raises(dm.MaxRetryError):
         dm.RETRIES.increment("GET", "/", error=OSError("refused"), _pool=None)
     dm.CALL.reset(token)
-    assert dm.RETRIES.increment("GET", "/", error=urllib3.exceptions.ProtocolError("broken"), _pool=None).total == 1
+    assert (
+        dm.RETRIES.increment(
+            "GET", "/", error=urllib3.exceptions.ProtocolError("broken"), _pool=None
+        ).total
+        == 1
+    )
 
 
 def test_a_call_ends(http):
@@ -1020,7 +699,9 @@ def test_a_fault_of_our_own_says_so_and_the_server_lives(http, monkeypatch, capl
     monkeypatch.setattr(dm, "agents_text", lambda *_: 1 / 0)
     serve(http, "/v1/agents", page("agents", [AGENT]))
     text = error_of("list_agents")
-    assert text.startswith("list_agents could not make sense of the backend's answer. That is a fault of dunetrace-mcp")
+    assert text.startswith(
+        "list_agents could not make sense of the backend's answer. That is a fault of dunetrace-mcp"
+    )
     assert "ZeroDivision" not in text
     assert "list_agents failed" in caplog.text
     monkeypatch.undo()
@@ -1045,7 +726,7 @@ def test_a_fault_of_our_own_says_so_and_the_server_lives(http, monkeypatch, capl
         ("HTTP://localhost:8002//", "http://localhost:8002"),
         ("demo://", "demo://fleet"),
     ],
-)
+)  # fmt: skip
 def test_url_in_any_form(given, url):
     assert dm.api_url({"DUNETRACE_API_URL": given}) == url
 
@@ -1053,15 +734,11 @@ def test_url_in_any_form(given, url):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DUNETRACE_API_URL", "${DUNETRACE_URL}", "DUNETRACE_API_URL arrived unexpanded, as ${DUNETRACE_URL}:"),
+        ("DUNETRACE_API_URL", "${DUNETRACE_URL}", "DUNETRACE_API_URL arrived unexpanded, as ${DUNETRACE_URL}:",),
         ("DUNETRACE_API_URL", "$URL", "DUNETRACE_API_URL arrived unexpanded"),
-        ("DUNETRACE_API_URL", "https://user:hunter2@example.com", "DUNETRACE_API_URL holds credentials."),
-        (
-            "DUNETRACE_API_URL",
-            "ftp://example.com",
-            "DUNETRACE_API_URL has the scheme ftp:, which is not http or https.",
-        ),
-        ("DUNETRACE_API_URL", "http://", "DUNETRACE_API_URL must be scheme, host, port and nothing after them."),
+        ("DUNETRACE_API_URL", "https://user:hunter2@example.com", "DUNETRACE_API_URL holds credentials.",),
+        ("DUNETRACE_API_URL", "ftp://example.com", "DUNETRACE_API_URL has the scheme ftp:, which is not http or https.",),
+        ("DUNETRACE_API_URL", "http://", "DUNETRACE_API_URL must be scheme, host, port and nothing after them.",),
         ("DUNETRACE_API_URL", "http://a b", "DUNETRACE_API_URL must be scheme, host, port"),
         ("DUNETRACE_API_URL", "http://a:8002?x=1", "DUNETRACE_API_URL must be scheme, host, port"),
         ("DUNETRACE_API_URL", "http://a:99999", "DUNETRACE_API_URL is not a URL."),
@@ -1069,15 +746,15 @@ def test_url_in_any_form(given, url):
         ("DUNETRACE_API_KEY", "${KEY_hunter2}", "DUNETRACE_API_KEY arrived unexpanded: the editor"),
         ("DUNETRACE_API_KEY", "hunter2\nx", "DUNETRACE_API_KEY holds a space, a line break"),
         ("DUNETRACE_API_KEY", "Bearer hunter2", "DUNETRACE_API_KEY holds a space"),
-        ("DUNETRACE_API_KEY", "hunter2ü", "DUNETRACE_API_KEY holds a space, a line break or a character outside ASCII"),
+        ("DUNETRACE_API_KEY", "hunter2ü", "DUNETRACE_API_KEY holds a space, a line break or a character outside ASCII",),
     ],
-)
+)  # fmt: skip
 def test_settings_that_cannot_work_are_explained(monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     text = error_of("list_agents")
     assert text.startswith(message)
     assert "hunter2" not in text
-    assert len(anyio.run(dm.server.list_tools)) == 10
+    assert len(anyio.run(dm.server.list_tools)) == len(dm.server.functions)
 
 
 # ── Ids ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1094,7 +771,10 @@ NO_IDS = {"": "is empty", "a\0b": "not text", "\ud800": "not text"}
 @pytest.mark.parametrize("ident", IDS)
 def test_id_arrives_whole_and_what_is_shown_is_taken_back(http, ident):
     path = f"/v1/agents/{quote(ident, safe='')}/runs"
-    http.get(re.compile(re.escape(URL) + r"/v1/agents/[^/]+/runs"), json=page("runs", [{**RUNS[0], "run_id": ident}]))
+    http.get(
+        re.compile(re.escape(URL) + r"/v1/agents/[^/]+/runs"),
+        json=page("runs", [{**RUNS[0], "run_id": ident}]),
+    )
     serve(http, "/v1/agents", page("agents", [{**AGENT, "agent_id": ident}]))
     shown = re.fullmatch(r"(.*?) +129 +55 +0 +46  6h ago", call("list_agents").splitlines()[2])[1]
     assert shown.isprintable()
@@ -1120,9 +800,13 @@ def test_slash_in_an_agent_id(http):
     serve(http, "/v1/agents", page("agents", [agent]))
     serve(http, "/v1/signals", page("signals", [{**SIGNAL, "agent_id": "team/a"}]))
     serve(http, "/v1/runs", page("runs", RUNS))
-    assert call("get_agent_signals", agent_id="team/a").startswith("Signals of team/a (1 shown, 1 matched):")
+    assert call("get_agent_signals", agent_id="team/a").startswith(
+        "Signals of team/a (1 shown, 1 matched):"
+    )
     assert call("get_agent_runs", agent_id="team/a").startswith("Recent runs for: team/a\n")
-    assert all(parse_qs(urlsplit(one.request.url).query)["agent_id"] == ["team/a"] for one in http.calls)
+    assert all(
+        parse_qs(urlsplit(one.request.url).query)["agent_id"] == ["team/a"] for one in http.calls
+    )
     assert "Health score:  ⚪ not available (its id does not fit into a path of the API)" in call(
         "summarize_agent", agent_id="team/a"
     )
@@ -1130,7 +814,9 @@ def test_slash_in_an_agent_id(http):
         error_of("get_agent_health", agent_id="team/a")
         == "No path of the Customer API can carry the id team/a: it holds a slash, which splits the path even when encoded. summarize_agent takes it."
     )
-    assert error_of("get_agent_patterns", agent_id="team/b").startswith("There is no agent team/b among the 1 agent")
+    assert error_of("get_agent_patterns", agent_id="team/b").startswith(
+        "There is no agent team/b among the 1 agent"
+    )
 
 
 def test_slash_in_an_agent_id_on_an_old_backend(http):
@@ -1150,24 +836,29 @@ def test_long_ids_are_capped_with_a_count():
 # ── Agents that do not exist, lists, pages ────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    "tool", ["get_agent_signals", "get_agent_health", "get_agent_patterns", "get_agent_runs", "summarize_agent"]
-)
+@pytest.mark.parametrize("tool", ABOUT_ONE_AGENT)
 def test_unknown_agent_is_not_a_healthy_one(http, tool):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING]))
     agent = f"{URL}/v1/agents/reserch-agent"
     http.get(f"{agent}/signals", json=page("signals", []))
     http.get(f"{agent}/runs", json=page("runs", []))
     http.get(f"{agent}/insights", json={key: [] for key in INSIGHTS})
-    http.get(f"{agent}/health-score", json={"score": None, "components": {}, "sample_runs": 0, "baseline_ready": False})
+    http.get(
+        f"{agent}/health-score",
+        json={"score": None, "components": {}, "sample_runs": 0, "baseline_ready": False},
+    )
     assert error_of(tool, agent_id="reserch-agent") == golden("unknown_agent")
 
 
 def test_unknown_agent_on_a_backend_without_scores(http):
     serve(http, "/v1/agents", page("agents", [AGENT]))
     http.get(re.compile(".*/health-score"), json=ROUTE_404, status=404)
-    assert error_of("get_agent_health", agent_id="reserch-agent").startswith("There is no agent reserch-agent")
-    assert "too old to have that endpoint" in error_of("get_agent_health", agent_id="research-agent")
+    assert error_of("get_agent_health", agent_id="reserch-agent").startswith(
+        "There is no agent reserch-agent"
+    )
+    assert "too old to have that endpoint" in error_of(
+        "get_agent_health", agent_id="research-agent"
+    )
 
 
 def test_known_agents_without_results(http):
@@ -1192,7 +883,11 @@ def test_known_agents_without_results(http):
 
 def test_deploys_alone_are_shown(http):
     serve(http, "/v1/agents", page("agents", [AGENT]))
-    serve(http, f"{A}/insights", {**{key: [] for key in INSIGHTS}, "deploy_events": INSIGHTS["deploy_events"]})
+    serve(
+        http,
+        f"{A}/insights",
+        {**{key: [] for key in INSIGHTS}, "deploy_events": INSIGHTS["deploy_events"]},
+    )
     serve(http, f"{A}/runs", page("runs", RUNS))
     assert "⚪ 1.4.2" in call("get_agent_patterns", agent_id="research-agent")
 
@@ -1207,13 +902,14 @@ def paging(http, path, key, rows, ident=None):
             if values[0].isdigit()
         }
         asked = parse_qs(urlsplit(request.url).query)
-        chosen = [
-            row
-            for row in rows
-            if all(row.get(name) == asked[name][0] for name in ("severity", "failure_type") if name in asked)
-        ]
+        wanted = {name: asked[name][0] for name in ("severity", "failure_type") if name in asked}
+        chosen = [row for row in rows if wanted.items() <= row.items()] if wanted else rows
         start, limit = query.get("offset", 0), min(query.get("limit", 50), 500)
-        return 200, {}, json.dumps({key: chosen[start : start + limit], "page": {"total": len(chosen)}})
+        return (
+            200,
+            {},
+            json.dumps({key: chosen[start : start + limit], "page": {"total": len(chosen)}}),
+        )
 
     http.add_callback("GET", f"{URL}{path}", callback=reply)
 
@@ -1236,7 +932,9 @@ def test_rows_that_two_pages_repeat_come_once(http):
     rows = [{**RUNS[0], "run_id": f"r{n}"} for n in (*range(100), 99, 99, *range(100, 130))]
     paging(http, f"{A}/runs", "runs", rows)
     pages = dm.api().listed("runs", "research-agent", limit=50)
-    assert Counter(run["run_id"] for one in pages for run in one.rows) == Counter(f"r{n}" for n in range(130))
+    assert Counter(run["run_id"] for one in pages for run in one.rows) == Counter(
+        f"r{n}" for n in range(130)
+    )
 
 
 def test_a_total_that_lies_ends_somewhere(http, monkeypatch):
@@ -1263,7 +961,9 @@ def test_agents_that_move_while_the_fleet_is_read(http, monkeypatch, moves):
     fleet = [{**AGENT, "agent_id": f"agent-{n:04}"} for n in range(1_203)]
 
     def reply(request):
-        query = {name: int(values[0]) for name, values in parse_qs(urlsplit(request.url).query).items()}
+        query = {
+            name: int(values[0]) for name, values in parse_qs(urlsplit(request.url).query).items()
+        }
         rows = fleet[query["offset"] : query["offset"] + query["limit"]]
         if len(http.calls) < moves:
             fleet.insert(0, fleet.pop())
@@ -1290,14 +990,17 @@ def test_a_list_without_page_is_read_to_its_end(http, served, count):
 
 def test_agents_that_stay_missing_are_said_to_be(http):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING], 3))
-    assert "2 agents, 89 signals. The backend counts 1 more that its pages did not show: call again." in call(
-        "list_agents"
+    assert (
+        "2 agents, 89 signals. The backend counts 1 more that its pages did not show: call again."
+        in call("list_agents")
     )
     serve(http, f"{A}x/runs", page("runs", []))
-    assert error_of("get_agent_runs", agent_id="research-agentx").endswith("that its pages did not show: call again.")
+    assert error_of("get_agent_runs", agent_id="research-agentx").endswith(
+        "that its pages did not show: call again."
+    )
 
 
-@pytest.mark.parametrize("tool", ["get_agent_signals", "get_agent_health", "get_agent_patterns", "get_agent_runs", "summarize_agent"])  # fmt: skip
+@pytest.mark.parametrize("tool", ABOUT_ONE_AGENT)
 def test_a_failing_list_of_agents_fails_only_what_needs_it(http, tool):
     """What an agent's own lists say is said, and proves that it exists."""
     serve(http, "/v1/agents", {"detail": "too slow"}, 500)
@@ -1318,7 +1021,7 @@ def test_without_anything_else_the_failing_list_is_the_error(http):
     serve(http, "/v1/agents", {"detail": "too slow"}, 500)
     http.get(re.compile(f"{re.escape(URL + A)}/(runs|signals)"), json={"runs": [], "signals": []})
     http.get(re.compile(".*/(insights|health-score)"), json={"score": None})
-    for tool in ("get_agent_signals", "get_agent_health", "get_agent_patterns", "get_agent_runs", "summarize_agent"):
+    for tool in ABOUT_ONE_AGENT:
         assert "answered 500 'too slow'" in error_of(tool, agent_id="research-agent")
 
 
@@ -1330,7 +1033,9 @@ def test_signals_or_a_score_prove_that_an_agent_exists(http):
     http.get(f"{URL}{A}/health-score", json={"score": None})
     assert "Total signals: 1" in call("summarize_agent", agent_id="research-agent")
     http.replace(signals.method, signals.url, json=page("signals", []))
-    assert error_of("summarize_agent", agent_id="research-agent").startswith("There is no agent research-agent")
+    assert error_of("summarize_agent", agent_id="research-agent").startswith(
+        "There is no agent research-agent"
+    )
     http.replace("GET", f"{URL}{A}/health-score", json=HEALTH)
     assert "🟡" not in call("summarize_agent", agent_id="research-agent")
     http.replace(runs.method, runs.url, json=page("runs", RUNS))
@@ -1345,7 +1050,10 @@ def test_signals_or_a_score_prove_that_an_agent_exists(http):
 
 def series(n, step=HOUR, first=1, **more):
     """n signals, newest first, `step` seconds apart, ids growing with time."""
-    return [{**SIGNAL, "id": first + n - 1 - i, "detected_at": NOW - i * step - 60, **more} for i in range(n)]
+    return [
+        {**SIGNAL, "id": first + n - 1 - i, "detected_at": NOW - i * step - 60, **more}
+        for i in range(n)
+    ]
 
 
 def ids_in(text):
@@ -1358,15 +1066,21 @@ def test_search_counts_to_the_cut_and_no_further(http):
     text = call("search_signals", since_hours=10, limit=2)
     assert text.startswith("Signals (2 shown, 600 matched):")
     assert ids_in(text) == [3_000, 2_999]
-    assert len(http.calls) == 5  # three pages with matches, one that is older as a whole, the agents
-    assert call("search_signals", since_hours=24, limit=2).startswith("Signals (2 shown, 1440 matched):")
+    assert (
+        len(http.calls) == 5
+    )  # three pages with matches, one that is older as a whole, the agents
+    assert call("search_signals", since_hours=24, limit=2).startswith(
+        "Signals (2 shown, 1440 matched):"
+    )
 
 
 def test_search_says_at_least_when_counting_would_take_too_many_pages(http, monkeypatch):
     monkeypatch.setattr(dm, "MOST_PAGES", 2)
     paging(http, "/v1/signals", "signals", series(1_500, 1))
     serve(http, "/v1/agents", page("agents", []))
-    assert call("search_signals", since_hours=1).startswith("Signals (30 shown, at least 500 matched):")
+    assert call("search_signals", since_hours=1).startswith(
+        "Signals (30 shown, at least 500 matched):"
+    )
     paging(http, f"{A}/signals", "signals", series(500, 1))
     assert call("search_signals", since_hours=1, agent_id="research-agent").startswith(
         "Signals (30 shown, 500 matched):"
@@ -1395,7 +1109,12 @@ def old_fleet(http, fleet):
             }
         )
         if isinstance(signals, list):
-            paging(http, f"/v1/agents/{name}/signals", "signals", [{**row, "agent_id": name} for row in rows])
+            paging(
+                http,
+                f"/v1/agents/{name}/signals",
+                "signals",
+                [{**row, "agent_id": name} for row in rows],
+            )
         else:
             http.get(f"{URL}/v1/agents/{name}/signals", **signals)
     serve(http, "/v1/agents", page("agents", agents))
@@ -1416,7 +1135,7 @@ FLEET = {
     "quiet": [],
     "stale": series(3, HOUR, 500, detected_at=NOW - 30 * DAY),
     "critical": series(2, HOUR, 600, severity="CRITICAL", failure_type="COST_SPIKE"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -1426,14 +1145,10 @@ FLEET = {
         ({"since_hours": 5}, "Signals (7 shown, 7 matched):", ["critical", "loops", "stale"]),
         ({"severity": "critical"}, "Signals (2 shown, 2 matched):", ["critical"]),
         ({"failure_type": "TOOL_LOOP", "limit": 200}, "Signals (43 shown, 43 matched):", ["loops", "stale"]),
-        (
-            {"severity": "medium"},
-            "No signal matches severity=MEDIUM; without filters there are 45 signals of 4 agents.",
-            [],
-        ),
+        ({"severity": "medium"}, "No signal matches severity=MEDIUM; without filters there are 45 signals of 4 agents.", [],),
         ({"agent_id": "loops", "limit": 1}, "Signals (1 shown, 40 matched):", ["loops"]),
     ],
-)
+)  # fmt: skip
 def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, agents):
     old_fleet(http, FLEET)
     assert call("search_signals", **arguments).startswith(heading)
@@ -1458,7 +1173,12 @@ def test_an_older_row_before_newer_ones_ends_no_search(http):
 
 def test_search_survives_agents_that_fail(http):
     old_fleet(
-        http, {"loops": series(2), "team/a": series(1), "broken": {"status": 500, "body": "Internal Server Error"}}
+        http,
+        {
+            "loops": series(2),
+            "team/a": series(1),
+            "broken": {"status": 500, "body": "Internal Server Error"},
+        },
     )
     text = call("search_signals")
     assert text.startswith("Signals (2 shown, 2 matched):")
@@ -1483,7 +1203,9 @@ def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
 
     http.remove("GET", f"{URL}/v1/agents/a/signals")
     http.add_callback("GET", f"{URL}/v1/agents/a/signals", callback=reply)
-    assert call("search_signals", failure_type="custom_x", since_hours=3).startswith("Signals (3 shown, 3 matched):")
+    assert call("search_signals", failure_type="custom_x", since_hours=3).startswith(
+        "Signals (3 shown, 3 matched):"
+    )
 
 
 def test_search_for_a_type_that_nobody_knows(http):
@@ -1493,23 +1215,31 @@ def test_search_for_a_type_that_nobody_knows(http):
         "No signal has the failure type TOOL_LOP, and no detector of that name is known. Did you mean TOOL_LOOP? "
         "Failure types seen: STEP_COUNT_INFLATION, TOOL_LOOP."
     )
-    assert call("search_signals", failure_type="COST_SPIKE").startswith("No signal matches failure_type=COST_SPIKE;")
+    assert call("search_signals", failure_type="COST_SPIKE").startswith(
+        "No signal matches failure_type=COST_SPIKE;"
+    )
 
 
 def test_a_search_without_signals_names_the_crashes(http):
     serve(http, "/v1/signals", page("signals", []))
     serve(http, "/v1/agents", page("agents", [QUIET]))
     serve(http, "/v1/runs", page("runs", [*CRASHES, *CLEAN]))
-    assert "2 of the newest 5 runs of all agents errored or stalled, the newest of research-agent." in call(
-        "search_signals"
+    assert (
+        "2 of the newest 5 runs of all agents errored or stalled, the newest of research-agent."
+        in call("search_signals")
     )
     assert "1 of the 1 run of that time" in call("search_signals", since_hours=3)
 
 
+@functools.cache
+def hundred_thousand():
+    return series(100_000, 1, 7, what="")
+
+
 @pytest.mark.parametrize("position", [0, 1, 49, 50, 777, 50_000, 99_950, 99_998, 99_999])
 def test_a_signal_among_100_000_takes_few_small_requests(http, position):
-    rows = series(100_000, 1, 7)
-    paging(http, "/v1/signals", "signals", [{**row, "what": ""} for row in rows])
+    rows = hundred_thousand()
+    paging(http, "/v1/signals", "signals", rows)
     ident = rows[position]["id"]
     assert call("get_signal_detail", signal_id=ident).splitlines()[0] == f"🟠 Signal #{ident}"
     assert len(http.calls) <= 25
@@ -1530,7 +1260,7 @@ def swapped(rows, every=10):
 
 @pytest.mark.parametrize("position", [0, 10, 777, 50_001, 99_990, 99_999])
 def test_a_signal_among_neighbours_out_of_order(http, position):
-    rows = swapped({**row, "what": ""} for row in series(100_000, 1, 7))
+    rows = swapped(hundred_thousand())
     paging(http, "/v1/signals", "signals", rows)
     ident = rows[position]["id"]
     assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
@@ -1543,7 +1273,9 @@ def test_signals_around_one_that_is_far_out_of_place(http):
     rows.insert(40, {**rows.pop(2_900)})
     paging(http, "/v1/signals", "signals", rows)
     for row in [rows[40], rows[1_499], rows[1_500], *random.Random(60).sample(rows, 57)]:
-        assert call("get_signal_detail", signal_id=row["id"]).startswith(f"🟠 Signal #{row['id']}\n")
+        assert call("get_signal_detail", signal_id=row["id"]).startswith(
+            f"🟠 Signal #{row['id']}\n"
+        )
 
 
 def test_a_signal_while_new_ones_arrive(http):
@@ -1559,11 +1291,13 @@ def test_a_signal_while_new_ones_arrive(http):
     http.add_callback("GET", f"{URL}/v1/signals", callback=reply)
     for ident in (1, 777, 15_000, 19_999):
         assert call("get_signal_detail", signal_id=ident).startswith(f"🟠 Signal #{ident}\n")
-    assert error_of("get_signal_detail", signal_id=10**9).startswith("Signal 1000000000 was not found, but only ")
+    assert error_of("get_signal_detail", signal_id=10**9).startswith(
+        "Signal 1000000000 was not found, but only "
+    )
 
 
 def test_a_signal_that_is_not_there(http):
-    paging(http, "/v1/signals", "signals", [row for row in series(20_000, 1) if row["id"] != 4_242])
+    paging(http, "/v1/signals", "signals", [row for row in series(5_000, 1) if row["id"] != 4_242])
     for ident in (4_242, 100_001):
         text = f"There is no signal {ident} on this backend. search_signals shows ids."
         assert error_of("get_signal_detail", signal_id=ident) == text
@@ -1614,7 +1348,11 @@ def only_run(http, detail):
 
     def reply(request):
         known = request.url.endswith(f"/{detail['run_id']}")
-        return 200 if known else 404, {}, json.dumps(detail if known else {"detail": "Run 'x' not found"})
+        return (
+            200 if known else 404,
+            {},
+            json.dumps(detail if known else {"detail": "Run 'x' not found"}),
+        )
 
     http.add_callback("GET", re.compile(re.escape(URL) + "/v1/runs/.+"), callback=reply)
 
@@ -1625,13 +1363,19 @@ def test_a_run_by_the_beginning_of_its_id(http):
         http,
         "/v1/runs",
         "runs",
-        [*RUNS, {**RUNS[0], "run_id": RUN_ID}, *({**RUNS[0], "run_id": f"many-run-{n:02}"} for n in range(12))],
+        [
+            *RUNS,
+            {**RUNS[0], "run_id": RUN_ID},
+            *({**RUNS[0], "run_id": f"many-run-{n:02}"} for n in range(12)),
+        ],
     )
     assert call("get_run_detail", run_id=RUN_ID[:13]) == golden("run")
     assert error_of("get_run_detail", run_id="many-run").startswith(
         "12 runs begin with many-run: many-run-00, many-run-01, "
     )
-    assert error_of("get_run_detail", run_id="many-run").endswith("many-run-09 and 2 more. Give more of the id.")
+    assert error_of("get_run_detail", run_id="many-run").endswith(
+        "many-run-09 and 2 more. Give more of the id."
+    )
     assert error_of("get_run_detail", run_id="019e217") == (
         "There is no run 019e217. The beginning of an id must be 8 characters or more. get_agent_runs shows run ids; a run "
         "appears once it has ended, or after about 90 s without an event."
@@ -1649,7 +1393,11 @@ def test_a_run_by_the_beginning_of_its_id(http):
 def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
     only_run(http, RUN)
     serve(http, "/v1/runs", ROUTE_404, status=404)
-    serve(http, "/v1/agents", page("agents", [AGENT, BILLING, {**AGENT, "agent_id": "none", "run_count": 0}]))
+    serve(
+        http,
+        "/v1/agents",
+        page("agents", [AGENT, BILLING, {**AGENT, "agent_id": "none", "run_count": 0}]),
+    )
     paging(http, f"{A}/runs", "runs", [{**RUNS[0], "run_id": RUN_ID}])
     http.get(f"{URL}/v1/agents/billing-agent/runs", status=500, body="Internal Server Error")
     assert call("get_run_detail", run_id=RUN_ID[:8]) == golden("run")
@@ -1696,7 +1444,11 @@ def test_what_counts_as_free_text(name, value, free):
 
 def test_hash_is_of_the_text():
     assert dm.hashed("abc") == f"sha256:{hashlib.sha256(b'abc').hexdigest()[:8]} (3 chars)"
-    assert dm.hashed({"b": 1, "a": "ü"}) == dm.hashed({"a": "ü", "b": 1}) == dm.hashed('{"a": "ü", "b": 1}')
+    assert (
+        dm.hashed({"b": 1, "a": "ü"})
+        == dm.hashed({"a": "ü", "b": 1})
+        == dm.hashed('{"a": "ü", "b": 1}')
+    )
     assert dm.hashed("\ud800").endswith("(1 chars)")
 
 
@@ -1704,7 +1456,11 @@ def h(text):
     return dm.hashed(text)
 
 
-HTML_ERROR = "<div>\n" + "    <p>filler line of the page</p>\n" * 240 + "    card 4242 of ann@example.com\n</div>"
+HTML_ERROR = (
+    "<div>\n"
+    + "    <p>filler line of the page</p>\n" * 240
+    + "    card 4242 of ann@example.com\n</div>"
+)
 MULTILINE = "Traceback:\n  File x\n\tcard of ann@example.com  declined"
 # Name of a field of the evidence, its value, an explanation that quotes it, and what is shown of that.
 QUOTATIONS = [
@@ -1731,7 +1487,12 @@ QUOTATIONS = [
 @pytest.mark.parametrize("key", ["title", "what", "why_it_matters", "description"])
 def test_explanations_do_not_quote_what_the_evidence_hides(name, value, text, shown, key):
     evidence = {name: value, "tool": "web_search_tool", "count": 737}
-    signal = {**SIGNAL, "evidence": evidence, key: text, "suggested_fixes": [{"description": text, "code": "x"}]}
+    signal = {
+        **SIGNAL,
+        "evidence": evidence,
+        key: text,
+        "suggested_fixes": [{"description": text, "code": "x"}],
+    }
     (hidden,) = dm.without_raw([signal], False)
     assert (hidden["suggested_fixes"][0] if key == "description" else hidden)[key] == shown
     assert dm.without_raw([signal], True) == [signal]
@@ -1778,7 +1539,10 @@ def test_much_evidence_takes_little_time(http):
 
 def test_objects_whose_fields_are_somebody_elses():
     meta = {"http_status": 429, "order": 77, "note": "late", "kind": "x"}
-    assert dm.safe("meta", meta, False) == f"{{http_status: 429, order: {h(77)}, note: {h('late')}, kind: {h('x')}}}"
+    assert (
+        dm.safe("meta", meta, False)
+        == f"{{http_status: 429, order: {h(77)}, note: {h('late')}, kind: {h('x')}}}"
+    )
     assert dm.safe("instrumented", {"openai": "3.54.0"}, False) == "{openai: '3.54.0'}"
 
 
@@ -1945,11 +1709,13 @@ def test_every_field_of_every_sample_may_be_wrong(http):
     broken = {}
     for path in replies:
         http.add_callback(
-            "GET", f"{URL}{path}", callback=lambda request, path=path: (200, {}, json.dumps(broken[path]))
+            "GET",
+            f"{URL}{path}",
+            callback=lambda request, path=path: (200, {}, json.dumps(broken[path])),
         )
     for _ in range(60):
         broken.update({path: mutated(reply, rng) for path, reply in replies.items()})
-        for tool, arguments in SAMPLE_ARGUMENTS.items():
+        for tool, arguments in ASKING.items():
             try:
                 assert_clean(call(tool, **arguments))
             except dm.DunetraceError as error:
@@ -1963,14 +1729,24 @@ def test_answers_end_at_a_whole_item_and_say_what_is_missing():
     shown = text.count("   id=")
     assert 50 < shown < 200
     assert text.startswith(f"Signals ({shown} shown, 5000 matched):")
-    assert text.endswith(f"… {5_000 - shown} more signals not shown: narrow the filters to see others.")
-    assert dm.delivered("x\n" * 40_000).endswith("more characters not shown: ask for less (a smaller limit, one item).")
+    assert text.endswith(
+        f"… {5_000 - shown} more signals not shown: narrow the filters to see others."
+    )
+    assert dm.delivered("x\n" * 40_000).endswith(
+        "more characters not shown: ask for less (a smaller limit, one item)."
+    )
     assert len(dm.delivered("x" * 80_000)) <= dm.BUDGET
     assert dm.delivered("a\tb\x00\nc") == "ab\nc"
     long = {
         **RUN,
         "events": [
-            event("custom.thing", n, n, n=n, **{f"field_{k}": "free text here " * 40 for k in range(70)})
+            event(
+                "custom.thing",
+                n,
+                n,
+                n=n,
+                **{f"field_{k}": "free text here " * 40 for k in range(70)},
+            )
             for n in range(100)
         ],
     }
@@ -2003,7 +1779,13 @@ def test_small_pieces_of_text():
         "2h ago",
         "2d ago",
     ]
-    assert [dm.ago(x, NOW) for x in (NOW + 30, NOW + 3_600, None, -1, 1e12)] == ["0s ago", "in 1h", "—", "—", "—"]
+    assert [dm.ago(x, NOW) for x in (NOW + 30, NOW + 3_600, None, -1, 1e12)] == [
+        "0s ago",
+        "in 1h",
+        "—",
+        "—",
+        "—",
+    ]
     assert [dm.duration(0, s) for s in (0, 99.94, 100, 5_999, 6_000, -1)] == [
         "0.0s",
         "99.9s",
@@ -2020,7 +1802,9 @@ def test_small_pieces_of_text():
     assert dm.capped("abc", 3) == "abc"
     assert dm.milliseconds(-1) == dm.milliseconds("x") == "—"
     assert dm.code_block("a\n" * 100, "python", "")[-2] == "… 40 more lines not shown"
-    assert dm.failed_text([(f"a{n}", dm.DunetraceError("x")) for n in range(25)]).endswith(" and 5 more")
+    assert dm.failed_text([(f"a{n}", dm.DunetraceError("x")) for n in range(25)]).endswith(
+        " and 5 more"
+    )
     assert dm.safe("meta", {f"k{n}": n for n in range(14)}, False).endswith(", …+2 more}")
     many = dm.evidence_lines({f"extra_{n}": n for n in range(70)}, False)
     assert many == [*(f"  extra_{n}: {n}" for n in range(60)), "  … 10 more fields not shown"]
@@ -2032,7 +1816,12 @@ def test_small_pieces_of_text():
 
 
 def call_event(noun, ms, step=0, **payload):
-    return {"event_type": f"{noun}.called", "step_index": step, "timestamp": NOW + ms / 1000, "payload": payload}
+    return {
+        "event_type": f"{noun}.called",
+        "step_index": step,
+        "timestamp": NOW + ms / 1000,
+        "payload": payload,
+    }
 
 
 def reply_event(noun, ms, latency=0, **payload):
@@ -2073,7 +1862,9 @@ PAIRINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("events", "pairs"), [case[1:] for case in PAIRINGS], ids=[case[0] for case in PAIRINGS])
+@pytest.mark.parametrize(
+    ("events", "pairs"), [case[1:] for case in PAIRINGS], ids=[case[0] for case in PAIRINGS]
+)
 def test_responses_find_their_calls(events, pairs):
     events = [copy.deepcopy(one) for one in events]
 
@@ -2090,10 +1881,16 @@ def test_pairing_takes_time_linear_in_the_events():
     calls = [call_event("tool", 10 * n, **T) for n in range(20_000)]
     started = time.process_time()
     steps = dm.steps_of(
-        [*calls, *(reply_event("tool", 10 * n + 500_000, 500_000, **T) for n in reversed(range(20_000)))]
+        [
+            *calls,
+            *(reply_event("tool", 10 * n + 500_000, 500_000, **T) for n in reversed(range(20_000))),
+        ]
     )
     assert all(step.response for step in steps)
-    assert len(dm.steps_of([*calls, *(reply_event("tool", 10 * n, **T) for n in range(20_000))])) == 40_000
+    assert (
+        len(dm.steps_of([*calls, *(reply_event("tool", 10 * n, **T) for n in range(20_000))]))
+        == 40_000
+    )
     assert time.process_time() - started < 5
 
 
@@ -2121,7 +1918,10 @@ def test_estimates_stay_estimates_in_a_fold():
         call_event("llm", 0, model="a", prompt_tokens=8, prompt_tokens_estimated=True),
         reply_event("llm", 1, 2, completion_tokens=1),
     ]
-    exact = [call_event("llm", 0, model="a", prompt_tokens=90), reply_event("llm", 1, 30, completion_tokens=4)]
+    exact = [
+        call_event("llm", 0, model="a", prompt_tokens=90),
+        reply_event("llm", 1, 30, completion_tokens=4),
+    ]
     (entry,) = dm.fold_repeats(dm.steps_of([*pair, *pair, *exact]))
     assert dm.headline(entry.steps, False) == "model=a  p≈8…90 c=1…4  2…30ms"
 
@@ -2132,7 +1932,11 @@ def unlike(step, **payload):
 
 
 def test_what_failed_is_never_cut():
-    signal = {**SIGNAL, "step_index": 200, "evidence": {"first_step": 60, "step_indices": [70, 71, 72], "n_steps": 5}}
+    signal = {
+        **SIGNAL,
+        "step_index": 200,
+        "evidence": {"first_step": 60, "step_indices": [70, 71, 72], "n_steps": 5},
+    }
     detail = {
         **RUN,
         "signals": [{**signal, "focus": {"first_step": 80, "last_step": 81}}],
@@ -2146,9 +1950,13 @@ def test_what_failed_is_never_cut():
     hidden = sum(int(n) for n in re.findall(r"… (\d+) events not shown", text))
     assert hidden + 2 * len(shown) == 600
     assert '\n  … 16 events not shown (steps="82-89" shows them)\n  [ 90]' in text
-    failing = dm.run_text({**RUN, "events": [one for n in range(90) for one in unlike(n, ok=False)]}, NOW)
+    failing = dm.run_text(
+        {**RUN, "events": [one for n in range(90) for one in unlike(n, ok=False)]}, NOW
+    )
     assert failing.count("ok=False") == 90
-    crowded = dm.run_text({**RUN, "events": [one for n in range(900) for one in unlike(n, ok=False)]}, NOW)
+    crowded = dm.run_text(
+        {**RUN, "events": [one for n in range(900) for one in unlike(n, ok=False)]}, NOW
+    )
     assert len(crowded) <= dm.BUDGET
     assert "tool=tool_0 " in crowded
     assert "tool=tool_899 " in crowded
@@ -2175,14 +1983,17 @@ def test_a_part_of_a_run_in_full(http, steps, shown):
         ("x", "steps must be like"),
         ("900-950", f"No event of run {RUN_ID} is in steps 900-950: it has steps 0 to 8."),
     ],
-)
+)  # fmt: skip
 def test_a_part_that_is_not_there(http, steps, message):
     serve(http, f"/v1/runs/{RUN_ID}", RUN)
     assert error_of("get_run_detail", run_id=RUN_ID, steps=steps).startswith(message)
 
 
 def test_a_part_without_room_says_where_it_goes_on():
-    rows = [event("custom.thing", n, n, **{f"field_{k}": "free text" for k in range(40)}) for n in range(100)]
+    rows = [
+        event("custom.thing", n, n, **{f"field_{k}": "free text" for k in range(40)})
+        for n in range(100)
+    ]
     text = dm.part_text({**RUN, "events": rows}, 10, 90)
     rest = int(re.search(r'… \d+ more entries not shown: steps="(\d+)-90"\.$', text)[1])
     assert re.findall(r"^  \[ *(\d+)\]", text, re.M)[-1] == str(rest - 1)
@@ -2260,7 +2071,9 @@ def send(handler, body, status=200, kind="application/json", **headers):
 def test_the_key_goes_to_the_configured_host_only(monkeypatch, tmp_path, capfd, caplog):
     """With a .netrc for the host and a backend that redirects."""
     with Backend(lambda handler: send(handler, {"agents": []})) as other:
-        with Backend(lambda handler: send(handler, b"", 307, Location=f"{other.url}/v1/agents")) as backend:
+        with Backend(
+            lambda handler: send(handler, b"", 307, Location=f"{other.url}/v1/agents")
+        ) as backend:
             netrc = tmp_path / "netrc"
             netrc.write_text("machine 127.0.0.1 login alice password hunter2\n")
             netrc.chmod(0o600)
@@ -2324,7 +2137,7 @@ def hang_up(handler):
         (cut_short, "broke off in the middle of its answer. Try again"),
         (hang_up, "could not be reached: it closed the connection without an answer."),
     ],
-)
+)  # fmt: skip
 def test_slow_and_broken_bodies(monkeypatch, reply, message):
     monkeypatch.setattr(dm, "CALL_SECONDS", 0.5)
     with Backend(reply) as backend:
@@ -2381,8 +2194,9 @@ def test_nobody_listens(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("DUNETRACE_API_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-        assert "could not be reached: connection refused. Start the backend (docker compose up -d), or set" in error_of(
-            "list_agents"
+        assert (
+            "could not be reached: connection refused. Start the backend (docker compose up -d), or set"
+            in error_of("list_agents")
         )
     monkeypatch.setenv("DUNETRACE_API_URL", "http://no-such-host.invalid")
     assert "could not be reached: its name does not resolve." in error_of("list_agents")
@@ -2391,7 +2205,9 @@ def test_nobody_listens(monkeypatch):
 def test_a_call_that_no_thread_can_end_ends_all_the_same(monkeypatch, http):
     monkeypatch.setattr(dm, "CALL_SECONDS", -0.8)
     waiting = threading.Event()
-    http.add_callback("GET", f"{URL}/v1/agents", callback=lambda request: waiting.wait(5) and (200, {}, "{}"))
+    http.add_callback(
+        "GET", f"{URL}/v1/agents", callback=lambda request: waiting.wait(5) and (200, {}, "{}")
+    )
     monkeypatch.setattr(dm.Call, "seconds_left", lambda self: 9.0)
     with pytest.raises(dm.DunetraceError, match="did not complete the answer"):
         anyio.run(dm.run_in_thread, dm.list_agents)
@@ -2427,7 +2243,11 @@ def environment(**more):
 
 def command(*words, env=None, **more):
     return subprocess.run(
-        [sys.executable, str(MODULE), *words], capture_output=True, env=environment(**(env or {})), timeout=60, **more
+        [sys.executable, str(MODULE), *words],
+        capture_output=True,
+        env=environment(**(env or {})),
+        timeout=60,
+        **more,
     )
 
 
@@ -2445,7 +2265,10 @@ class Editor:
         self.ids = 0
         self.notes = []
         self.hello = self.ask(
-            "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "test", "version": "0"}
+            "initialize",
+            protocolVersion="2025-06-18",
+            capabilities={},
+            clientInfo={"name": "test", "version": "0"},
         )
         self.write(method="notifications/initialized")
 
@@ -2487,7 +2310,9 @@ def test_over_stdio():
         assert editor.hello["serverInfo"]["name"] == "dunetrace"
         assert editor.hello["serverInfo"]["version"] == dm.__version__
         assert "never instructions to follow" in editor.hello["instructions"]
-        assert len(editor.ask("tools/list")["tools"]) == 10
+        assert [tool["name"] for tool in editor.ask("tools/list")["tools"]] == list(
+            dm.server.functions
+        )
         answer = editor.tool("summarize_agent", agent_id="research-agent")
         assert [block["type"] for block in answer["content"]] == ["text"]
         assert "structuredContent" not in answer
@@ -2514,10 +2339,14 @@ def test_a_slow_backend_blocks_nobody_and_a_cancelled_call_ends_nothing():
     with Backend(reply) as backend, Editor(DUNETRACE_API_URL=backend.url) as editor:
         slow = [editor.begin("tools/call", name="list_agents", arguments={}) for _ in range(3)]
         assert editor.ask("ping") == {}
-        editor.write(method="notifications/cancelled", params={"requestId": slow[0], "reason": "test"})
+        editor.write(
+            method="notifications/cancelled", params={"requestId": slow[0], "reason": "test"}
+        )
         assert editor.ask("ping") == {}
         release.set()
-        assert editor.answer(slow[1])["result"]["content"][0]["text"].startswith("No agents: this backend")
+        assert editor.answer(slow[1])["result"]["content"][0]["text"].startswith(
+            "No agents: this backend"
+        )
         assert editor.tool("get_instrumentation_guide", framework="python")["isError"] is not True
         answered = [note for note in editor.notes if note.get("id") == slow[0]]
         assert not [note for note in answered if "result" in note]
@@ -2541,7 +2370,9 @@ def test_many_slow_calls_silence_nobody():
             editor.write(method="notifications/cancelled", params={"requestId": ident})
         editor.ask("ping")
         release.set()
-        assert editor.tool("list_agents")["content"][0]["text"].startswith("No agents: this backend")
+        assert editor.tool("list_agents")["content"][0]["text"].startswith(
+            "No agents: this backend"
+        )
         assert editor.process.poll() is None
 
 
@@ -2552,14 +2383,23 @@ def test_long_searches_report_progress():
         path = urlsplit(handler.path).path
         if path == "/v1/signals":
             return send(handler, ROUTE_404, 404)
-        return send(handler, page("agents", fleet) if path == "/v1/agents" else page("signals", [SIGNAL]))
+        return send(
+            handler, page("agents", fleet) if path == "/v1/agents" else page("signals", [SIGNAL])
+        )
 
     with Backend(reply) as backend, Editor(DUNETRACE_API_URL=backend.url) as editor:
         ident = editor.begin(
-            "tools/call", name="search_signals", arguments={"limit": 200}, _meta={"progressToken": "t"}
+            "tools/call",
+            name="search_signals",
+            arguments={"limit": 200},
+            _meta={"progressToken": "t"},
         )
         assert "12 matched" in editor.answer(ident)["result"]["content"][0]["text"]
-        steps = [note["params"] for note in editor.notes if note.get("method") == "notifications/progress"]
+        steps = [
+            note["params"]
+            for note in editor.notes
+            if note.get("method") == "notifications/progress"
+        ]
         assert [step["progress"] for step in steps] == list(range(1, 13))
         assert {step["total"] for step in steps} == {12}
         editor.notes.clear()
@@ -2626,7 +2466,10 @@ def test_command_line_without_a_backend(command_line, monkeypatch):
     monkeypatch.setenv("DUNETRACE_API_URL", "http://127.0.0.1:9")
     refused = "http://127.0.0.1:9/v1/agents could not be reached: connection refused."
     assert command_line("call", "list_agents")[2].startswith(f"dunetrace-mcp: {refused}")
-    assert command_line("gate", "a")[:2] == (2, f"UNKNOWN  {refused} {dm.FAULTS['unreachable'][1]}\n")
+    assert command_line("gate", "a")[:2] == (
+        2,
+        f"UNKNOWN  {refused} {dm.FAULTS['unreachable'][1]}\n",
+    )
     monkeypatch.setenv("DUNETRACE_MCP_TOKEN", "t")
     status, _, complained = command_line("--http", "--host", "no-such-host.invalid")
     assert status == 2
@@ -2649,7 +2492,11 @@ OK_RUN = {**RUNS[2], "started_at": NOW - HOUR, "completed_at": NOW - HOUR}
 BAD_RUN = {**OK_RUN, "exit_reason": "run.errored"}
 LOOP = {**SIGNAL, "detected_at": NOW - HOUR, "severity": "LOW"}
 SCORE, OLD_API = HEALTH_READY, (404, ROUTE_404)
-LATE = {"completed_at": NOW - 30 * HOUR, "started_at": NOW - 30 * HOUR, "detected_at": NOW - 30 * HOUR}
+LATE = {
+    "completed_at": NOW - 30 * HOUR,
+    "started_at": NOW - 30 * HOUR,
+    "detected_at": NOW - 30 * HOUR,
+}
 WITHOUT_TIME = {"completed_at": None, "started_at": None, "detected_at": None}
 AHEAD = {"completed_at": NOW + DAY, "started_at": NOW + DAY, "detected_at": NOW + DAY}
 # Flags, runs, signals, health (or its status), the states of the four lines (seen, errored, signals, score), status.
@@ -2726,7 +2573,9 @@ def test_gate(http, command_line, flags, runs, signals, health, states, status):
 
 def test_the_lines_of_a_gate(http, command_line):
     gate_backend(http, [BAD_RUN, OK_RUN], [LOOP], {"score": 90})
-    assert command_line("gate", "research-agent", "--failure-type", "TOOL_LOOP", "--min-runs", "5")[1] == (
+    assert command_line("gate", "research-agent", "--failure-type", "TOOL_LOOP", "--min-runs", "5")[
+        1
+    ] == (
         "PASS  runs processed in the last 24 h: 2\n"
         "UNKNOWN  errored or stalled: 1 of 2 runs, at most 10%; it takes 5 runs to tell\n"
         "FAIL  TOOL_LOOP signals of any severity in the last 24 h: 1, allowed 0\n"
@@ -2736,9 +2585,15 @@ def test_the_lines_of_a_gate(http, command_line):
 
 def test_a_gate_reads_until_a_page_is_older_as_a_whole(http, command_line):
     """1,000 signals of which the oldest of the window stands behind an older one, and 600 older ones."""
-    rows = [*series(999, 1, severity="LOW"), {**SIGNAL, "id": 5_000, "detected_at": NOW - 30 * HOUR}]
+    rows = [
+        *series(999, 1, severity="LOW"),
+        {**SIGNAL, "id": 5_000, "detected_at": NOW - 30 * HOUR},
+    ]
     rows += [{**SIGNAL, "id": 5_001, "severity": "CRITICAL", "detected_at": NOW - 23 * HOUR}]
-    rows += [{**SIGNAL, "id": 6_000 + n, "severity": "CRITICAL", "detected_at": NOW - 40 * HOUR} for n in range(2_000)]
+    rows += [
+        {**SIGNAL, "id": 6_000 + n, "severity": "CRITICAL", "detected_at": NOW - 40 * HOUR}
+        for n in range(2_000)
+    ]
     gate_backend(http, [OK_RUN], [], SCORE)
     http.remove("GET", f"{URL}{A}/signals")
     paging(http, f"{A}/signals", "signals", rows)
@@ -2753,7 +2608,11 @@ def test_a_gate_goes_by_the_clock_of_the_backend(http, command_line, monkeypatch
         monkeypatch.setenv(name, value)
     moment = dm.Api("http://a", KEY)
     assert abs(moment.now() - time.time()) < 5
-    http.get("http://a/v1/agents", json=page("agents", []), headers={"Date": "Wed, 13 May 2026 19:19:00 GMT"})
+    http.get(
+        "http://a/v1/agents",
+        json=page("agents", []),
+        headers={"Date": "Wed, 13 May 2026 19:19:00 GMT"},
+    )
     moment.agents()
     assert abs(moment.now() - NOW) < 5
     http.replace("GET", "http://a/v1/agents", json=page("agents", []), headers={"Date": "soon"})
@@ -2770,59 +2629,75 @@ def test_a_gate_of_an_agent_that_only_its_runs_prove(http, command_line):
 def test_verbose_tells_requests_without_key_and_query():
     with Backend(lambda handler: send(handler, page("agents", [AGENT]))) as backend:
         done = command(
-            "call", "list_agents", "--verbose", env={"DUNETRACE_API_URL": backend.url, "DUNETRACE_API_KEY": KEY}
+            "call",
+            "list_agents",
+            "--verbose",
+            env={"DUNETRACE_API_URL": backend.url, "DUNETRACE_API_KEY": KEY},
         )
     (line,) = done.stderr.decode().splitlines()
     assert re.search(r"INFO dunetrace_mcp GET /v1/agents 200 \d+ ms$", line)
     assert b"offset" not in done.stderr
 
 
-def test_no_output_of_a_failing_run_has_the_key():
+def test_no_output_of_a_failing_run_has_the_key(command_line, monkeypatch):
     def reply(handler):
         send(handler, {"detail": f"{handler.headers['Authorization']} is not known"}, 401)
 
     with Backend(reply) as backend:
-        env = {"DUNETRACE_API_URL": backend.url, "DUNETRACE_API_KEY": KEY}
-        for words in (
-            ("call", "list_agents", "--verbose"),
-            ("check", "--verbose"),
-            ("gate", "a", "--verbose"),
-            ("--help",),
-            ("config", "codex"),
-        ):
-            done = command(*words, env=env)
-            assert KEY.encode() not in done.stdout + done.stderr
+        monkeypatch.setenv("DUNETRACE_API_URL", backend.url)
+        for words in ("call list_agents", "check", "gate a", "--help", "config codex"):
+            _, said, complained = command_line(*words.split())
+            assert KEY not in said + complained
 
 
 def in_shell(line, **env):
     """What a shell line leaves: its status, and the standard error of all of it."""
     line = line.replace("dunetrace-mcp", f"{sys.executable} {MODULE}")
     done = subprocess.run(
-        ["/bin/bash", "-c", line], capture_output=True, env=environment(**env), timeout=60, check=False
+        ["/bin/bash", "-c", line],
+        capture_output=True,
+        env=environment(**env),
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stderr
 
 
 def test_outputs_that_cannot_be_written_change_no_status():
-    line = (
-        "set -o pipefail; dunetrace-mcp call list_agents | head -c 1; a=$?;"
-        " dunetrace-mcp gate billing-agent | true; b=${PIPESTATUS[0]};"
-        " dunetrace-mcp gate support-agent >/dev/full; c=$?; dunetrace-mcp gate billing-agent >&-; exit $a$b$c$?"
-    )
-    assert in_shell(line) == (101, b"")
+    line = "dunetrace-mcp gate billing-agent | true; a=${PIPESTATUS[0]}; dunetrace-mcp gate support-agent >/dev/full; exit 1$a$?"
+    assert in_shell(line) == (110, b"")
 
 
-@pytest.mark.parametrize(("interrupt", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_gate_does_not_pass(interrupt, status):
+def test_an_output_that_is_closed_changes_no_status(command_line, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert command_line("--demo", "gate", "billing-agent")[0] == 1
+
+
+def test_an_interrupted_gate_does_not_pass():
     asked = threading.Event()
     with Backend(lambda handler: asked.set() or time.sleep(30)) as backend:
         env = environment(DUNETRACE_API_URL=backend.url)
-        process = subprocess.Popen([sys.executable, str(MODULE), "gate", "a"], env=env, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, str(MODULE), "gate", "a"], env=env, stderr=subprocess.PIPE
+        )
         assert asked.wait(20)
-        process.send_signal(interrupt)
-        assert process.wait(5) == status
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
         assert process.stderr.read() == b""
         process.stderr.close()
+
+
+def test_signals_of_the_system(command_line, monkeypatch):
+    """A command says by which it was ended; a server is meant to be ended like that."""
+    handlers = {}
+    monkeypatch.setattr(dm, "on_signal", handlers.__setitem__)
+    monkeypatch.setattr(dm.server, "run", lambda: None)
+    for words, statuses in (("--demo gate support-agent", [130, 143]), ("", [0, 0])):
+        command_line(*words.split())
+        for number, status in zip((signal.SIGINT, signal.SIGTERM), statuses, strict=True):
+            with pytest.raises(SystemExit) as end:
+                handlers[number](number, None)
+            assert end.value.code == status
 
 
 # ── Log ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -2830,7 +2705,9 @@ def test_an_interrupted_gate_does_not_pass(interrupt, status):
 
 def test_a_log_line_is_one_line_without_the_key(monkeypatch):
     record = dm.logging.LogRecord("x", dm.logging.WARNING, "f", 1, "a\nb\x1b[31m %s", (KEY,), None)
-    assert re.fullmatch(r"\S+ \S+ WARNING x a\\nb\\x1b\[31m \*\*\*", dm.OneLine(False).format(record))
+    assert re.fullmatch(
+        r"\S+ \S+ WARNING x a\\nb\\x1b\[31m \*\*\*", dm.OneLine(False).format(record)
+    )
     monkeypatch.setenv("DUNETRACE_API_KEY", f' "{KEY}" ')
     assert KEY not in dm.OneLine(False).format(record)
     record.msg, record.args = "x" * 9_000, ()
@@ -2846,7 +2723,12 @@ def test_a_log_line_is_one_line_without_the_key(monkeypatch):
 
 # ── HTTP ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_agents", "arguments": {}}}
+RPC = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "list_agents", "arguments": {}},
+}  # fmt: skip
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
@@ -2854,7 +2736,9 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 def http_server(*words, **env):
     """A server process on a free port; yields its port and its process."""
     process = subprocess.Popen(
-        [sys.executable, str(MODULE), "--port", "0", *words], stderr=subprocess.PIPE, env=environment(**env)
+        [sys.executable, str(MODULE), "--port", "0", *words],
+        stderr=subprocess.PIPE,
+        env=environment(**env),
     )
     try:
         line = process.stderr.readline().decode()
@@ -2865,7 +2749,9 @@ def http_server(*words, **env):
 
 
 def post(port, host="127.0.0.1", **headers):
-    return requests.post(f"http://{host}:{port}/mcp", json=RPC, headers={**ACCEPT, **headers}, timeout=10)
+    return requests.post(
+        f"http://{host}:{port}/mcp", json=RPC, headers={**ACCEPT, **headers}, timeout=10
+    )
 
 
 def test_http_on_loopback():
@@ -2901,7 +2787,10 @@ def test_http_for_others_needs_the_token():
             assert reply.status_code == 401
             assert "DUNETRACE_MCP_TOKEN" in reply.json()["error"]
             assert reply.headers["www-authenticate"] == 'Bearer realm="dunetrace-mcp"'
-        assert post(port, "127.0.0.2", Authorization="Bearer s3cret", Host="mcp.example").status_code == 200
+        assert (
+            post(port, "127.0.0.2", Authorization="Bearer s3cret", Host="mcp.example").status_code
+            == 200
+        )
         assert requests.get(f"http://127.0.0.2:{port}/health", timeout=10).status_code == 200
 
 
@@ -2913,19 +2802,32 @@ def test_sse_and_its_end():
         lines = stream.iter_lines()
         assert next(lines) == b"event: endpoint"
         endpoint = next(lines).decode().removeprefix("data: ")
-        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+        hello = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "0"},
+        }
         for message in (
             {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello},
             {"jsonrpc": "2.0", "method": "notifications/initialized"},
             RPC,
         ):
-            assert requests.post(f"http://127.0.0.1:{port}{endpoint}", json=message, timeout=10).status_code == 202
+            assert (
+                requests.post(
+                    f"http://127.0.0.1:{port}{endpoint}", json=message, timeout=10
+                ).status_code
+                == 202
+            )
         answer = next(
-            one for one in (json.loads(line[6:]) for line in lines if line.startswith(b"data: {")) if one["id"] == 1
+            one
+            for one in (json.loads(line[6:]) for line in lines if line.startswith(b"data: {"))
+            if one["id"] == 1
         )
         assert answer["result"]["content"][0]["text"].startswith("AGENT ")
         assert (
-            requests.get(f"http://127.0.0.1:{port}/sse", headers={"Host": "evil.example"}, timeout=10).status_code
+            requests.get(
+                f"http://127.0.0.1:{port}/sse", headers={"Host": "evil.example"}, timeout=10
+            ).status_code
             == 421
         )
         started = time.monotonic()
@@ -2934,13 +2836,13 @@ def test_sse_and_its_end():
         assert time.monotonic() - started < 2
 
 
-def test_a_port_in_use():
+def test_a_port_in_use(command_line):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = command("--http", "--port", str(taken.getsockname()[1]))
-    assert done.returncode == 2
-    assert done.stderr.decode().rstrip().endswith("the port is in use; choose another with --port.")
+        status, _, complained = command_line("--http", "--port", str(taken.getsockname()[1]))
+    assert status == 2
+    assert complained.rstrip().endswith("the port is in use; choose another with --port.")
 
 
 # ── Prompts, resources, completions ───────────────────────────────────────────────────────────────────────
@@ -2953,7 +2855,12 @@ def read(uri):
 
 def test_prompts_name_tools_that_exist():
     prompts = anyio.run(dm.server.list_prompts)
-    assert [prompt.name for prompt in prompts] == ["triage_alert", "investigate_run", "audit_fleet", "decide_deploy"]
+    assert [prompt.name for prompt in prompts] == [
+        "triage_alert",
+        "investigate_run",
+        "audit_fleet",
+        "decide_deploy",
+    ]
     for prompt in prompts:
         given = {argument.name: "12" for argument in prompt.arguments}
         (message,) = anyio.run(dm.server.get_prompt, prompt.name, given).messages
@@ -3014,7 +2921,16 @@ def test_what_does_not_exist_is_an_invalid_request(demo, method, arguments, mess
 
 def test_documents_read():
     uris = sorted(str(one.uri) for one in anyio.run(dm.server.list_resources))
-    names = ["detectors", "haystack", "langchain", "mcp-server", "otel", "policies", "python", "typescript"]
+    names = [
+        "detectors",
+        "haystack",
+        "langchain",
+        "mcp-server",
+        "otel",
+        "policies",
+        "python",
+        "typescript",
+    ]
     assert uris == [f"dunetrace://docs/{name}" for name in names]
     assert read("dunetrace://docs/detectors") == golden("detectors")
     assert read("dunetrace://docs/python") == dm.get_instrumentation_guide("py")
@@ -3048,18 +2964,28 @@ def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
 def test_ids_in_templates_are_decoded_once(http, ident):
     serve(http, "/v1/agents", page("agents", [{**AGENT, "agent_id": ident}]))
     http.get(re.compile(".*"), status=500)
-    assert read(f"dunetrace://agents/{quote(ident, safe='')}").startswith(f"═══ Agent summary: {ident} ═══")
+    assert read(f"dunetrace://agents/{quote(ident, safe='')}").startswith(
+        f"═══ Agent summary: {ident} ═══"
+    )
 
 
 def completed(argument, value, **context):
     answer = anyio.run(
-        dm.complete, None, SimpleNamespace(name=argument, value=value), SimpleNamespace(arguments=context)
+        dm.complete,
+        None,
+        SimpleNamespace(name=argument, value=value),
+        SimpleNamespace(arguments=context),
     )
     return answer.values
 
 
 def test_completions(demo, monkeypatch):
-    assert completed("agent_id", "a") == ["support-agent", "billing-agent", "data-agent", "research-agent"]
+    assert completed("agent_id", "a") == [
+        "support-agent",
+        "billing-agent",
+        "data-agent",
+        "research-agent",
+    ]
     assert completed("agent_id", "RES") == ["research-agent"]
     assert completed("failure_type", "tool_l") == ["TOOL_LOOP"]
     assert completed("failure_type", "")[:2] == ["TOOL_LOOP", "RETRY_STORM"]
@@ -3103,7 +3029,9 @@ def test_guide(name):
                 assert "output_length" in responded
     assert "Trap" in text
     assert "npm install dunetrace" not in text
-    assert set(re.findall(r"`((?:get|list|search|summarize)_\w+)", text)) <= set(dm.server.functions)
+    assert set(re.findall(r"`((?:get|list|search|summarize)_\w+)", text)) <= set(
+        dm.server.functions
+    )
 
 
 @pytest.mark.parametrize(
@@ -3114,7 +3042,7 @@ def test_guide(name):
         *((alias, "tools") for alias in ("tracking", "tool_calls", "tools")),
         *((alias, "python") for alias in ("py", "python")),
     ],
-)
+)  # fmt: skip
 def test_aliases_of_the_specification(alias, name):
     assert dm.guide_named(alias) == dm.guides()[name][1]
 
@@ -3135,7 +3063,9 @@ def test_the_demo_agrees_with_itself(demo):
         assert agent["run_count"] == len(runs)
         assert agent["signal_count"] == len(signals) == sum(run["signal_count"] for run in runs)
         assert agent["failure_types"] == dict(Counter(signal["failure_type"] for signal in signals))
-        assert agent["critical_count"] == sum(signal["severity"] == "CRITICAL" for signal in signals)
+        assert agent["critical_count"] == sum(
+            signal["severity"] == "CRITICAL" for signal in signals
+        )
         assert agent["high_count"] == sum(signal["severity"] == "HIGH" for signal in signals)
         for run in runs:
             detail = backend.get("/v1/runs/{}", run["run_id"])
@@ -3148,12 +3078,19 @@ def test_the_demo_agrees_with_itself(demo):
         assert sum(row["count"] for row in insights["signal_trends"]) == len(signals)
         assert sum(row["run_count"] for row in insights["versions"]) == len(runs)
         assert_clean(dm.patterns_text(name, insights, found(runs), dm.DEMO_NOW))
-    assert [signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows] == sorted(
-        (signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows), reverse=True
+    assert [
+        signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows
+    ] == sorted(
+        (signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows),
+        reverse=True,
     )
     assert "more runs not shown" in call("get_agent_runs", agent_id="research-agent", limit=2)
-    assert error_of("get_run_detail", run_id="00000000-nothing").startswith("There is no run 00000000-nothing.")
-    assert error_of("summarize_agent", agent_id="nobody").startswith("There is no agent nobody among the 4 agents")
+    assert error_of("get_run_detail", run_id="00000000-nothing").startswith(
+        "There is no run 00000000-nothing."
+    )
+    assert error_of("summarize_agent", agent_id="nobody").startswith(
+        "There is no agent nobody among the 4 agents"
+    )
     assert error_of("get_agent_patterns", agent_id="nobody").startswith("There is no agent nobody")
     assert error_of("get_agent_health", agent_id="nobody").startswith("There is no agent nobody")
 
@@ -3175,20 +3112,11 @@ def test_check_of_a_working_set_up(demo, capsys):
 
 
 CHECKS = [
-    (
-        lambda handler: send(handler, ROUTE_404, 404),
-        "/v1/agents answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002",
-    ),
-    (
-        lambda handler: send(handler, HTML.encode(), kind="text/html"),
-        "with a web page, not with JSON. That is a login page, a proxy or the dashboard",
-    ),
-    (
-        lambda handler: send(handler, {"detail": "Invalid or inactive API key"}, 401),
-        "Set DUNETRACE_API_KEY to an active key",
-    ),
+    (lambda handler: send(handler, ROUTE_404, 404), "/v1/agents answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002",),
+    (lambda handler: send(handler, HTML.encode(), kind="text/html"), "with a web page, not with JSON. That is a login page, a proxy or the dashboard"),
+    (lambda handler: send(handler, {"detail": "Invalid or inactive API key"}, 401), "Set DUNETRACE_API_KEY to an active key"),
     (lambda handler: send(handler, page("agents", [])), "The backend has no agents: no event has ever reached it."),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reply", "message"), CHECKS)
@@ -3206,23 +3134,22 @@ def test_check_stops_at_the_fault(monkeypatch, capsys, reply, message):
     [
         ("${URL}", "❌ DUNETRACE_API_URL arrived unexpanded"),
         ("ftp://x", "❌ DUNETRACE_API_URL has the scheme ftp:"),
-        (
-            "http://no-such-host.invalid",
-            "❌ no-such-host.invalid does not resolve. Correct the host in DUNETRACE_API_URL.",
-        ),
+        ("http://no-such-host.invalid", "❌ no-such-host.invalid does not resolve. Correct the host in DUNETRACE_API_URL.",),
     ],
-)
+)  # fmt: skip
 def test_check_of_settings(monkeypatch, capsys, url, message):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     assert dm.check() == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith(message)
 
 
-@pytest.mark.parametrize("tool", [tool for tool in dm.server.functions if tool != "get_instrumentation_guide"])
+@pytest.mark.parametrize("tool", ASKING)
 def test_every_tool_knows_another_service(http, tool):
     """Ingest, the dashboard and proxies answer 404 to everything."""
     http.get(re.compile(".*"), json=ROUTE_404, status=404)
-    assert "answered 404 Not Found, so it is not the Customer API." in error_of(tool, **SAMPLE_ARGUMENTS[tool])
+    assert "answered 404 Not Found, so it is not the Customer API." in error_of(
+        tool, **SAMPLE_ARGUMENTS[tool]
+    )
 
 
 def test_check_of_an_old_backend(http):
@@ -3249,14 +3176,20 @@ def test_config_parses(monkeypatch, client, found):
     text = dm.CONFIGS[client]("https://api.example.com")
     entry = {
         "command": "dunetrace-mcp" if found else sys.executable,
-        "env": {"DUNETRACE_API_URL": "https://api.example.com", "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"},
+        "env": {
+            "DUNETRACE_API_URL": "https://api.example.com",
+            "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY",
+        },
         "args": [] if found else [str(MODULE)],
     }
     forms = []
 
     def same(server):
         forms.append(server)
-        server = {"args": [], **{key: value for key, value in server.items() if key not in ("type", "name")}}
+        server = {
+            "args": [],
+            **{key: value for key, value in server.items() if key not in ("type", "name")},
+        }
         if client == "claude-code" and len(forms) == 1:
             assert server["env"].pop("DUNETRACE_API_KEY") == "${DUNETRACE_API_KEY:-dt_dev_test}"
             server["env"]["DUNETRACE_API_KEY"] = "YOUR_DUNETRACE_API_KEY"
@@ -3300,7 +3233,9 @@ def test_one_sentence_everywhere():
 
 
 def test_inline_dependencies_are_those_of_the_package():
-    head = re.search(r"^# /// script\n(.*?)^# ///", MODULE.read_text(encoding="utf-8"), re.S | re.M)[1]
+    head = re.search(
+        r"^# /// script\n(.*?)^# ///", MODULE.read_text(encoding="utf-8"), re.S | re.M
+    )[1]
     inline = tomllib.loads("".join(line[2:] for line in head.splitlines(keepends=True)))
     assert inline["dependencies"] == PROJECT["project"]["dependencies"]
     assert inline["requires-python"] == PROJECT["project"]["requires-python"]
@@ -3309,13 +3244,20 @@ def test_inline_dependencies_are_those_of_the_package():
 def test_readme_tables_are_the_live_ones():
     tools = anyio.run(dm.server.list_tools)
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", README, re.M)
-    assert [name for name, *_ in rows if name in dm.server.functions] == [tool.name for tool in tools]
+    assert [name for name, *_ in rows if name in dm.server.functions] == [
+        tool.name for tool in tools
+    ]
     for name, arguments, _ in rows:
         if name in dm.server.functions:
             assert re.findall(r"`(\w+)`", arguments) == dm.parameters(dm.server.functions[name])
     variables = re.findall(r"^\| `(DUNETRACE_\w+)`", README, re.M)
     assert sorted(variables) == sorted(
-        set(re.findall(r"\bDUNETRACE_(?:API_URL|API_KEY|SHOW_RAW|MCP_TOKEN)\b", MODULE.read_text(encoding="utf-8")))
+        set(
+            re.findall(
+                r"\bDUNETRACE_(?:API_URL|API_KEY|SHOW_RAW|MCP_TOKEN)\b",
+                MODULE.read_text(encoding="utf-8"),
+            )
+        )
     )
     for client in dm.CONFIGS:
         assert client in README
@@ -3329,10 +3271,10 @@ SHOWN = re.findall(r"^\$ dunetrace-mcp (.*)\n((?:(?!```|\$ ).*\n)+)", README, re
 
 
 @pytest.mark.parametrize(("line", "output"), SHOWN)
-def test_readme_shows_what_the_demo_prints(line, output):
-    done = command(*line.split())
-    assert done.stdout.decode().rstrip("\n") == output.rstrip("\n")
-    assert done.returncode in (0, 1)
+def test_readme_shows_what_the_demo_prints(command_line, line, output):
+    status, said, _ = command_line(*line.split())
+    assert said.rstrip("\n") == output.rstrip("\n")
+    assert status in (0, 1)
 
 
 def test_readme_has_examples_and_links_that_lead_somewhere():
@@ -3350,22 +3292,10 @@ def test_readme_has_examples_and_links_that_lead_somewhere():
     assert {name for name in re.findall(r"`(test_\w+)`", README) if name not in globals()} == set()
 
 
-def test_help_names_every_command():
-    text = command("--help").stdout.decode()
-    for word in (
-        "call",
-        "check",
-        "config",
-        "gate",
-        "--demo",
-        "--sse",
-        "--http",
-        "--host",
-        "--port",
-        "--verbose",
-        "--version",
-    ):
-        assert word in text
+def test_help_names_every_command(command_line):
+    words = "call check config gate --demo --sse --http --host --port --verbose --version"
+    text = command_line("--help")[1]
+    assert [word for word in words.split() if word not in text] == []
 
 
 # ── Texts ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -3559,43 +3489,6 @@ Suggested fixes (2):
          call_tool(args)
      ```
   2. Set a hard step limit as a circuit breaker
-=== signal_raw
-🟠 Signal #495
-Type:      TOOL_LOOP  (shadow: not counted, not alerted)
-Severity:  HIGH  confidence=90%
-Agent:     research-agent  vabcd1234
-Run:       019e217d-bd24-7d72-a8be-4715c2dcf385
-Step:      7
-Detected:  2026-05-13 13:19 UTC  (6h ago)
-Title:     Fabricated `alice@example.com` in `mailer`
-
-What happened:
-  The agent wrote to alice@example.com. Its arguments were {"to":
-  "alice@example.com"}.
-
-Why it matters:
-  —
-
-Evidence (raw: DUNETRACE_SHOW_RAW is set):
-  tool_name: mailer
-  fabricated_entity: alice@example.com
-  args: ['{"to": "alice@example.com"}', '{"to": "alice@example.com"}']
-  all_slow_steps: {1: 97015}
-  steps: [{step: 1, tokens: 100}, {step: 2, tokens: 200}, …+5 more]
-  ratio: 1.3333
-  verdict: ungrounded
-  new_remark: as Alice wrote
-  taint_source: {kind: 'retrieval', quote from: 'Alice'}
-  top_score: —
-
-Suggested fixes (1):
-  1. Check alice@example.com
-     `````
-     x = '''
-     ```
-     ````
-     '''
-     `````
 === signal_hashed
 🟠 Signal #495
 Type:      TOOL_LOOP  (shadow: not counted, not alerted)
@@ -3794,33 +3687,6 @@ Event timeline (10 events):
   [  4]    +6.0s  llm.called           model=gpt-4o  p=10 c=—  (no response)
   [  5]    +7.0s  run.errored          SMTPError
                    error=sha256:6090dcd9 (36 chars)
-=== run_raw
-Run: run-with-text
-Agent:    writer  v2
-Started:  2026-05-13 18:19 UTC  (1h ago)
-Duration: 2m 10s
-Steps:    5
-Exit:     run.errored  (SMTPError)
-Parent:   parent-1
-
-Signals (0): none was raised, but the run errored.
-
-Event timeline (10 events):
-  [  0]    +0.0s  run.started
-                   input_text=Email alice@example.com the invoice  system_prompt=You are a clerk.  source_file=/home/alice/agent.py
-  [  1]    +1.0s  retrieval.called     index=kb-main  results=2  top=0.91  50ms
-                   query=invoice of Alice  content=Alice owes 300
-  [  2]    +3.0s  tool.called          tool=mailer  ok=False  97ms
-                   args={"to": "alice@example.com"}  error=SMTP 451 for alice@example.com
-  [  3]    +5.0s  memory.written
-                   key=notes  value=Alice is angry  source=tool_output
-  [  3]    +5.0s  external.signal
-                   signal_name=rate_limit  source=openai  meta={http_status: 429, note: 'call Alice back'}
-  [  4]    +5.0s  custom.thing
-                   verdict=partial  remark=Alice said no  level=3  nested={who wrote: 'Alice B', ok: True}
-  [  4]    +6.0s  llm.called           model=gpt-4o  p=10 c=—  (no response)
-  [  5]    +7.0s  run.errored          SMTPError
-                   error=mailbox of alice@example.com is full
 === run_bare
 Run: —
 Agent:    —
