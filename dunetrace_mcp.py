@@ -509,9 +509,10 @@ FREE_WORDS = set(
     "card iban account pin "
     "ssn".split()
 )
+NAME_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # user_phone, userPhone and user-phone have two
 MEASURES = tuple(
-    "count length chars tokens size ms step steps index rate ratio score "
-    "token_counts_at_truncation".split()
+    "count length chars tokens size ms step steps index rate ratio score similarity confidence "
+    "turns calls token_counts_at_truncation".split()
 )
 NAMES = set(
     "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used available_tools "
@@ -535,7 +536,7 @@ NAME_FORM = re.compile(
     r"(?!\w:[\\/])(?!.*://)(?!.* .*\d{6})(?!.*\d{6}.* )\w[\w.:/+-]*( [\w.:/+-]+){0,3}"
 )
 DOTTED = {"error_type", "arg_path"}  # ValueError, smtplib.SMTPError; url, items[0].to
-DOTTED_FORM = re.compile(r"[A-Za-z_]\w*([.\[][\w\]]+)*")
+DOTTED_FORM = re.compile(r"(\$\.)?[A-Za-z_]\w*([.\[][\w\]]+)*")
 WORD_FORM = re.compile(
     r"[a-z]+(_[a-z]+)*|[A-Z]+(_[A-Z]+)*"
     r"|(run|llm|tool|retrieval|external|memory|policy|approval|transcription|tts|voice_activity|turn_taking|recording)"
@@ -554,7 +555,7 @@ def is_free(name: str, value: object) -> bool:
     """Whether a scalar under a field name is free text of a run (rules 1 to 5 above)."""
     if name in FREE:
         return value is not None
-    suspect = FREE_WORDS.intersection(name.lower().split("_"))
+    suspect = FREE_WORDS.intersection(map(str.lower, NAME_WORD.findall(name)))
     if not isinstance(value, str):
         return bool(suspect) and number(value) is not None and not name.endswith(MEASURES)
     if name.endswith(("hash", "hashes")):
@@ -584,11 +585,17 @@ def field_under(container: str, key: str) -> str:
 def hashed(value: object) -> str:
     """`sha256:<8 hex> (<n> chars)` of a text, or of the JSON of another value; equal values look
     equal."""
-    text = (
-        value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    )
+    text = value if isinstance(value, str) else json_text(value)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"sha256:{digest[:8]} ({len(text)} chars)"
+
+
+def json_text(value: object) -> str:
+    """A value as JSON that is equal for equal values, whatever its depth."""
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def scalar(name: str, value: object, raw: bool, most: int) -> str:
@@ -614,7 +621,7 @@ def safe(name: str, value: object, raw: bool, most: int = 400, depth: int = 0) -
     """
     whole = name in FREE and not isinstance(value, list)
     if isinstance(value, dict | list) and (whole or depth > DEEPEST):
-        return clean(json.dumps(value, ensure_ascii=False), most) if raw else hashed(value)
+        return clean(json_text(value), most) if raw else hashed(value)
     if isinstance(value, dict):
         pairs = [
             f"{safe_key(key, raw)}: {safe(field_under(name, str(key)), one, raw, most, depth + 1)}"
@@ -647,7 +654,10 @@ def type_text(value: object) -> str:
 
 
 def severity_text(value: object) -> str:
-    return safe("severity", value, False) if isinstance(value, str) and value else NONE
+    """A severity in any case; another word if it has the form of one."""
+    if not isinstance(value, str) or not value:
+        return NONE
+    return value if value.upper() in SEVERITIES else safe("severity", value, False)
 
 
 def name_text(value: object) -> str:
@@ -667,13 +677,21 @@ def version(value: object) -> str:
 
 GRAM = 12  # characters in a row that make a quotation
 EXPLANATIONS = ("title", "what", "why_it_matters")
-DEEPEST_TEXT = 6  # containers inside containers that are searched for texts
-QUOTED = re.compile(r"`([^`]+)`|\"([^\"]+)\"|“([^”]+)”|'([^']+)'")
+DEEPEST_TEXT = 200  # containers inside containers that are searched for texts
+MARKS = re.compile("[`\"'‘’“”„«»]")
+NEAR = 12  # quotation marks behind one that may end what it begins
 
 
 def fold_spaces(text: str) -> str:
     """A text with its white space folded, as it is shown and compared."""
     return visible(" ".join(text.split()))
+
+
+def unescaped(text: str) -> str:
+    """A JSON string that was cut, and so does not parse, as the text that it holds."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text).replace(
+        '\\"', '"'
+    )
 
 
 @dataclass
@@ -690,13 +708,17 @@ class Texts:
             return
         if isinstance(value, dict):
             for key, one in value.items():
-                self.add(name if name in FREE else field_under(name, str(key)), one, depth + 1)
+                self.hidden.update([] if KEY_FORM.fullmatch(str(key)) else [fold_spaces(str(key))])
+                inner = name if name in FREE else field_under(name, str(key))
+                self.add(inner, one, depth + 1)
         elif isinstance(value, list):
             for one in value:
                 self.add(name, one, depth + 1)
+        elif isinstance(value, str) and not is_free(name, value):
+            self.shown.add(fold_spaces(value))
         elif isinstance(value, str):
-            (self.hidden if is_free(name, value) else self.shown).add(fold_spaces(value))
-            if value[:1] in "{[" and is_free(name, value):
+            self.hidden.update({fold_spaces(value), fold_spaces(unescaped(value))})
+            if value[:1] in "{[":
                 with contextlib.suppress(ValueError, RecursionError):
                     self.add("args", json.loads(value), depth + 1)
 
@@ -724,36 +746,57 @@ class Redaction:
     def hide(self, text: str) -> str:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
-        text = QUOTED.sub(self.unquoted, fold_spaces(text))
+        text = self.unquoted(fold_spaces(text))
         return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
 
-    def unquoted(self, match: re.Match[str]) -> str:
-        inner = next(filter(None, match.groups()))
-        return match[0].replace(inner, hashed(inner)) if inner in self.hidden else match[0]
+    def unquoted(self, text: str) -> str:
+        """The text without hidden ones that stand whole between quotation marks, of any kind: an
+        apostrophe may stand between them."""
+        marks = [match.start() for match in MARKS.finditer(text)]
+        for n in range(len(marks) - 1, -1, -1):
+            for end in marks[n + 1 : n + 1 + NEAR]:
+                inner = text[marks[n] + 1 : end].strip(" .,:;!?")
+                if inner in self.hidden:
+                    text = text[: marks[n] + 1] + text[marks[n] + 1 :].replace(
+                        inner, hashed(inner), 1
+                    )
+                    break
+        return text
 
-    def without_pieces(self, text: str) -> str:
-        kept, at = "", 0
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where the text repeats hidden ones, names that are shown elsewhere excepted."""
+        at = 0
         while at < len(text):
             end = at
             while text[end : end + GRAM] in self.pieces:
                 end += 1
-            part = text[at : end + GRAM - 1] if end > at else text[at]
-            quoted_, known = part.strip(), part.strip("`\"' .,:;") in self.shown
-            kept += part.replace(quoted_, hashed(quoted_)) if end > at and not known else part
-            at += len(part)
-        return kept
+            start, at = at, max(at + 1, end + GRAM - 1 if end > at else 0)
+            if end > start and text[start:at].strip("`\"' .,:;") not in self.shown:
+                yield start, at
+
+    def without_pieces(self, text: str, spans: Iterable[tuple[int, int]] | None = None) -> str:
+        kept, at = "", 0
+        for start, end in self.spans(text) if spans is None else spans:
+            part = text[start:end].strip()
+            kept += text[at:start] + text[start:end].replace(part, hashed(part) if part else part)
+            at = end
+        return kept + text[at:]
 
     def hide_in_code(self, code: str) -> str:
-        """Code keeps its lines; only lines that repeat 12 characters of a hidden text are
-        touched."""
-        lines = (
-            (line[: len(line) - len(line.lstrip())], fold_spaces(line), line)
-            for line in code.splitlines()
-        )
-        return "\n".join(
-            indent + hidden if (hidden := self.without_pieces(folded)) != folded else line
-            for indent, folded, line in lines
-        )
+        """Code keeps its lines; only what repeats 12 characters of a hidden text, over the ends of
+        lines too, is touched."""
+        folded = [fold_spaces(line) for line in code.splitlines()]
+        spans, at, lines = list(self.spans(" ".join(folded))), 0, []
+        for line, text in zip(code.splitlines(), folded, strict=True):
+            own = [
+                (max(a - at, 0), min(b - at, len(text)))
+                for a, b in spans
+                if a < at + len(text) and b > at
+            ]
+            indent = line[: len(line) - len(line.lstrip())]
+            lines.append(indent + self.without_pieces(text, own) if own else line)
+            at += len(text) + 1
+        return "\n".join(lines)
 
 
 def grams(text: str) -> Iterator[str]:
@@ -773,13 +816,13 @@ def without_raw(signals: list[Json], raw: bool, events: Iterable[Json] = ()) -> 
 
 
 def redacted(signal: Json, of_run: Texts) -> Json:
-    texts = Texts(set(of_run.hidden), {str(signal.get("failure_type"))})
-    for name, value in mapping(signal.get("evidence")).items():
-        texts.add(name, value)
+    texts = Texts(set(of_run.hidden), {str(signal.get("failure_type")), *of_run.shown})
+    texts.add("evidence", signal.get("evidence"))
     explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
     fixes = dicts(signal.get("suggested_fixes"))
-    parts = [str(fix.get(key)) for fix in fixes for key in ("description", "code")]
-    redaction = Redaction(texts, [*explained.values(), *parts])
+    parts = [text_of(fix.get(key)) for fix in fixes for key in ("description", "code")]
+    codes = [" ".join(map(fold_spaces, text.splitlines())) for text in parts]
+    redaction = Redaction(texts, [*explained.values(), *parts, *codes])
     safe_fixes = [
         {
             **fix,
@@ -788,11 +831,8 @@ def redacted(signal: Json, of_run: Texts) -> Json:
         }
         for fix in fixes
     ]
-    return {
-        **signal,
-        **{key: redaction.hide(text) for key, text in explained.items()},
-        "suggested_fixes": safe_fixes,
-    }
+    hidden = {key: redaction.hide(text) for key, text in explained.items()}
+    return {**signal, **hidden, "suggested_fixes": safe_fixes}
 
 
 # ── Customer API ──────────────────────────────────────────────────────────────────────────────────
@@ -933,10 +973,12 @@ class Bearer(requests.auth.AuthBase):
 
 @dataclass
 class Page:
-    """Rows of one list answer and the number of rows that the whole list has (None if not said)."""
+    """Rows of one list answer and the number of rows that the whole list has (None if not said, or
+    if the answer contradicts itself)."""
 
     rows: list[Json]
     total: int | None
+    last: bool = False  # whether this page is known to end its list
 
 
 @dataclass
@@ -946,6 +988,7 @@ class Found:
     rows: list[Json]
     matched: int
     exact: bool = True
+    unknown: int = 0  # of the runs that were read, those whose end is not known
     failed: list[tuple[str, DunetraceError]] = field(default_factory=list)
 
 
@@ -1201,7 +1244,14 @@ class Api:
         data = self.get(template, *ids, **params)
         if not isinstance(data.get(key), list):
             raise self.error(template.format(*map(segment, ids)), "no list", key)
-        return Page(dicts(data[key]), count(mapping(data.get("page")).get("total")))
+        rows, page = dicts(data[key]), mapping(data.get("page"))
+        total, offset = count(page.get("total")), count(params.get("offset")) or 0
+        behind, limit = offset + len(rows), count(params.get("limit")) or LARGEST_PAGE
+        if total is not None and (
+            behind > total > offset or (page.get("has_more") is True and behind >= total)
+        ):
+            total = None  # more rows than there are
+        return Page(rows, total, behind == total or (total is None and 0 < len(rows) < limit))
 
     def pages(
         self, template: str, *ids: object, key: str, offset: int = 0, **params: object
@@ -1213,8 +1263,8 @@ class Api:
         """
         seen: set[object] = set()
         while True:
-            page, known = self.page(template, *ids, key=key, offset=offset, **params), len(seen)
-            yield Page(unseen(page.rows, ROW_ID[key], seen), page.total)
+            known, page = len(seen), self.page(template, *ids, key=key, offset=offset, **params)
+            yield Page(unseen(page.rows, ROW_ID[key], seen), page.total, page.last)
             offset += len(page.rows)
             most = MOST_ROWS if page.total is None else min(page.total, MOST_ROWS)
             if len(seen) == known or offset >= most:
@@ -1233,9 +1283,7 @@ class Api:
         first = self.page("/v1/agents", key="agents", offset=0, limit=LARGEST_PAGE)
         seen: set[object] = set()
         rows, total = unseen(first.rows, "agent_id", seen), first.total
-        if total is None or len(first.rows) < min(
-            total, LARGEST_PAGE
-        ):  # its pages are not what was asked for
+        if total is None or len(first.rows) < min(total, LARGEST_PAGE):
             rest = self.pages(
                 "/v1/agents", key="agents", offset=len(first.rows), limit=LARGEST_PAGE
             )
@@ -1499,9 +1547,9 @@ class Server(FastMCP[Any]):
             schema["additionalProperties"] = False
         return tools
 
-    async def call_tool(self, name: str, arguments: Json, context: Any = None) -> Any:
+    async def call_tool(self, name: str, arguments: Json | None, context: Any = None) -> Any:
         """Runs a tool; every failure is a DunetraceError with the text that the client sees."""
-        given = {key: value for key, value in arguments.items() if value is not None}
+        given = {key: value for key, value in (arguments or {}).items() if value is not None}
         extra = () if context is None else (context,)
         try:
             check_arguments(name, given, self.functions)
@@ -1736,6 +1784,7 @@ def failure_type_of(value: str) -> str:
 # The fleet, the health of one agent, and its summary. How an agent's runs ended counts as much as
 # its score, which the backend makes from signals alone.
 
+EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017, so its clock is wrong
 NEWEST_RUNS = 20  # whose ends a verdict looks at
 RECENT_RUNS = 100  # the same, where there is nothing else to say of an agent
 ERRORED_SHARE = 0.1  # of those runs, above which an agent is not well whatever its score
@@ -1893,20 +1942,29 @@ def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float)
             f"is nothing to judge it "
             "by. A run counts once it has ended, or after about 90 s without an event."
         )
-    errored = [run for run in runs.rows if outcome(run) == "errored"]
-    ended = (
-        f", but {len(errored)} of the newest {len(runs.rows)} errored or stalled without a word "
-        f"from the detectors: "
-        f"{next_run(errored[0], now)}."
-        if errored
-        else f"; none of the newest {len(runs.rows)} errored or stalled."
-    )
     more = (
         f" {plural(flying, 'run')} more {'is' if flying == 1 else 'are'} in flight."
         if flying
         else ""
     )
-    return f"{what} {name} in {plural(runs.matched, 'processed run')}{ended}{more}"
+    return f"{what} {name} in {plural(runs.matched, 'processed run')}{ends_text(runs, now)}{more}"
+
+
+def ends_text(runs: Found, now: float) -> str:
+    """How runs ended, behind a sentence that would read as if all were well."""
+    ended, of = Counter(map(outcome, runs.rows)), f"of the newest {len(runs.rows)}"
+    unknown = f" How {ended['unknown']} of them ended is not known." if ended["unknown"] else ""
+    newest = next((run for run in runs.rows if outcome(run) == "errored"), None)
+    if newest is None:
+        return (
+            f"; none {of} is known to have errored or stalled.{unknown}"
+            if unknown
+            else f"; none {of} errored or stalled."
+        )
+    return (
+        f", but {ended['errored']} {of} errored or stalled without a word from the detectors: "
+        f"{next_run(newest, now)}.{unknown}"
+    )
 
 
 def quoted(value: object) -> str:
@@ -1934,16 +1992,18 @@ def score_icon(score: object) -> str:
 def health_icon(score: object, runs: Found | DunetraceError) -> str:
     """The colour of an agent, by the worse of its score and of how its newest runs ended.
 
-    No run errored: the score decides. Up to a tenth: yellow at best. More: red. Without runs to
-    look at, nothing is green.
+    No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
+    without runs to look at, or while more than a tenth of them ended nobody knows how.
     """
     icon = score_icon(score)
     if isinstance(runs, DunetraceError) or not runs.rows:
         return "⚪" if icon == "🟢" else icon
-    errored = count_outcomes(runs)["errored"] / min(NEWEST_RUNS, len(runs.rows))
-    if errored > ERRORED_SHARE:
+    ended = count_outcomes(runs)
+    if ended["errored"] > ERRORED_SHARE * ended.total():
         return "🔴"
-    return "🟡" if errored and icon != "🔴" else icon
+    if ended["unknown"] > ERRORED_SHARE * ended.total() and icon == "🟢":
+        return "⚪"
+    return "🟡" if ended["errored"] and icon != "🔴" else icon
 
 
 def count_outcomes(runs: Found) -> Counter[str]:
@@ -2077,7 +2137,7 @@ def summary_text(summary: Summary, now: float) -> str:
         "\n".join(
             (
                 f"Health score:  {health_line(health, summary.runs)}",
-                f"Total runs:    {counted(runs)}  ({outcomes_text(summary.runs)})",
+                f"Total runs:    {counted(runs)}  ({outcomes_text(summary.runs)}{flying_text(agent, summary.runs)})",
                 f"Total signals: {counted(agent.get('signal_count'))}",
                 f"Last seen:     {ago(agent.get('last_seen'), now)}",
             )
@@ -2103,6 +2163,12 @@ def summary_text(summary: Summary, now: float) -> str:
     )
 
 
+def flying_text(agent: Json, runs: Found | DunetraceError) -> str:
+    """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
+    flying = (count(agent.get("run_count")) or 0) - runs.matched if isinstance(runs, Found) else 0
+    return f"; {flying} not processed yet" if flying > 0 else ""
+
+
 def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
     if isinstance(health, DunetraceError):
         why = {
@@ -2123,7 +2189,7 @@ def recent_text(summary: Summary, now: float) -> str:
     if summary.recent.rows:
         recent = without_raw(summary.recent.rows, False)
         return section("Most recent signals:", (recent_signal(signal, now) for signal in recent))
-    return quiet_text("No signals of", summary.agent, summary.runs, now)
+    return no_signals_text(summary.agent, summary.runs, "", now)
 
 
 def recent_signal(signal: Json, now: float) -> str:
@@ -2286,17 +2352,22 @@ def no_signals_text(agent: Json, runs: Found | DunetraceError, filters: str, now
 
 
 def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
-    """` 3 of its newest 20 runs errored or stalled ...`, "" where none did; such runs need not
-    have a signal."""
-    errored = (
-        [run for run in runs.rows if outcome(run) == "errored"] if isinstance(runs, Found) else []
+    """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
+    that errored need not have a signal."""
+    if isinstance(runs, DunetraceError):
+        return f" How its runs ended could not be asked: {runs}"
+    flying = max(0, (count(agent.get("run_count")) or 0) - runs.matched)
+    more = (
+        f" {plural(flying, 'run')} {'is' if flying == 1 else 'are'} not processed yet."
+        if flying
+        else ""
     )
-    if isinstance(runs, DunetraceError) or not errored:
-        return ""
+    errored = [run for run in runs.rows if outcome(run) == "errored"]
+    if not errored:
+        return more
     return (
         f" {len(errored)} of its newest {plural(len(runs.rows), 'run')} errored or stalled, which "
-        f"need not raise a "
-        f"signal: {next_run(errored[0], now)}."
+        f"need not raise a signal: {next_run(errored[0], now)}.{more}"
     )
 
 
@@ -2381,17 +2452,17 @@ class SignalList:
     def __init__(self, backend: Api, agent_id: str | None) -> None:
         self.backend, self.agent_id = backend, agent_id
         self.windows: dict[int, list[Json]] = {}
-        self.total = 0
+        self.total: int | None = 0
 
-    def rows(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
+    def read(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
         asked = {"offset": offset, "limit": limit, "explain": explain}
         page = next(self.backend.listed("signals", self.agent_id, **asked))
-        self.total = len(page.rows) if page.total is None else page.total
+        self.total = len(page.rows) if page.total is None and page.last else page.total
         return page.rows
 
     def window(self, n: int) -> list[Json]:
         if n not in self.windows:
-            self.windows[n] = self.rows(n * WINDOW, WINDOW)
+            self.windows[n] = self.read(n * WINDOW, WINDOW)
         return self.windows[n]
 
     def age(self, n: int) -> int:
@@ -2406,34 +2477,37 @@ class SignalList:
         Raises DunetraceError that says what was not read when that cannot be told.
         """
         place = place_of(signal_id, self.window(0), 0)
-        if place is None and self.total > FEW:
+        if place is None and (self.total or 0) > FEW:
             place = self.by_halving(signal_id)
         place = place or self.by_reading(signal_id)
         return self.explained(*place) if place else None
 
     def by_halving(self, signal_id: int) -> Place | None:
-        middle = bisect.bisect_right(range(self.total // WINDOW + 1), -signal_id, key=self.age)
+        middle = bisect.bisect_right(
+            range((self.total or 0) // WINDOW + 1), -signal_id, key=self.age
+        )
         near = (n for n in (middle, middle - 1, middle + 1, middle - 2) if n >= 0)
         places = (place_of(signal_id, self.window(n), n * WINDOW) for n in near)
         return next(filter(None, places), None)
 
     def by_reading(self, signal_id: int) -> Place | None:
         """The place of a signal by reading all of the list, several pages at once."""
-        starts = range(0, min(self.total, MOST_ROWS), LARGEST_PAGE)
+        starts = range(0, min(self.total or MOST_ROWS, MOST_ROWS), LARGEST_PAGE)
         seen, place = set[object](), None
-        for start, rows in zip(
-            starts, in_batches(lambda start: self.rows(start, LARGEST_PAGE), starts), strict=False
-        ):
+        pages = in_batches(lambda start: self.read(start, LARGEST_PAGE), starts)
+        for start, rows in zip(starts, pages, strict=False):
             known = len(seen)
             seen.update(count(row.get("id")) or (start, n) for n, row in enumerate(rows))
             place = place_of(signal_id, rows, start)
             if place or len(seen) == known:
                 break
-        if place is None and len(seen) < self.total:
+        if place is None and self.total is None and len(starts) * LARGEST_PAGE < MOST_ROWS:
+            return self.by_reading(signal_id)  # the list is longer than it had said
+        if place is None and (self.total is None or len(seen) < self.total):
+            of = "an unknown number of" if self.total is None else self.total
             raise DunetraceError(
-                f"Signal {signal_id} was not found, but only {len(seen)} of {self.total} signals "
-                f"could be read: "
-                "call again, or name its agent.",
+                f"Signal {signal_id} was not found, but only {len(seen)} of {of} signals could be "
+                "read: call again, or name its agent.",
                 "missing",
             )
         return place
@@ -2442,7 +2516,7 @@ class SignalList:
         """The row with its explanation, which the newest API was asked to leave out."""
         if row.get("what"):
             return row
-        again = self.rows(offset, WINDOW // 5, "true")  # a few: new signals may have moved it along
+        again = self.read(offset, WINDOW // 5, "true")  # a few: new signals may have moved it along
         place = place_of(row["id"], again, offset)
         return place[1] if place else row
 
@@ -2730,7 +2804,12 @@ def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> 
     if filters.hours:
         where = f"{plural(len(window), 'run')} of that time among the {where}"
     if not errored:
-        return f"Runs that crashed without a signal are not in this list; none of the {where} errored or stalled."
+        none = (
+            f"none of the {where} errored or stalled"
+            if window
+            else f"there is none among the {where}"
+        )
+        return f"Runs that crashed without a signal are not in this list; {none}."
     first = errored[0]
     return (
         f"Runs that crashed without a signal are not in this list: {len(errored)} of the {where} "
@@ -2740,9 +2819,11 @@ def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> 
 
 
 def moment_of(run: Json) -> float | None:
-    """When a run ended, else when it began; None where neither is usable."""
-    ended = instant(run.get("completed_at"))
-    return instant(run.get("started_at")) if ended is None else ended
+    """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
+    moments = (instant(run.get(key)) for key in ("completed_at", "started_at"))
+    return max(
+        (moment for moment in moments if moment is not None and moment > EARLIEST), default=None
+    )
 
 
 def search_everywhere(
@@ -2807,15 +2888,15 @@ FAILED_ENDS = {"run.errored": "errored", "stalled": "stalled"}
 def outcome(run: Json) -> str:
     """How a run of GET /v1/runs went: `errored` (or stalled), `signals`, `clean` or `unknown`.
 
-    Clean is only what is known to have completed and to have no signals. `exit_reason` is what made
-    the backend process the run: run.completed, run.errored or stalled.
+    Only a run that is known to have completed can be clean, or have failed by its signals alone.
+    `exit_reason` is what made the backend process the run: run.completed, run.errored or stalled.
     """
-    signals = count(run.get("signal_count"))
     if str(run.get("exit_reason")) in FAILED_ENDS:
         return "errored"
-    if signals:
-        return "signals"
-    return "clean" if run.get("exit_reason") == "run.completed" and signals == 0 else "unknown"
+    signals = count(run.get("signal_count"))
+    if run.get("exit_reason") != "run.completed" or signals is None:
+        return "unknown"
+    return "signals" if signals else "clean"
 
 
 def end_text(run: Json) -> str:
@@ -2874,6 +2955,7 @@ def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
         failed = [run for run in page.rows if outcome(run) == "errored"]
         found.rows += failed[: limit - len(found.rows)]
         found.matched += len(failed)
+        found.unknown += sum(outcome(run) == "unknown" for run in page.rows)
         read += len(page.rows)
         if n == MOST_PAGES:
             break
@@ -2883,7 +2965,10 @@ def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
 def errored_text(name: str, found: Found, read: int, now: float, note: str = "") -> str:
     """The runs that errored or stalled, out of the newest `read` runs of an agent."""
     if not found.rows:
-        return f"No run of {name} errored or stalled, of the newest {read} that were processed."
+        how = f" How {found.unknown} of them ended is not known." if found.unknown else ""
+        return (
+            f"No run of {name} errored or stalled, of the newest {read} that were processed.{how}"
+        )
     heading = f"Runs of {name} that errored or stalled: {found.matched} of the newest {read}"
     return runs_text(heading, found, now, note)
 
@@ -2954,10 +3039,12 @@ class Step:
         both = (count(mapping(one).get("step_index")) for one in (self.event, self.response))
         return {index for index in both if index is not None}
 
+    def ended_run(self) -> bool:
+        return self.kind in {"run.errored", "policy.triggered"}
+
     def failed(self) -> bool:
         """Whether the step failed or ended the run early."""
-        ended = self.kind in {"run.errored", "policy.triggered"}
-        return ended or self.got("success") is False or bool(self.got("error"))
+        return self.ended_run() or self.got("success") is False or bool(self.got("error"))
 
 
 def payload_of(event: Json | None) -> Json:
@@ -3223,14 +3310,13 @@ SAME = {
 }
 
 
-def sameness(step: Step) -> str:
+def sameness(step: Step, apart: set[int]) -> str:
     """Equal for steps that did the same: a call by its name and outcome, another event by all it
-    says."""
-    fields = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
-    said = [(step.asked(name), step.got(name)) for name in fields]
-    return json.dumps(
-        [step.kind, step.response is None, step.parallel, step.failed(), said], default=str
-    )
+    says. A step that evidence names by itself is equal to no other."""
+    fields_ = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
+    said = [(step.asked(name), step.got(name)) for name in fields_]
+    alone = step.place if step.indexes() & apart else None
+    return json_text([step.kind, step.response is None, step.parallel, step.failed(), alone, said])
 
 
 @dataclass(frozen=True)
@@ -3241,7 +3327,7 @@ class Entry:
     turn: int = 1  # how many entries repeat together
 
 
-def fold_repeats(steps: list[Step]) -> list[Entry]:
+def fold_repeats(steps: list[Step], apart: set[int] = frozenset()) -> list[Entry]:  # type: ignore[assignment]
     """The entries of a timeline: what stands three times or more in a row is folded, turns of up to
     eight too.
 
@@ -3249,7 +3335,7 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
     >>> [(entry.steps[0].kind, len(entry.steps), entry.turn) for entry in fold_repeats(steps_of(events))]
     [('tool.x', 1, 1), ('tool.a', 3, 2), ('tool.b', 3, 2), ('tool.a', 1, 1)]
     """
-    keys = [sameness(step) for step in steps]
+    keys = [sameness(step, apart) for step in steps]
     entries: list[Entry] = []
     at = 0
     while at < len(steps):
@@ -3276,7 +3362,7 @@ def variety(steps: list[Step], names: Sequence[str], one: str, many: str) -> str
     of the fields."""
     if all(step.got(name) is None for step in steps for name in names):
         return ""
-    values = Counter(json.dumps([step.got(name) for name in names], default=str) for step in steps)
+    values = Counter(json_text([step.got(name) for name in names]) for step in steps)
     most = max(values.values())
     often = f", one of them ×{most}" if most > 1 else ""
     return f"same {one}" if len(values) == 1 else f"{len(values)} different {many}{often}"
@@ -3318,57 +3404,62 @@ def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) ->
     return "\n".join((line.rstrip() + fold_text(entry), *notes))
 
 
-STEP_FIELD = re.compile(r"(\w+_)?step(_index|_indices)?")
+STEP_FIELD = re.compile(r"(\w+_)?steps?(_index|_indices)?")
+SPAN_FIELD = re.compile(r"(first|last)_\w+|step_ind\w+|\w*steps")  # the ends or all of a stretch
 
 
-def steps_named(signals: list[Json]) -> set[int]:
-    """The steps at which signals point: their own, their focus, and evidence such as
-    first_fail_step."""
-    named: list[object] = []
-    for signal in signals:
-        for name, value in [
-            *signal.items(),
-            *mapping(signal.get("focus")).items(),
-            *evidence_of(signal).items(),
-        ]:
-            if STEP_FIELD.fullmatch(name):
-                named += [*value[:3], *value[-3:]] if isinstance(value, list) else [value]
-    return {index for value in named if (index := count(value)) is not None}
-
-
-def evidence_of(signal: Json) -> Json:
-    return mapping(signal.get("evidence"))
+def steps_named(value: object, name: str = "") -> Iterator[tuple[str, int]]:
+    """The steps to which a signal points, with the field that does: its own, its focus, and
+    evidence such as first_fail_step, step_indices or all_slow_steps."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if STEP_FIELD.fullmatch(name) and str(key).isdecimal():
+                yield name, int(key)
+            yield from steps_named(one, str(key))
+    elif isinstance(value, list):
+        for one in value:
+            yield from steps_named(one, name)
+    elif STEP_FIELD.fullmatch(name) and count(value) is not None:
+        yield name, count(value) or 0
 
 
 def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set[int]]:
     """Places of entries, the most important first, and which of them must stay.
 
-    Both ends come first, then failures and the steps at which signals point, then the rest from
-    both ends inwards.
+    Both ends come first, then what ended the run and the steps at which signals point, then other
+    failures, then the rest from both ends inwards.
     """
-    vital = {
-        place
-        for place, entry in enumerate(entries)
-        if any(step.failed() or step.indexes() & named for step in entry.steps)
-    }
     inwards = list(
         dict.fromkeys(n for pair in enumerate(reversed(range(len(entries)))) for n in pair)
     )
-    ranked = [*inwards[:2], *(place for place in inwards if place in vital), *inwards]
-    return list(dict.fromkeys(ranked)), vital | set(inwards[:2])
+
+    def ranks(place: int) -> int:
+        steps = entries[place].steps
+        if place in inwards[:2]:
+            return 0
+        if any(step.ended_run() or step.indexes() & named for step in steps):
+            return 1
+        return 2 if any(step.failed() for step in steps) else 3
+
+    ranked = {place: ranks(place) for place in inwards}
+    return sorted(inwards, key=ranked.__getitem__), {
+        place for place in inwards if ranked[place] < 3
+    }
+
+
+GAP_ROOM = 90  # characters of the line that stands for entries left out
 
 
 def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
-    """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay,
-    that fit into `room`."""
-    kept: set[int] = set()
-    for place in ranked:
-        room -= len(texts[place]) + (
-            100 if place in vital else 1
-        )  # a gap may stand beside a vital one
-        if (kept and room < 0) or (len(kept) >= TIMELINE_ENTRIES and place not in vital):
+    """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, as
+    many as fit into `room` with the lines for what is left out between them."""
+    most = max(TIMELINE_ENTRIES, len(vital))
+    kept = set(ranked[:most])
+    for place in reversed(ranked[2:most]):
+        gaps = sum(one + 1 not in kept for one in kept)
+        if sum(len(texts[one]) + 1 for one in kept) + GAP_ROOM * gaps <= room:
             break
-        kept.add(place)
+        kept.discard(place)
     return kept
 
 
@@ -3396,7 +3487,8 @@ def gap_text(entries: list[Entry]) -> str:
     steps = [step for entry in entries for step in entry.steps]
     hidden = sum(2 if step.response else 1 for step in steps)
     indexes = set[int]().union(*(step.indexes() for step in steps))
-    where = f' (steps="{min(indexes)}-{max(indexes)}" shows them)' if indexes else ""
+    whole = "" if all(step.indexes() for step in steps) else " some of"
+    where = f' (steps="{min(indexes)}-{max(indexes)}" shows{whole} them)' if indexes else ""
     return f"  … {plural(hidden, 'event')} not shown{where}"
 
 
@@ -3455,16 +3547,22 @@ def exit_of(run: Json) -> str:
 
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
-    signals = without_raw(dicts(detail.get("signals")), raw, dicts(detail.get("events")))
-    kept = fitting(
-        [run_signal({**signal, "run_id": detail.get("run_id")}, now) for signal in signals],
-        ROOM // 2,
-    )
+    """The signals of a run; where there are none, not more than is known about how it went."""
+    events = dicts(detail.get("events"))
+    signals = without_raw(dicts(detail.get("signals")), raw, events)
+    run_id = detail.get("run_id")
+    kept = fitting([run_signal({**signal, "run_id": run_id}, now) for signal in signals], ROOM // 2)
     more = left_out(len(signals), len(kept), "signal", "get_agent_signals lists them.")
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
-    if str(detail.get("exit_reason")) in FAILED_ENDS:
-        return f"Signals (0): none was raised, but the run {end_text(detail)}."
+    counted_ = count(detail.get("signal_count"))
+    if counted_:
+        return f"Signals: {counted_} counted, but the backend sent none of them."
+    crashed = any(event.get("event_type") == "run.errored" for event in events)
+    if crashed or detail.get("exit_reason") != "run.completed":
+        ended = "errored" if crashed else end_text(detail)
+        known = "its end is unknown" if ended == "end unknown" else f"the run {ended}"
+        return f"Signals (0): none was raised, but {known}."
     return "Signals (0): nothing was detected in this run."
 
 
@@ -3486,8 +3584,12 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
         dicts(detail.get("events")),
         blocks(run_head(detail, now), run_signals(detail, now, raw)),
     )
-    steps, named = steps_of(events), steps_named(dicts(detail.get("signals")))
-    lines = timeline(fold_repeats(steps), start_of(detail), raw, named, ROOM - len(before))
+    steps, named = steps_of(events), list(steps_named(detail.get("signals")))
+    apart = {
+        step for name, step in named if name != "step_index" and not SPAN_FIELD.fullmatch(name)
+    }
+    places = {step for _, step in named}
+    lines = timeline(fold_repeats(steps, apart), start_of(detail), raw, places, ROOM - len(before))
     return blocks(
         before,
         section(f"Event timeline ({plural(len(events), 'event')}):", lines)
@@ -3500,7 +3602,7 @@ def parallel_note(steps: list[Step]) -> str:
     if not any(step.parallel for step in steps):
         return ""
     return (
-        "Calls marked (in parallel) overlapped, and nothing recorded tells which response is "
+        "Calls marked (in parallel) overlapped, or lost a response, and nothing recorded tells which response is "
         "whose: "
         "the responses stand on lines of their own."
     )
@@ -3510,6 +3612,7 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     """The steps from `first` to `last` of a run in full, nothing folded, for GET /v1/runs/{id}."""
     steps = steps_of(dicts(detail.get("events")))
     part = [step for step in steps if any(first <= index <= last for index in step.indexes())]
+    part.sort(key=lambda step: min(step.indexes()))
     run = shown_id(detail.get("run_id"))
     if not part:
         indexes = set[int]().union(*(step.indexes() for step in steps))
@@ -3520,21 +3623,21 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     zero = start_of(detail)
     texts = [entry_text(Entry([step]), zero, raw, []) for step in part]
     kept = fitting(texts, ROOM)
-    rest = min(part[len(kept)].indexes()) if len(kept) < len(part) else None
+    more = len(part) - len(kept)
+    rest = min(part[len(kept)].indexes()) if more else first
+    where = f'steps="{rest}-{last}".' if rest > first else "they do not fit into an answer."
     return blocks(
         section(
             f"Run {run} of {shown_id(detail.get('agent_id'))}, steps {first}-{last} in full:", kept
         ),
-        f'… {len(part) - len(kept)} more entries not shown: steps="{rest}-{last}".'
-        if rest is not None
-        else "",
+        f"… {more} more entries not shown: {where}" if more else "",
         parallel_note(part),
     )
 
 
 def steps_range(steps: str) -> tuple[int, int]:
     """First and last step of `80-90` or `84`; raises DunetraceError for anything else."""
-    match = re.fullmatch(r"\s*\[?(\d{1,9})(?:\s*(?:-|–|…|\.\.|to)\s*(\d{1,9}))?\]?\s*", steps)
+    match = re.fullmatch(r"\s*\[?(\d{1,15})(?:\s*(?:-|–|…|\.\.|to)\s*(\d{1,15}))?\]?\s*", steps)
     if not match or int(match[2] or match[1]) < int(match[1]):
         raise DunetraceError(
             f'steps must be like "80-90" or "84", not {clean(steps, 60)!r}.', "invalid"
@@ -4460,10 +4563,8 @@ def read_window(
     """The runs or signals of the last hours, whatever their order; a row without a usable time,
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
     rows: list[Json] = []
-    read, total = 0, None
-    pages = backend.listed(
-        what, gate.agent_id, limit=LARGEST_PAGE, explain="false" if what == "signals" else ""
-    )
+    explain = "false" if what == "signals" else ""
+    pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain=explain)
     for n, page in enumerate(pages, 1):
         since = backend.now() - gate.hours * 3600
         moments = [moment(row) for row in page.rows]
@@ -4471,14 +4572,13 @@ def read_window(
             row for row, at in zip(page.rows, moments, strict=True) if at is None or at >= since
         ]
         rows += recent
-        read, total = read + len(page.rows), page.total
-        if not read:
-            return Window([], total == 0, total == 0)
-        if page.rows and not recent:
+        if n == 1 and not page.rows:
+            return Window([], page.total == 0, page.total == 0)
+        if page.last or (page.rows and not recent):
             return Window(rows, True)
         if n == MOST_PAGES:
             break
-    return Window(rows, read >= (total or 0))
+    return Window(rows, False)
 
 
 def detected_at(signal: Json) -> float | None:
@@ -4516,7 +4616,9 @@ def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     return Criterion("PASS", text)
 
 
-def signal_criterion(signals: Window | DunetraceError, gate: Gate) -> Criterion:
+def signal_criterion(
+    signals: Window | DunetraceError, runs: Window | DunetraceError, gate: Gate
+) -> Criterion:
     """That no signal of the window is of the type, and of the severity or worse; one of no known
     severity is worst."""
     severity = f"severity {gate.fail_on} or worse" if gate.fail_on else "any severity"
@@ -4528,19 +4630,29 @@ def signal_criterion(signals: Window | DunetraceError, gate: Gate) -> Criterion:
             "UNKNOWN", f"{text}: the backend lists none, but does not say that there are none"
         )
     ranks = list(SEVERITIES)
-    worst = ranks[: ranks.index(gate.fail_on) + 1] if gate.fail_on else ranks
+    milder = ranks[ranks.index(gate.fail_on) + 1 :] if gate.fail_on else []
     found = [
         signal
         for signal in signals.rows
-        if gate.failure_type in ("", str(signal.get("failure_type")).upper())
-        and (
-            str(signal.get("severity")).upper() in worst
-            or str(signal.get("severity")).upper() not in ranks
-        )
+        if (not gate.failure_type or type_of(signal) in ("", gate.failure_type))
+        and str(signal.get("severity")).upper() not in milder
     ]
+    rows = runs.rows if isinstance(runs, Window) else []
+    counted_ = sum(count(run.get("signal_count")) or 0 for run in rows)
+    if not found and len(signals.rows) < counted_:
+        return Criterion(
+            "UNKNOWN",
+            f"{text}: the runs of that time count {counted_}, the list has {len(signals.rows)}",
+        )
     if not found and not signals.whole:
         return Criterion("UNKNOWN", f"{text}: none so far, but not all of that time could be read")
     return Criterion("FAIL" if found else "PASS", f"{text}: {len(found)}, allowed 0")
+
+
+def type_of(signal: Json) -> str:
+    """A signal's type as filters are written; one that is no text could be any, and so matches any."""
+    kind = signal.get("failure_type")
+    return re.sub(r"[\s-]+", "_", kind.strip()).upper() if isinstance(kind, str) else ""
 
 
 def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
@@ -4570,14 +4682,16 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
         lambda: backend.get("/v1/agents/{}/health-score", gate.agent_id),
     )
     known = isinstance(runs, Window) and runs.rows
-    if isinstance(agent, DunetraceError) and not known:
-        raise agent
-    if isinstance(agent, dict):
-        check_known_type(gate.failure_type, [agent])
+    if isinstance(agent, DunetraceError):
+        if not known:
+            raise agent
+        seen = signals.rows if isinstance(signals, Window) else []
+        agent = {"failure_types": {type_of(signal): 1 for signal in seen}}
+    check_known_type(gate.failure_type, [agent])
     return [
         seen_criterion(runs, gate),
         errored_criterion(runs, gate),
-        signal_criterion(signals, gate),
+        signal_criterion(signals, runs, gate),
         score_criterion(health, gate),
     ]
 

@@ -517,6 +517,11 @@ def test_tools_are_described_once_and_only_read():
     assert size <= 6_500
 
 
+def test_a_call_without_arguments(demo):
+    answer = anyio.run(dm.server.call_tool, "list_agents", None)
+    assert getattr(answer, "content", answer)[0].text == call("list_agents")
+
+
 def test_plain_functions_and_calls_give_the_same_text(demo):
     assert dm.list_agents() == call("list_agents")
 
@@ -1426,6 +1431,8 @@ def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
         ("agent_version", "v/home/ann ann@example.com", True), ("policy_name", "www.example.com/ann", True), ("phone", 4242424242, True),
         ("content_length", 42, False), ("api_key", "deadbeef01", True), ("arg_path", "items[0].to", False), ("arg_path", "home/ann", True),
         ("error_type", "ValueError: card 4242", True), ("fabricated_entity", 4242424242424242, True),
+        ("phoneNumber", 491511234567, True), ("card-number", 41111111111, True), ("arg_path", "$.to", False),
+        ("query_similarity", 0.9, False), ("api_calls", 3, False), ("user_turns", 4, False), ("transcript_confidence", 0.5, False),
         ("user_name", "alice", True), ("api_secret", "abc", True), ("file_path", "x", True), ("finish_reason", "stop", False),
         ("exit_reason", "Bob said so", True), ("exit_reason", "policy-violation-2", False), ("finish_reason", "content-filter", False),
         ("failure_reason", "timeout", True), ("token_counts_at_truncation", 803, False), ("cancel_reason", "bob-the-2nd", False),
@@ -1479,6 +1486,12 @@ QUOTATIONS = [
     ("output", "web_search_tool", "Tool `web_search_tool` failed.", "Tool `web_search_tool` failed."),
     ("output", "lookup", "Tool `lookup` and lookup.", f"Tool `{h('lookup')}` and lookup."),
     ("output", "short", "A short word, `short`.", f"A short word, `{h('short')}`."),
+    ("output", "Smith", "The agent's input `Smith` wasn't seen.", f"The agent's input `{h('Smith')}` wasn't seen."),
+    ("output", "Smith", "It didn't find 'Smith' or ‘Smith’.", f"It didn't find '{h('Smith')}' or ‘{h('Smith')}’."),
+    ("output", "Smith", "The agent's \"Smith.\" isn't «Smith».", f"The agent's \"{h('Smith')}.\" isn't «{h('Smith')}»."),
+    ("args", {"ann@example.com said": 1}, "Key `ann@example.com said` is new.", f"Key `{h('ann@example.com said')}` is new."),
+    ("args", '{"name": "J\\u00fcrgen M\\u00fc\\u00dfig", "x": "y', "Got `Jürgen Müßig`.", f"Got `{h('Jürgen Müßig')}`."),
+    ("args", {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": "card of ann@example.com"}}}}}}}}, "Of `card of ann@example.com`.", f"Of `{h('card of ann@example.com')}`."),
     ("customer_note", "ann", "Note “ann” by ann.", f"Note “{h('ann')}” by ann."),
 ]  # fmt: skip
 
@@ -1498,7 +1511,9 @@ def test_explanations_do_not_quote_what_the_evidence_hides(name, value, text, sh
     assert dm.without_raw([signal], True) == [signal]
 
 
+THREE_LINES = "Ann Smith\n12 Elm St.\n10115 Berl"
 CODE = [
+    ("output", THREE_LINES, f'x = """\n{THREE_LINES}\n"""\ny = 1', f'x = """\n{h("Ann Smith")}\n{h("12 Elm St.")}\n{h("10115 Berl")}\n"""\ny = 1'),
     ("output", "4096", "call(max_tokens=4096)", "call(max_tokens=4096)"),
     ("max_tokens", 4096, "call(max_tokens=4096)", "call(max_tokens=4096)"),
     ("output", "ann", "    send('ann')", "    send('ann')"),
@@ -1511,6 +1526,29 @@ def test_code_is_touched_only_where_it_quotes(name, value, code, shown):
     signal = {"evidence": {name: value}, "suggested_fixes": [{"code": code}, {"code": 5}, {}]}
     (hidden,) = dm.without_raw([signal], False)
     assert [fix["code"] for fix in hidden["suggested_fixes"]] == [shown, "", ""]
+
+
+def test_a_name_that_a_run_shows_stays_in_explanations():
+    events = [
+        event(
+            "tool.called",
+            1,
+            0,
+            tool_name="customer_lookup_tool",
+            args='{"via": "customer_lookup_tool"}',
+        )
+    ]
+    signal = {**SIGNAL, "evidence": {}, "title": "`customer_lookup_tool` was called"}
+    assert dm.without_raw([signal], False, events)[0]["title"] == signal["title"]
+
+
+def test_severities_in_any_case():
+    assert [dm.severity_text(one) for one in ("Critical", "BLOCKER", "very bad", None)] == [
+        "Critical",
+        "BLOCKER",
+        h("very bad"),
+        "—",
+    ]
 
 
 def test_a_signal_in_a_run_quotes_no_event(http):
@@ -1999,6 +2037,98 @@ def test_a_part_without_room_says_where_it_goes_on():
     assert re.findall(r"^  \[ *(\d+)\]", text, re.M)[-1] == str(rest - 1)
     with pytest.raises(dm.DunetraceError, match="it has no events"):
         dm.part_text({**RUN, "events": []}, 1, 2)
+
+
+# Evidence, and the steps of a long run that must be seen for it.
+NAMED = [
+    ({"all_slow_steps": {"50": 40000, "150": 40000}}, {50, 150}),
+    ({"subsequent_tool_steps": [150, 151]}, {150, 151}),
+    ({"token_growth_sequence": [{"step": 150, "tokens": 9}]}, {150}),
+    ({"taint_source": {"step": 150}}, {150}),
+    ({"step_indices": list(range(140, 160))}, set(range(140, 160))),
+    ({"failed_tool_step": 150}, {150}),
+]
+
+
+@pytest.mark.parametrize(("evidence", "steps"), NAMED)
+def test_steps_that_evidence_names_are_seen(evidence, steps):
+    events = [one for n in range(300) for one in unlike(n)]
+    text = dm.run_text(
+        {**RUN, "signals": [{**SIGNAL, "evidence": evidence}], "events": events}, NOW
+    )
+    assert steps <= {int(n) for n in re.findall(r"^  \[ *(\d+)\]", text, re.M)}
+
+
+def test_a_step_that_evidence_names_leaves_its_fold():
+    events = [one for n in range(60) for one in tool_pair(n, n, args_hash=f"{n:07d}a")]
+    detail = {
+        **RUN,
+        "signals": [{**SIGNAL, "step_index": 59, "evidence": {"tool_step": 45}}],
+        "events": events,
+    }
+    text = dm.run_text(detail, NOW)
+    assert "×45 to [ 44], 45 different arguments" in text
+    assert re.search(r"^  \[ 45\].*\n +args_hash=0000045a", text, re.M)
+    looped = {
+        **SIGNAL,
+        "evidence": {"first_step": 0, "last_step": 59, "step_indices": list(range(60))},
+    }
+    assert "×60 to [ 59]" in dm.run_text({**detail, "signals": [looped]}, NOW)
+
+
+def test_what_ended_a_run_is_seen_among_many_failures():
+    events = [one for n in range(900) for one in unlike(n, ok=False)]
+    events.insert(900, event("run.errored", 450, 450, error_type="ValueError"))
+    text = dm.run_text(
+        {**RUN, "signals": [{**SIGNAL, "evidence": {"failed_step": 99}}], "events": events}, NOW
+    )
+    assert "run.errored          ValueError" in text
+    assert "tool=tool_99 " in text
+    assert dm.ROOM - 700 < len(text) <= dm.BUDGET
+
+
+def test_a_part_goes_on_or_says_that_it_cannot():
+    crowd = [event("custom.thing", 400, n, n=n, x="free text " * 9) for n in range(900)]
+    text = dm.part_text({**RUN, "events": crowd}, 400, 400)
+    assert re.search(r"\n\n… \d+ more entries not shown: they do not fit into an answer\.$", text)
+    backwards = [event("custom.thing", 900 - n, n, n=n, x="free text " * 9) for n in range(800)]
+    seen, first = 0, 100
+    while first is not None:
+        text = dm.part_text({**RUN, "events": backwards}, first, 900)
+        seen += len(re.findall(r"^  \[ *\d+\]", text, re.M))
+        on = re.search(r'steps="(\d+)-900"\.$', text)
+        first = int(on[1]) if on else None
+    assert seen == 800
+
+
+def test_a_value_nested_without_end_is_shown():
+    deep = 1
+    for _ in range(950):
+        deep = [deep]
+    events = [event("custom.thing", n, n, value=deep) for n in range(3)]
+    assert "custom.thing" in dm.run_text({**RUN, "events": events}, NOW)
+
+
+UNKNOWN_ENDS = [{**RUNS[2], "run_id": f"u{n}", "exit_reason": None} for n in range(20)]
+# What is said where it is not known how runs ended, or whether they did.
+NOT_WELL = [
+    (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "How 20 of them ended is not known."),
+    (lambda: dm.health_text("a", HEALTH_READY, found(UNKNOWN_ENDS)), "⚪ Health score for a: 90/100"),
+    (lambda: dm.errored_text("a", found([], unknown=20), 20, NOW), "How 20 of them ended is not known."),
+    (lambda: dm.crashes_text(found([]), dm.Filters(), NOW), "there is none among the newest 0 runs"),
+    (lambda: dm.no_signals_text(AGENT, HANGS, "severity=LOW", NOW), "How its runs ended could not be asked: It hangs."),
+    (lambda: dm.no_patterns_text(AGENT, HANGS, NOW), "How its runs ended could not be asked: It hangs."),
+    (lambda: dm.no_signals_text(AGENT, found(CLEAN, 128), "severity=LOW", NOW), " 1 run is not processed yet."),
+    (lambda: dm.run_text({**RUN, "signals": None, "signal_count": 3}, NOW), "Signals: 3 counted, but the backend sent none"),
+    (lambda: dm.run_text({**RUN, "signals": [], "exit_reason": None}, NOW), "none was raised, but its end is unknown."),
+    (lambda: dm.run_text({**RUN, "signals": [], "events": [event("run.errored", 1, 1)]}, NOW), "but the run errored."),
+    (lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([]), found(CLEAN, 129)), NOW), "counts 55 signals, but the backend lists none"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), NOT_WELL)
+def test_what_is_not_known_is_said(text, said):
+    assert said in text()
 
 
 def test_examples_in_docstrings():
@@ -2526,6 +2656,13 @@ GATES = [
     ("", ([], 5), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", ([OK_RUN], 5), [], SCORE, "PASS UNKNOWN PASS PASS", 2),
     ("", (500, {}), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [{**OK_RUN, "exit_reason": None, "signal_count": 1}], [LOOP], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [{**OK_RUN, "signal_count": 2}], [], SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("", [{**OK_RUN, "signal_count": 1}], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
+    ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": "tool-loop"}], SCORE, "PASS PASS FAIL PASS", 1),
+    ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": None}], SCORE, "PASS PASS FAIL PASS", 1),
     ("", [OK_RUN], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
     ("--fail-on low", [OK_RUN], [LOOP], SCORE, "PASS PASS FAIL PASS", 1),
     ("--fail-on high", [OK_RUN], [{**LOOP, "severity": "critical"}], SCORE, "PASS PASS FAIL PASS", 1),
@@ -2624,6 +2761,45 @@ def test_a_gate_of_an_agent_that_only_its_runs_prove(http, command_line):
     gate_backend(http, [OK_RUN], [], SCORE)
     http.replace("GET", f"{URL}/v1/agents", status=500)
     assert command_line("gate", "research-agent")[0] == 0
+    misspelt = command_line("gate", "research-agent", "--failure-type", "TOOL_LOPP")
+    assert misspelt[0] == 2
+    assert misspelt[1].startswith("UNKNOWN  No signal has the failure type TOOL_LOPP")
+
+
+# How a list describes itself, and whether a gate may take the 500 rows of its first page for all.
+PAGES = [
+    ({"total": 500, "has_more": False}, True),
+    ({"total": 500}, True),
+    ({"total": 500, "has_more": True}, False),
+    ({"total": 3}, False),
+    ({"total": 501}, False),
+    (None, False),
+]
+
+
+@pytest.mark.parametrize(("described", "whole"), PAGES)
+def test_a_list_that_may_go_on_is_not_whole(http, described, whole):
+    rows = [{**OK_RUN, "run_id": f"r{n}"} for n in range(500)]
+    serve(http, f"{A}/runs", {"runs": rows, "page": described})
+    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    assert window.whole is whole
+    assert len(window.rows) == 500
+
+
+@pytest.mark.parametrize("total", [None, 60])
+def test_a_signal_beyond_what_a_list_admits(http, total):
+    """1,200 signals in a list that does not say so."""
+    rows = series(1_200, 1)
+
+    def reply(request):
+        query = parse_qs(urlsplit(request.url).query)
+        start, limit = int(query["offset"][0]), int(query["limit"][0])
+        page_ = {"total": total, "has_more": start + limit < 1_200}
+        return 200, {}, json.dumps({"signals": rows[start : start + limit], "page": page_})
+
+    http.add_callback("GET", f"{URL}/v1/signals", callback=reply)
+    assert call("get_signal_detail", signal_id=7).startswith("🟠 Signal #7\n")
+    assert "could be read" in error_of("get_signal_detail", signal_id=99_999)
 
 
 def test_verbose_tells_requests_without_key_and_query():
@@ -3370,7 +3546,7 @@ This does not mean that it is healthy. get_agent_runs shows what it did.
 ═══ Agent summary: research-agent ═══
 
 Health score:  🔴 41/100
-Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled)
+Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled; 126 not processed yet)
 Total signals: 55
 Last seen:     6h ago
 
@@ -3414,7 +3590,7 @@ No signals of research-agent in 129 processed runs; none of the newest 3 errored
 ═══ Agent summary: research-agent ═══
 
 Health score:  🔴 100/100  (made from signals only, not from how runs ended)
-Total runs:    5  (last 2: 0 clean, 0 with signals, 2 errored or stalled)
+Total runs:    5  (last 2: 0 clean, 0 with signals, 2 errored or stalled; 3 not processed yet)
 Total signals: 0
 Last seen:     6h ago
 
@@ -3585,7 +3761,7 @@ RUN ID                               STARTED                  DUR  STEPS SIGS  S
 ──────────────────────────────────────────────────────────────────────────────────────────────
 —                                    —                           —     —  ⚪ —  end unknown
 019e217d-bd24-7d72-a8be-4715c2dcf385 6h ago                 6h 00m     8  🔴 1  stalled
-019e217d-bd2                         in 2d                       —     8  🔴 1  sha256:1fe383e3 (13 chars)
+019e217d-bd2                         in 2d                       —     8  ⚪ 1  sha256:1fe383e3 (13 chars)
 019e2163-66f                         6h ago                   4.8s     4  🔴 0  errored
 019e2163-66f                         6h ago                   4.8s     4  ⚪ —  completed
 === run
@@ -3695,7 +3871,7 @@ Duration: —
 Steps:    —
 Exit:     —
 
-Signals (0): nothing was detected in this run.
+Signals (0): none was raised, but its end is unknown.
 
 Event timeline: no events, the backend has pruned them.
 === run_parallel
@@ -3723,7 +3899,7 @@ Event timeline (6 events):
   [  3]    +1.0s  policy.triggered
                    policy_name=three tools  action_type=stop
 
-Calls marked (in parallel) overlapped, and nothing recorded tells which response is whose: the responses stand on lines of their own.
+Calls marked (in parallel) overlapped, or lost a response, and nothing recorded tells which response is whose: the responses stand on lines of their own.
 === run_part
 Run run-with-text of writer, steps 2-4 in full:
   [  2]    +3.0s  tool.called          tool=mailer  ok=False  97ms
@@ -3815,7 +3991,7 @@ Deploys (runs with signals in the 2 h before → after):
   ⚪ —  —  —  —/— runs (—) → —/— runs (—)  —
   ⚪ —  —  not compared (over 7 days old, or under 3 runs before or after)
 === no_signals_filtered
-No signal of research-agent matches severity=LOW; without that it has 55 signals. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
+No signal of research-agent matches severity=LOW; without that it has 55 signals. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 127 runs are not processed yet.
 === no_signals_lost
 research-agent counts 55 signals, but the backend lists none of them. Try again in a moment; get_agent_runs shows the runs.
 === quiet
@@ -3831,7 +4007,7 @@ No signals of new in 3 processed runs; none of the newest 3 errored or stalled.
 === quiet_unknown
 No signals of research-agent. How its runs ended could not be asked: It hangs.
 === no_patterns_old
-No failure patterns of research-agent in the last 30 days; its 55 signals are older or too few. get_agent_signals lists them. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
+No failure patterns of research-agent in the last 30 days; its 55 signals are older or too few. get_agent_signals lists them. 2 of its newest 2 runs errored or stalled, which need not raise a signal: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 127 runs are not processed yet.
 === no_patterns_quiet
 No failure patterns, because no signals, of research-agent in 129 processed runs; none of the newest 3 errored or stalled.
 === nothing_found
