@@ -47,11 +47,9 @@ import shlex
 import shutil
 import socket
 import sys
-import tempfile
 import textwrap
 import threading
 import time
-import tomllib
 import traceback
 import warnings
 from collections import Counter, defaultdict
@@ -4454,6 +4452,8 @@ def check_endpoints(backend: Api, agents: list[Json]) -> str:
 def check_stdio() -> str:
     """Starts this server as an editor would and calls a tool over stdio, with the SDK's own
     client."""
+    import tempfile
+
     from mcp import ClientSession, StdioServerParameters
     from mcp.client.stdio import stdio_client
 
@@ -5145,6 +5145,8 @@ def demo_events(kind: str, moment: float) -> list[Json]:
 @functools.cache
 def demo_fleet() -> tuple[list[Json], list[Json]]:
     """All runs (with their events) and all signals of the demo, newest first."""
+    import tomllib  # 5 ms that only the demo needs
+
     runs: list[Json] = []
     signals: list[Json] = []
     known = tomllib.loads(DEMO_SIGNALS)
