@@ -103,6 +103,8 @@ log = logging.getLogger("dunetrace_mcp")
 
 
 # ── Settings ──────────────────────────────────────────────────────────────────────────────────────
+# What the environment says, in any form that people write it, or one sentence that says what is
+# wrong with it. Nothing here knows of requests or of MCP.
 
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
@@ -208,7 +210,9 @@ def api_key(env: Mapping[str, str]) -> str:
     return key
 
 
-# ── Text ──────────────────────────────────────────────────────────────────────────────────────────
+# ── Values ────────────────────────────────────────────────────────────────────────────────────────
+# A value of any shape as a short text on one line, or "—"; and the pieces that answers are laid out
+# with. All of it is pure.
 
 BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 1_500  # for the items of a list; the rest is for what stands around them
@@ -236,6 +240,7 @@ def clean(value: object, most: int = 300) -> str:
 
 
 def visible(text: str) -> str:
+    """The text without what Unicode or a terminal would not show as letters."""
     if text.isprintable() and not INVISIBLE.search(text):
         return text
     return INVISIBLE.sub("", "".join(c for c in text if c.isprintable()))
@@ -361,6 +366,7 @@ def ago(value: object, now: float) -> str:
 
 
 def duration(started: object, completed: object) -> str:
+    """The time between two moments: `5.6s`, `2m 10s`, `1h 40m`."""
     start, end = instant(started), instant(completed)
     if start is None or end is None or end < start:
         return NONE
@@ -413,6 +419,7 @@ def blocks(*parts: str) -> str:
 
 
 def paragraph(text: object, indent: str = "  ") -> str:
+    """An explanation, wrapped and indented."""
     return textwrap.fill(
         words(text, LONGEST_TEXT),
         72,
@@ -756,6 +763,7 @@ class Redaction:
                 yield start, at
 
     def without_pieces(self, text: str, spans: Iterable[tuple[int, int]] | None = None) -> str:
+        """The text with the given stretches, or all that repeat hidden texts, hashed."""
         kept, at = "", 0
         for start, end in self.spans(text) if spans is None else spans:
             part = text[start:end].strip()
@@ -797,6 +805,7 @@ def without_raw(signals: list[Json], raw: bool, events: Iterable[Json] = ()) -> 
 
 
 def redacted(signal: Json, of_run: Texts) -> Json:
+    """One signal whose explanations and fixes are safe to show."""
     texts = Texts(set(of_run.hidden), {str(signal.get("failure_type")), *of_run.shown})
     texts.add("evidence", signal.get("evidence"))
     explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
@@ -860,6 +869,7 @@ class Call:
 
 
 def out_of_time() -> DunetraceError:
+    """The error of a call that has taken all of its time."""
     return DunetraceError(
         f"The backend did not complete the answer within {CALL_SECONDS:.0f} s. It is overloaded "
         "or very slow: try again later, or ask for less (one agent, a smaller limit, a shorter "
@@ -999,6 +1009,7 @@ def segment(value: object) -> str:
 
 
 def fits_path(ident: object) -> bool:
+    """Whether an id can be addressed in a path."""
     try:
         return bool(segment(ident))
     except DunetraceError:
@@ -1190,6 +1201,7 @@ class Api:
         return DunetraceError(clean(text, 1_400), kind)
 
     def parsed(self, path: str, body: bytes) -> Json:
+        """The JSON object of an answer."""
         try:
             data = json.loads(body)
         except (ValueError, RecursionError):
@@ -1295,6 +1307,7 @@ class Api:
     def listed_by_query(
         self, what: str, agent_id: str, refused: DunetraceError, **params: Any
     ) -> Iterator[Page]:
+        """The list of an agent by query; raises DunetraceError where the backend takes none."""
         try:
             yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
         except DunetraceError as error:
@@ -1439,6 +1452,7 @@ def attempts(*tasks: Callable[[], Any], report: bool = False) -> list[Any]:
 
 
 def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
+    """What a task returns, or the DunetraceError that it raises."""
     try:
         return task()
     except DunetraceError as error:
@@ -1462,6 +1476,8 @@ def in_batches(ask: Callable[[int], T], starts: Sequence[int]) -> Iterator[T]:
 
 
 # ── Server ────────────────────────────────────────────────────────────────────────────────────────
+# FastMCP on both majors of mcp: tools are plain functions that run in threads of their own, and
+# whatever fails ends as one sentence. What the parameters of tools mean is said here once.
 
 INSTRUCTIONS = (
     "Read-only answers about AI agents in production, from the Dunetrace Customer API. Start "
@@ -1824,6 +1840,7 @@ def missing_text(fleet: Found) -> str:
 
 
 def agent_row(agent: Json, now: float, wide: int) -> str:
+    """Two lines of the fleet's table: an agent's counts, and its failure types with theirs."""
     runs, signals, critical, high = (
         counted(agent.get(key))
         for key in ("run_count", "signal_count", "critical_count", "high_count")
@@ -1857,6 +1874,7 @@ def list_agents(
 
 
 # ── One agent ─────────────────────────────────────────────────────────────────────────────────────
+# What is asked of an agent before anything is said of it: whether it exists, and how its runs went.
 
 
 def agent_named(backend: Api, agent_id: str) -> Json:
@@ -1955,6 +1973,7 @@ def next_run(run: Json, now: float) -> str:
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
+# The score of an agent beside how its newest runs ended; the worse of the two gives the colour.
 
 
 def score_icon(score: object) -> str:
@@ -2004,6 +2023,7 @@ def score_of(scored: Json) -> str:
 
 
 def components_of(health: Json) -> list[tuple[str, Json]]:
+    """The parts of a health score by name, in the backend's order."""
     return [
         (clean(name, 40), mapping(one)) for name, one in mapping(health.get("components")).items()
     ]
@@ -2077,6 +2097,7 @@ def get_agent_health(agent_id: AgentId) -> str:
 
 
 # ── Summary ───────────────────────────────────────────────────────────────────────────────────────
+# Everything about one agent in one screen, made of parts each of which may be missing.
 
 
 @dataclass
@@ -2142,6 +2163,7 @@ def flying_text(agent: Json, runs: Found | DunetraceError) -> str:
 
 
 def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
+    """The score in a summary, or why there is none."""
     if isinstance(health, DunetraceError):
         why = {
             "route": "this backend is too old to score",
@@ -2156,6 +2178,7 @@ def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> 
 
 
 def recent_text(summary: Summary, now: float) -> str:
+    """The newest signals of a summary, or why there are none."""
     if isinstance(summary.recent, DunetraceError):
         return f"Most recent signals: not available. {summary.recent}"
     if summary.recent.rows:
@@ -2165,6 +2188,7 @@ def recent_text(summary: Summary, now: float) -> str:
 
 
 def recent_signal(signal: Json, now: float) -> str:
+    """A signal as a summary shows it, with impact and fix."""
     return (
         "  {icon} {type}  conf={conf}  {ago}  run={run}\n"
         "     id={id}  [{severity}]  step={step}\n"
@@ -2292,6 +2316,7 @@ def signal_list(found: Found, what: str, texts: list[str], notes: Sequence[str],
 
 
 def agent_signal(signal: Json, now: float) -> str:
+    """A signal as the list of one agent shows it."""
     return (
         "{icon} [{severity}] {type}  conf={conf}  step={step}  {ago}\n"
         "   id={id}  run={run}\n"
@@ -2392,12 +2417,14 @@ def signal_text(signal: Json, now: float, raw: bool = False) -> str:
 
 
 def evidence_lines(evidence: Json, raw: bool) -> list[str]:
+    """The evidence field by field; free text as its hash unless `raw`."""
     lines = [f"  {safe_key(key, raw)}: {safe(key, value, raw)}" for key, value in evidence.items()]
     kept = fitting(lines[:MOST_FIELDS], ROOM // 2)
     return kept + [f"  … {len(lines) - len(kept)} more fields not shown"] * (len(lines) > len(kept))
 
 
 def fix_lines(fixes: list[Json]) -> list[str]:
+    """Suggested fixes with their code, numbered."""
     lines: list[str] = []
     for n, fix in enumerate(fixes[:20], 1):
         lines += [
@@ -2426,12 +2453,14 @@ class SignalList:
         self.total: int | None = 0
 
     def read(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
+        """Some rows of the list; learns how long it is."""
         asked = {"offset": offset, "limit": limit, "explain": explain}
         page = next(self.backend.listed("signals", self.agent_id, **asked))
         self.total = len(page.rows) if page.total is None and page.last else page.total
         return page.rows
 
     def window(self, n: int) -> list[Json]:
+        """The rows of one small part of the list, asked for once."""
         if n not in self.windows:
             self.windows[n] = self.read(n * WINDOW, WINDOW)
         return self.windows[n]
@@ -2454,6 +2483,7 @@ class SignalList:
         return self.explained(*place) if place else None
 
     def by_halving(self, signal_id: int) -> Place | None:
+        """The place of a signal where the ids around it grow with time."""
         middle = bisect.bisect_right(
             range((self.total or 0) // WINDOW + 1), -signal_id, key=self.age
         )
@@ -2493,6 +2523,7 @@ class SignalList:
 
 
 def place_of(signal_id: int, rows: list[Json], offset: int) -> Place | None:
+    """Where a signal stands in a list, if it is among the rows that begin at `offset`."""
     return next(
         ((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None
     )
@@ -2702,6 +2733,7 @@ def search_fleet(backend: Api, fleet: Found, filters: Filters, limit: int) -> Fo
 
 
 def found_signal(signal: Json, now: float) -> str:
+    """A signal as a search shows it."""
     return (
         "{icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}\n   id={id}  run={run}  "
         "conf={conf}\n   {title}"
@@ -3158,6 +3190,7 @@ USUAL_REASONS = {"stop", "tool_calls", "end_turn", "tool_use"}
 
 
 def headline_fields(kind: str) -> tuple[str, ...]:
+    """The fields that the line of an entry of this kind shows by itself."""
     return (
         HEADLINE.get(kind) or HEADLINE.get(kind.partition(".")[0], ())
         if not kind.startswith("run.started")
@@ -3449,6 +3482,7 @@ def timeline(
 
 
 def gap_text(entries: list[Entry]) -> str:
+    """The line for entries left out: how many events, and which call shows them."""
     steps = [step for entry in entries for step in entry.steps]
     hidden = sum(2 if step.response else 1 for step in steps)
     indexes = set[int]().union(*(step.indexes() for step in steps))
@@ -3458,6 +3492,7 @@ def gap_text(entries: list[Entry]) -> str:
 
 
 # ── One run ───────────────────────────────────────────────────────────────────────────────────────
+# The detail of a run out of the pieces above, and the ways to name one.
 
 
 def step_count(detail: Json, events: list[Json]) -> str:
@@ -3471,6 +3506,7 @@ def step_count(detail: Json, events: list[Json]) -> str:
 
 
 def run_signal(signal: Json, now: float) -> str:
+    """A signal as the detail of its run shows it."""
     return (
         "  {icon} {type}  [{severity}]  conf={conf}  step={step}{shadow}\n"
         "     id={id}  run={run}\n"
@@ -3488,6 +3524,7 @@ def error_type(detail: Json) -> str:
 
 
 def run_head(detail: Json, now: float) -> str:
+    """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
     events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     cause = error_type(detail)
@@ -3564,6 +3601,7 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
 
 
 def parallel_note(steps: list[Step]) -> str:
+    """What (in parallel) means, where a step is marked so."""
     if not any(step.parallel for step in steps):
         return ""
     return (
@@ -3610,6 +3648,7 @@ def steps_range(steps: str) -> tuple[int, int]:
 
 
 def parent_line(events: list[Json]) -> str:
+    """The runs that this one belongs to, where its events name any."""
     parents = {
         shown_id(event.get("parent_run_id"))
         for event in events
@@ -3681,6 +3720,7 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
 
 
 def unknown_run(name: str, failed: str) -> DunetraceError:
+    """The error for a run that is not there; `failed` says who could not be asked."""
     hint = (
         ""
         if len(name) >= ENOUGH_OF_ID
@@ -3712,6 +3752,7 @@ def get_run_detail(
 
 
 # ── Patterns ──────────────────────────────────────────────────────────────────────────────────────
+# What recurs in an agent's failures: each section is one list of GET /v1/agents/{id}/insights.
 
 
 def systemic_lines(insights: Json, now: float) -> list[str]:
@@ -3830,6 +3871,7 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
 
 
 def deploy_line(deploy: Json, now: float) -> str:
+    """One deploy with the rates before and after it."""
     regression = deploy.get("is_regression")
     verdict = (
         "🚨 REGRESSION"
@@ -3890,6 +3932,7 @@ def patterns_text(agent_id: str, insights: Json, runs: Found | DunetraceError, n
 
 
 def newest_errored(runs: Found | DunetraceError, now: float) -> str:
+    """The call that shows the newest of the runs that errored, "" where none did."""
     newest = runs.rows[:NEWEST_RUNS] if isinstance(runs, Found) else []
     run = next((run for run in newest if outcome(run) == "errored"), None)
     return f". {next_run(run, now)}." if run else ""
@@ -3927,6 +3970,8 @@ def get_agent_patterns(agent_id: AgentId) -> str:
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────
+# Texts for people who instrument agents, and questions ready to be asked. Their contents are at the
+# end of the file.
 
 
 @functools.cache
@@ -4191,6 +4236,7 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion:
 
 
 # ── HTTP transports ───────────────────────────────────────────────────────────────────────────────
+# SSE and streamable HTTP with a token and a health check, on uvicorn, which comes with mcp.
 
 UNAUTHORIZED = b'{"error":"Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."}'
 
@@ -4223,6 +4269,7 @@ class Guard:
             await self.app(scope, receive, send)
 
     def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether the headers carry the token."""
         scheme, _, given = dict(headers).get(b"authorization", b"").partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(
             given.strip(), self.token.encode()
@@ -4230,6 +4277,7 @@ class Guard:
 
 
 async def answer(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Sends a whole HTTP answer of JSON."""
     head = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
@@ -4314,9 +4362,11 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
 
 
 # ── Check ─────────────────────────────────────────────────────────────────────────────────────────
+# The way from the settings to an editor's call, step by step, for a person whose set-up fails.
 
 
 def masked(key: str) -> str:
+    """A key by its ends and its length."""
     return (
         f"{key[:3]}…{key[-2:]} ({len(key)} characters)"
         if len(key) > 8
@@ -4329,12 +4379,14 @@ def source_of(name: str) -> str:
 
 
 def check_configuration() -> tuple[Api, str]:
+    """The backend that the settings name, and where each setting comes from."""
     backend = api()
     url = f"{backend.url} ({source_of('DUNETRACE_API_URL')})"
     return backend, f"{url}, key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
 
 
 def check_address(backend: Api) -> str:
+    """That the host resolves, and to what."""
     parts = urlsplit(backend.url)
     if parts.scheme == "demo":
         return "the built-in demo fleet, no network"
@@ -4364,6 +4416,7 @@ def check_api(backend: Api) -> tuple[list[Json], str]:
 
 
 def check_agents(backend: Api, agents: list[Json]) -> str:
+    """That any agent has ever sent an event."""
     if not agents:
         raise DunetraceError(
             "The backend has no agents: no event has ever reached it. Point the SDK's "
@@ -4541,6 +4594,7 @@ def detected_at(signal: Json) -> float | None:
 
 
 def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
+    """That any run was processed at all: without one, nothing else says anything."""
     if isinstance(runs, DunetraceError):
         return Criterion("UNKNOWN", f"runs in the last {gate.hours} h: {runs}")
     if runs.rows:
@@ -4611,6 +4665,7 @@ def type_of(signal: Json) -> str:
 
 
 def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
+    """That the health score is high enough; skipped where no backend score exists."""
     least = 70 if gate.min_score is None else gate.min_score
     if isinstance(health, DunetraceError):
         skipped = health.kind == "route" and gate.min_score is None
@@ -4669,6 +4724,7 @@ def run_gate(gate: Gate) -> int:
 
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────
+# What each editor needs to start this server, as text to paste or run.
 
 KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
 REPLACE = f'Replace {KEY_PLACEHOLDER} (a development backend takes dt_dev_test). The client\'s own "connected" says that the server starts; dunetrace-mcp check says more.'
@@ -4684,6 +4740,7 @@ def own_command() -> list[str]:
 
 
 def editor_server(url: str, key: str = KEY_PLACEHOLDER) -> Json:
+    """The server's entry in an editor's configuration."""
     program, *arguments = own_command()
     entry: Json = {"command": program, "env": {"DUNETRACE_API_URL": url, "DUNETRACE_API_KEY": key}}
     return {**entry, "args": arguments} if arguments else entry
@@ -4702,6 +4759,7 @@ def add_command(program: str, url: str, flag: str) -> str:
 
 
 def claude_code_config(url: str) -> str:
+    """Claude Code: its own command, and the file for a whole repository."""
     return blocks(
         add_command("claude mcp add --scope user", url, "-e"),
         f"Then `claude mcp list` shows dunetrace. {REPLACE}\n"
@@ -4712,6 +4770,7 @@ def claude_code_config(url: str) -> str:
 
 
 def codex_config(url: str) -> str:
+    """Codex: its own command, and what it takes to pass proxies on."""
     env = "\n".join(
         f"{name} = {json.dumps(value)}" for name, value in editor_server(url)["env"].items()
     )
@@ -4730,6 +4789,7 @@ def codex_config(url: str) -> str:
 
 
 def cursor_config(url: str) -> str:
+    """Cursor: its file, and a link that fills it in."""
     packed = base64.b64encode(json.dumps(editor_server(url)).encode()).decode()
     link = f"cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={quote(packed, safe='')}"
     return blocks(
@@ -4740,6 +4800,7 @@ def cursor_config(url: str) -> str:
 
 
 def vscode_config(url: str) -> str:
+    """VS Code: its file, and a link that fills it in."""
     link = f"vscode:mcp/install?{quote(json.dumps({'name': 'dunetrace', **editor_server(url)}), safe='')}"
     return blocks(
         json_file(".vscode/mcp.json", "servers", url, type="stdio"),
@@ -4749,6 +4810,7 @@ def vscode_config(url: str) -> str:
 
 
 def gemini_config(url: str) -> str:
+    """Gemini CLI: its own command, or its file."""
     pairs = " ".join(f"-e {name}={value}" for name, value in editor_server(url)["env"].items())
     return blocks(
         f"Run:\n\ngemini mcp add -s user {pairs} dunetrace {shlex.join(own_command())}",
@@ -4765,6 +4827,7 @@ def file_config(path: str, outer: str, url: str) -> str:
 
 
 def claude_desktop_config(url: str) -> str:
+    """Claude Desktop: its file, and what its short PATH needs."""
     return blocks(
         file_config(
             "claude_desktop_config.json (Settings, Developer, Edit Config)", "mcpServers", url
@@ -4787,6 +4850,7 @@ CONFIGS: dict[str, Callable[[str], str]] = {
 
 
 # ── Command line ──────────────────────────────────────────────────────────────────────────────────
+# What is typed becomes one of the above. A status is what it says, whatever happens to the output.
 
 
 class OneLine(logging.Formatter):
@@ -4826,81 +4890,83 @@ def set_up_logging(verbose: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-GATE_FLAGS: tuple[tuple[str, Callable[[str], Any], Any, str, str], ...] = (
-    (
-        "--min-score",
-        int,
-        None,
-        "N",
-        "least health score (default 70, where the backend has scores)",
+GATE_OPTIONS: dict[str, Json] = {
+    "--min-score": dict(
+        type=int, metavar="N", help="least score (default 70, where the backend has scores)"
     ),
-    (
-        "--fail-on",
-        str,
-        "",
-        "SEVERITY",
-        "this severity or a worse one fails (default CRITICAL; any with --failure-type)",
+    "--fail-on": dict(
+        default="",
+        metavar="SEVERITY",
+        help="this severity or a worse one fails (default CRITICAL; any with --failure-type)",
     ),
-    ("--since", int, 24, "HOURS", "how far back runs and signals count (default 24)"),
-    ("--failure-type", str, "", "TYPE", "only signals of this type count"),
-    ("--max-errored", float, 10.0, "PERCENT", "share of runs that may error or stall (default 10)"),
-    ("--min-runs", int, 1, "N", "runs that it takes to tell (default 1)"),
-)
+    "--since": dict(
+        type=int,
+        default=24,
+        metavar="HOURS",
+        dest="hours",
+        help="how far back runs and signals count (default 24)",
+    ),
+    "--failure-type": dict(default="", metavar="TYPE", help="only signals of this type count"),
+    "--max-errored": dict(
+        type=float,
+        default=10.0,
+        metavar="PERCENT",
+        help="share of runs that may error or stall (default 10)",
+    ),
+    "--min-runs": dict(type=int, default=1, metavar="N", help="runs that it takes (default 1)"),
+}
+
+
+OPTIONS: dict[str, Json] = {
+    "--demo": dict(action="store_true", help="use the built-in demo fleet instead of a backend"),
+    "--verbose": dict(action="store_true", help="one line per request on standard error"),
+}
+TRANSPORTS: dict[str, Json] = {
+    "--sse": dict(action="store_true", help="serve over HTTP with SSE at /sse"),
+    "--http": dict(action="store_true", help="serve streamable HTTP at /mcp, without sessions"),
+}
+LISTENING: dict[str, Json] = {
+    "--host": dict(help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"),
+    "--port": dict(type=int, help="port to listen on (default 8000)"),
+}
+COMMANDS = {
+    "call": "print one tool's text",
+    "check": "check the set-up step by step, from the settings to an editor's call",
+    "config": "print what an editor needs to start this server",
+    "gate": "pass or fail an agent before a deploy: exit 0, 1, or 2 if unknown",
+}
+
+
+def add_options(parser: Any, options: dict[str, Json], **more: Any) -> None:
+    """Adds a table of options to a parser or a group of one."""
+    for name, option in options.items():
+        parser.add_argument(name, **option, **more)
 
 
 def argument_parser() -> argparse.ArgumentParser:
+    """The command line: how to serve, or one of COMMANDS."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument(
-        "--demo", action="store_true", help="use the built-in demo fleet instead of a backend"
-    )
-    common.add_argument(
-        "--verbose", action="store_true", help="one line per request on standard error"
-    )
+    add_options(common, OPTIONS)
     parser = argparse.ArgumentParser(
         prog="dunetrace-mcp",
         parents=[common],
-        description="MCP server for Dunetrace: ask how your AI agents in production are doing. "
-        "Serves over stdio unless told otherwise.",
+        description=f"{(__doc__ or '').splitlines()[0]} Serves over stdio unless told otherwise.",
         epilog="Environment: DUNETRACE_API_URL, DUNETRACE_API_KEY, DUNETRACE_SHOW_RAW, "
         "DUNETRACE_MCP_TOKEN.",
     )
     parser.add_argument("--version", action="version", version=f"dunetrace-mcp {__version__}")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
-    how.add_argument(
-        "--http", action="store_true", help="serve over streamable HTTP at /mcp, without sessions"
-    )
-    parser.add_argument(
-        "--host",
-        default=argparse.SUPPRESS,
-        help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)",
-    )
-    parser.add_argument(
-        "--port", type=int, default=argparse.SUPPRESS, help="port to listen on (default 8000)"
-    )
+    add_options(parser.add_mutually_exclusive_group(), TRANSPORTS)
+    add_options(parser, LISTENING, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    call = commands.add_parser(
-        "call", parents=[common], help="print one tool's text", description="Print one tool's text."
-    )
-    call.add_argument("tool", help=f"one of {', '.join(server.functions)}")
-    call.add_argument("arguments", nargs="*", metavar="name=value")
-    commands.add_parser(
-        "check",
-        parents=[common],
-        help="check the set-up step by step, from the settings to an editor's call",
-    )
-    config = commands.add_parser(
-        "config", parents=[common], help="print what an editor needs to start this server"
-    )
-    config.add_argument("client", choices=list(CONFIGS))
-    gate = commands.add_parser(
-        "gate",
-        parents=[common],
-        help="pass or fail an agent before a deploy: exit 0, 1, or 2 if unknown",
-    )
-    for flags, kind, default, metavar, text in GATE_FLAGS:
-        gate.add_argument(flags, type=kind, default=default, metavar=metavar, help=text)
-    gate.add_argument("agent_id", metavar="agent")
+    add = {
+        name: commands.add_parser(name, parents=[common], help=text, description=text)
+        for name, text in COMMANDS.items()
+    }
+    add["call"].add_argument("tool", help=f"one of {', '.join(server.functions)}")
+    add["call"].add_argument("arguments", nargs="*", metavar="name=value")
+    add["config"].add_argument("client", choices=list(CONFIGS))
+    add["gate"].add_argument("agent_id", metavar="agent")
+    add_options(add["gate"], GATE_OPTIONS)
     return parser
 
 
@@ -4917,10 +4983,8 @@ def tool_text(tool: str, pairs: Sequence[str]) -> str:
 
 
 def gate_of(options: argparse.Namespace) -> Gate:
-    given = vars(options)
-    return Gate(
-        hours=options.since, **{f.name: given[f.name] for f in fields(Gate) if f.name != "hours"}
-    )
+    """The gate that the command line describes."""
+    return Gate(**{one.name: getattr(options, one.name) for one in fields(Gate)})
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -4969,6 +5033,9 @@ def dispatch(options: argparse.Namespace) -> int:
 def say(text: str) -> None:
     """Prints; a reader that left or a full disk changes neither the course nor the status of a
     command."""
+    call = CALL.get(None)
+    if call and call.cancelled.is_set():
+        return  # its time was up, which has been said
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)
 
@@ -5017,6 +5084,7 @@ DemoCall = tuple[str, Json, Json, int]  # llm or tool, payload of the call, of t
 
 
 def demo_llm(prompt_tokens: int, completion_tokens: int, ms: int) -> DemoCall:
+    """A call of a model: prompt and completion tokens, milliseconds."""
     called = {"model": "gpt-4o-mini", "prompt_tokens": prompt_tokens}
     length = 4 * completion_tokens
     responded = {
@@ -5028,6 +5096,7 @@ def demo_llm(prompt_tokens: int, completion_tokens: int, ms: int) -> DemoCall:
 
 
 def demo_tool(name: str, args: str, ms: int, success: bool = True) -> DemoCall:
+    """A call of a tool: name, arguments as JSON, milliseconds, whether it worked."""
     called = {"tool_name": name, "args": args}
     return (
         "tool",
@@ -5147,6 +5216,7 @@ def demo_table(name: str, agent_id: str) -> list[Json]:
 
 
 def demo_value(key: str, value: str) -> Any:
+    """A cell of DEMO_TABLES as the API would send it."""
     if key in {"first_seen", "last_seen", "deployed_at"}:
         return DEMO_NOW - float(value) * 3600
     with contextlib.suppress(ValueError):
@@ -5155,6 +5225,7 @@ def demo_value(key: str, value: str) -> Any:
 
 
 def demo_agent(agent_id: str) -> Json:
+    """An agent's row in the list of agents."""
     runs, signals = (rows_of(agent_id, rows) for rows in demo_fleet())
     severities = Counter(signal["severity"] for signal in signals)
     return {
@@ -5173,6 +5244,7 @@ def rows_of(agent_id: str | None, rows: list[Json]) -> list[Json]:
 
 
 def demo_health(agent_id: str) -> Json:
+    """An agent's health score from its row of components."""
     components = {row.pop("name"): row for row in demo_table("components", agent_id)}
     for component in components.values():
         component["label"] = component["label"].replace("_", " ")
@@ -5252,6 +5324,7 @@ class DemoAdapter(BaseAdapter):
 
 
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────
+# The detectors, the figures of the demo, and the guides.
 
 # Failure type | usual severity | what it detects | what its evidence says
 DETECTORS = """\
