@@ -2456,7 +2456,8 @@ class SignalList:
         """Some rows of the list; learns how long it is."""
         asked = {"offset": offset, "limit": limit, "explain": explain}
         page = next(self.backend.listed("signals", self.agent_id, **asked))
-        self.total = len(page.rows) if page.total is None and page.last else page.total
+        if self.total is not None:  # what contradicted itself once stays unknown
+            self.total = len(page.rows) if page.total is None and page.last else page.total
         return page.rows
 
     def window(self, n: int) -> list[Json]:
