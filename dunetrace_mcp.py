@@ -53,7 +53,7 @@ import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -289,7 +289,7 @@ def shown_id(value: object) -> str:
 
 def given_id(value: str) -> str:
     """The id that a caller means: `shown_id` undone."""
-    if len(value) > 1 and value[0] == value[-1] == '"':
+    if value[:1] == value[-1:] == '"':
         with contextlib.suppress(ValueError):
             decoded = json.loads(value, strict=False)
             return str(decoded)
@@ -771,6 +771,11 @@ class Redaction:
             at = end
         return kept + text[at:]
 
+    def hide_in_fix(self, fix: Json) -> Json:
+        """A suggested fix that is safe to show."""
+        code = self.hide_in_code(text_of(fix.get("code")))
+        return {**fix, "description": self.hide(text_of(fix.get("description"))), "code": code}
+
     def hide_in_code(self, code: str) -> str:
         """Code keeps its lines; only what repeats 12 characters of a hidden text, over the ends of
         lines too, is touched."""
@@ -792,37 +797,32 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def without_raw(signals: list[Json], raw: bool, events: Iterable[Json] = ()) -> list[Json]:
+def without_raw(signals: list[Json], raw: bool, events: Sequence[Json] = ()) -> list[Json]:
     """Signals whose explanations no longer quote the free text of their own evidence, or of
-    their run's `events`."""
+    their run, if its `events` are given."""
     if raw:
         return signals
-    of_run = Texts()
+    groups = [signals] if events else [[signal] for signal in signals]
+    return [one for group in groups for one in redacted(group, events)]
+
+
+def redacted(signals: list[Json], events: Sequence[Json]) -> Iterator[Json]:
+    """Signals that are safe to show as far as their evidence and the events tell."""
+    texts = Texts(shown={str(signal.get("failure_type")) for signal in signals})
+    for signal in signals:
+        texts.add("evidence", signal.get("evidence"))
     for event in events:
         for name, value in payload_of(event).items():
-            of_run.add(name, value)
-    return [redacted(signal, of_run) for signal in signals]
-
-
-def redacted(signal: Json, of_run: Texts) -> Json:
-    """One signal whose explanations and fixes are safe to show."""
-    texts = Texts(set(of_run.hidden), {str(signal.get("failure_type")), *of_run.shown})
-    texts.add("evidence", signal.get("evidence"))
-    explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
-    fixes = dicts(signal.get("suggested_fixes"))
+            texts.add(name, value)
+    said = [text_of(signal.get(key)) for signal in signals for key in EXPLANATIONS]
+    fixes = [fix for signal in signals for fix in dicts(signal.get("suggested_fixes"))]
     parts = [text_of(fix.get(key)) for fix in fixes for key in ("description", "code")]
-    codes = [" ".join(map(fold_spaces, text.splitlines())) for text in parts]
-    redaction = Redaction(texts, [*explained.values(), *parts, *codes])
-    safe_fixes = [
-        {
-            **fix,
-            "description": redaction.hide(text_of(fix.get("description"))),
-            "code": redaction.hide_in_code(text_of(fix.get("code"))),
-        }
-        for fix in fixes
-    ]
-    hidden = {key: redaction.hide(text) for key, text in explained.items()}
-    return {**signal, **hidden, "suggested_fixes": safe_fixes}
+    redaction = Redaction(texts, [*said, *parts])
+    for signal in signals:
+        explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
+        hidden = {key: redaction.hide(text) for key, text in explained.items()}
+        safe_fixes = [redaction.hide_in_fix(fix) for fix in dicts(signal.get("suggested_fixes"))]
+        yield {**signal, **hidden, "suggested_fixes": safe_fixes}
 
 
 # ── Customer API ──────────────────────────────────────────────────────────────────────────────────
@@ -2114,10 +2114,10 @@ class Summary:
 
 def share(n: int, runs: object) -> str:
     """`  (36% of runs)`: signals over runs, one signal of a type a run being the rule."""
-    fraction = ratio_of(n, runs)
-    if fraction is not None:
-        return f"  ({fraction * 100:.0f}% of runs)"
-    return f"  ({n / count(runs):.1f} a run)" if count(runs) else ""  # type: ignore[operator]
+    total = count(runs)
+    if not total:
+        return ""
+    return f"  ({n / total * 100:.0f}% of runs)" if n <= total else f"  ({n / total:.1f} a run)"
 
 
 def summary_text(summary: Summary, now: float) -> str:
@@ -3056,10 +3056,9 @@ class Overlap:
     """
 
     def __init__(self) -> None:
-        self.waiting: list[
-            tuple[float, int, Step]
-        ] = []  # calls without a response, sorted by start
-        self.undecided = 0  # responses that may belong to several of them
+        # Calls without a response by start and place, and how many responses may be any one's.
+        self.waiting: list[tuple[float, int, Step]] = []
+        self.undecided = 0
 
     def add(self, step: Step) -> None:
         bisect.insort(self.waiting, (step.began, step.place, step))
@@ -3192,11 +3191,7 @@ USUAL_REASONS = {"stop", "tool_calls", "end_turn", "tool_use"}
 
 def headline_fields(kind: str) -> tuple[str, ...]:
     """The fields that the line of an entry of this kind shows by itself."""
-    return (
-        HEADLINE.get(kind) or HEADLINE.get(kind.partition(".")[0], ())
-        if not kind.startswith("run.started")
-        else ()
-    )
+    return HEADLINE.get(kind, HEADLINE.get(kind.partition(".")[0], ()))
 
 
 def spread(values: Iterable[float | int | None]) -> str:
@@ -3242,31 +3237,27 @@ def field_text(name: str, value: object, raw: bool) -> str:
     return "" if value is None else safe(name, value, raw, 120)
 
 
+def missing_response(step: Step) -> str:
+    """Why a call has no response; nothing for other steps."""
+    if step.response or not step.kind.endswith(".called"):
+        return ""
+    return "(in parallel)" if step.parallel else "(no response)"
+
+
 def headline(steps: list[Step], raw: bool) -> str:
     """What a line says behind the event type of one step, or of equal ones: `tool=web_search
     ok=True 200ms`."""
-    step, (noun, _, verb) = steps[0], steps[0].kind.partition(".")
+    step, noun = steps[0], steps[0].kind.partition(".")[0]
     took = spread(map(call_ms, steps))
     last = "" if took == NONE else f"{took}ms"
-    state = (
-        ""
-        if step.response or verb != "called"
-        else "(in parallel)"
-        if step.parallel
-        else "(no response)"
-    )
+    state = missing_response(step)
     if noun == "tool":
+        name = field_text("tool_name", step.asked("tool_name"), raw) or NONE
         ok = field_text("success", step.got("success"), raw) or NONE
-        parts = [
-            f"tool={field_text('tool_name', step.asked('tool_name'), raw) or NONE}",
-            f"ok={ok}",
-            state,
-            last,
-        ]
+        parts = [f"tool={name}", f"ok={ok}", state, last]
     elif noun == "llm":
-        tokens = (
-            f"{prompt_text(steps)} c={spread(count(one.got('completion_tokens')) for one in steps)}"
-        )
+        completion = spread(count(one.got("completion_tokens")) for one in steps)
+        tokens = f"{prompt_text(steps)} c={completion}"
         parts = [f"model={model_text(step, raw)}", tokens, last, state]
     elif noun == "retrieval":
         scores = [score for one in steps if (score := number(one.got("top_score"))) is not None]
@@ -3309,7 +3300,7 @@ SAME = {
 }
 
 
-def sameness(step: Step, apart: set[int]) -> str:
+def sameness(step: Step, apart: Set[int]) -> str:
     """Equal for steps that did the same: a call by its name and outcome, another event by all it
     says. A step that evidence names by itself is equal to no other."""
     fields_ = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
@@ -3326,7 +3317,7 @@ class Entry:
     turn: int = 1  # how many entries repeat together
 
 
-def fold_repeats(steps: list[Step], apart: set[int] = frozenset()) -> list[Entry]:  # type: ignore[assignment]
+def fold_repeats(steps: list[Step], apart: Set[int] = frozenset()) -> list[Entry]:
     """The entries of a timeline: what stands three times or more in a row is folded, turns of up to
     eight too.
 
@@ -3452,14 +3443,21 @@ GAP_ROOM = 90  # characters of the line that stands for entries left out
 def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
     """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, as
     many as fit into `room` with the lines for what is left out between them."""
-    most = max(TIMELINE_ENTRIES, len(vital))
-    kept = set(ranked[:most])
-    for place in reversed(ranked[2:most]):
-        gaps = sum(one + 1 not in kept for one in kept)
-        if sum(len(texts[one]) + 1 for one in kept) + GAP_ROOM * gaps <= room:
+    kept, used = list[int](), 0
+    for place in ranked[: max(TIMELINE_ENTRIES, len(vital))]:
+        used += len(texts[place]) + 1
+        if used > room and len(kept) > 1:
             break
-        kept.discard(place)
-    return kept
+        kept.append(place)
+    while len(kept) > 2 and size_with_gaps(texts, set(kept)) > room:
+        kept.pop()
+    return set(kept)
+
+
+def size_with_gaps(texts: list[str], kept: set[int]) -> int:
+    """Characters of the entries kept and of the lines that stand between them for the others."""
+    gaps = sum(place + 1 not in kept for place in kept)
+    return sum(len(texts[place]) + 1 for place in kept) + GAP_ROOM * gaps
 
 
 def timeline(
@@ -4095,8 +4093,13 @@ def add_document(name: str, title: str, text: Callable[[], str]) -> None:
     resource(f"docs/{name}", name, title)(read)
 
 
-for name_, (title_, text_) in DOCUMENTS.items():
-    add_document(name_, title_, text_)
+def add_documents() -> None:
+    """Registers every text of DOCUMENTS."""
+    for name, (title, text) in DOCUMENTS.items():
+        add_document(name, title, text)
+
+
+add_documents()
 
 
 @resource("docs/mcp-server", "mcp-server", "The tools of this server")

@@ -1639,6 +1639,8 @@ def test_no_raw_text_by_default_and_all_of_it_on_request(http, monkeypatch):
     assert "alice" not in answers.lower().replace(URL, "")
     monkeypatch.setenv("DUNETRACE_SHOW_RAW", "1")
     shown = "\n".join(call(tool, **arguments) for tool, arguments in calls)
+    assert "Evidence (raw: DUNETRACE_SHOW_RAW is set):" in shown
+    assert "Evidence (hashed/structural data):" in answers
     assert [text for text in texts if text not in shown] == []
 
 
@@ -2083,6 +2085,13 @@ def test_a_step_that_evidence_names_leaves_its_fold():
         "evidence": {"first_step": 0, "last_step": 59, "step_indices": list(range(60))},
     }
     assert "×60 to [ 59]" in dm.run_text({**detail, "signals": [looped]}, NOW)
+
+
+def test_the_longest_runs_are_laid_out_in_time():
+    events = [one for n in range(10_000) for one in unlike(n, ok=False)]
+    started = time.process_time()
+    assert len(dm.run_text({**RUN, "events": events}, NOW)) <= dm.BUDGET
+    assert time.process_time() - started < 8
 
 
 def test_what_ended_a_run_is_seen_among_many_failures():
