@@ -3395,22 +3395,31 @@ def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) ->
 
 
 STEP_FIELD = re.compile(r"(\w+_)?steps?(_index|_indices)?")
-SPAN_FIELD = re.compile(r"(first|last)_\w+|step_ind\w+|\w*steps")  # the ends or all of a stretch
+POINT_FIELD = re.compile(
+    r"(?!first_|last_)\w+_step"
+)  # one step by itself, not the end of a stretch
 
 
-def steps_named(value: object, name: str = "") -> Iterator[tuple[str, int]]:
-    """The steps to which a signal points, with the field that does: its own, its focus, and
-    evidence such as first_fail_step, step_indices or all_slow_steps."""
+def steps_named(value: object, name: str = "") -> Iterator[int]:
+    """The steps to which signals point: their own, their focus, and evidence such as
+    first_fail_step, step_indices or all_slow_steps."""
     if isinstance(value, dict):
         for key, one in value.items():
             if STEP_FIELD.fullmatch(name) and str(key).isdecimal():
-                yield name, int(key)
+                yield int(key)
             yield from steps_named(one, str(key))
     elif isinstance(value, list):
         for one in value:
             yield from steps_named(one, name)
     elif STEP_FIELD.fullmatch(name) and count(value) is not None:
-        yield name, count(value) or 0
+        yield count(value) or 0
+
+
+def steps_apart(signals: list[Json]) -> set[int]:
+    """The steps that evidence names by themselves, and which so must not vanish in a fold."""
+    named = [pair for one in signals for pair in mapping(one.get("evidence")).items()]
+    steps = {count(value) for name, value in named if POINT_FIELD.fullmatch(name)}
+    return {step for step in steps if step is not None}
 
 
 def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set[int]]:
@@ -3585,12 +3594,9 @@ def run_text(detail: Json, now: float, raw: bool = False) -> str:
         dicts(detail.get("events")),
         blocks(run_head(detail, now), run_signals(detail, now, raw)),
     )
-    steps, named = steps_of(events), list(steps_named(detail.get("signals")))
-    apart = {
-        step for name, step in named if name != "step_index" and not SPAN_FIELD.fullmatch(name)
-    }
-    places = {step for _, step in named}
-    lines = timeline(fold_repeats(steps, apart), start_of(detail), raw, places, ROOM - len(before))
+    steps, signals = steps_of(events), dicts(detail.get("signals"))
+    entries, named = fold_repeats(steps, steps_apart(signals)), set(steps_named(signals))
+    lines = timeline(entries, start_of(detail), raw, named, ROOM - len(before))
     return blocks(
         before,
         section(f"Event timeline ({plural(len(events), 'event')}):", lines)

@@ -2080,10 +2080,9 @@ def test_a_step_that_evidence_names_leaves_its_fold():
     text = dm.run_text(detail, NOW)
     assert "×45 to [ 44], 45 different arguments" in text
     assert re.search(r"^  \[ 45\].*\n +args_hash=0000045a", text, re.M)
-    looped = {
-        **SIGNAL,
-        "evidence": {"first_step": 0, "last_step": 59, "step_indices": list(range(60))},
-    }
+    growth = [{"step": n, "tokens": n} for n in range(60)]
+    ends = {"first_step": 0, "last_step": 59, "step_indices": list(range(60))}
+    looped = {**SIGNAL, "evidence": {**ends, "growth": growth}}
     assert "×60 to [ 59]" in dm.run_text({**detail, "signals": [looped]}, NOW)
 
 
