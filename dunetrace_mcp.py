@@ -228,6 +228,7 @@ INVISIBLE = re.compile(
 # Would open a block of code that the rest of the answer falls into.
 FENCE = re.compile("`{3,}|~{3,}")
 LONGEST_TEXT = 4_000  # characters of an explanation
+LONGEST_ECHO = 80  # characters of what an error repeats
 
 
 def clean(value: object, most: int = 300) -> str:
@@ -237,6 +238,11 @@ def clean(value: object, most: int = 300) -> str:
     return capped(
         FENCE.sub(lambda match: " ".join(match[0]), visible(" ".join(text.split()))), most
     )
+
+
+def echo(value: object) -> str:
+    """What somebody gave, as an error repeats it."""
+    return clean(value, LONGEST_ECHO)
 
 
 def visible(text: str) -> str:
@@ -1225,7 +1231,9 @@ class Api:
             return self.error(path, "not this service" if template in OLDEST_ROUTES else "too old")
         kind, cure = STATUS_CURES.get(status, STATUS_CURES[500 if status >= 500 else 400])
         if wait := headers.get("Retry-After"):
-            cure = f"It asks to come back after {clean(wait, 40)}{' s' if wait.isdigit() else ''}. {cure}"
+            cure = (
+                f"It asks to come back after {echo(wait)}{' s' if wait.isdigit() else ''}. {cure}"
+            )
         said = f" {clean(detail, 600)!r}" if detail else f" {HTTP_PHRASES.get(status, '')}".rstrip()
         return self.sentence(path, f"answered {status}{said}.", cure, kind)
 
@@ -1379,7 +1387,7 @@ def cause_of(error: BaseException) -> str:
         if re.search(pattern, said, re.I):
             return plain
     system = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
-    return clean(system[-1], 200) if system else "the connection failed"
+    return echo(system[-1]) if system else "the connection failed"
 
 
 CAUSES = (
@@ -1573,7 +1581,7 @@ class Server(FastMCP[Any]):
         if str(uri) not in known:
             near = did_you_mean(str(uri), known)
             raise invalid_params(
-                f"There is no resource {clean(str(uri), 200)}.{near} Resources: {', '.join(known)}."
+                f"There is no resource {echo(str(uri))}.{near} Resources: {', '.join(known)}."
             )
         return await super().read_resource(uri, *(() if context is None else (context,)))
 
@@ -1584,7 +1592,7 @@ class Server(FastMCP[Any]):
         prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
         if name not in prompts:
             raise invalid_params(
-                f"There is no prompt {clean(name, 60)}.{did_you_mean(name, prompts)} Prompts: "
+                f"There is no prompt {echo(name)}.{did_you_mean(name, prompts)} Prompts: "
                 f"{', '.join(prompts)}."
             )
         given = {key: value for key, value in (arguments or {}).items() if str(value).strip()}
@@ -1593,9 +1601,7 @@ class Server(FastMCP[Any]):
                 raise invalid_params(f"{name} needs {argument.name}.")
         hours = str(given.get("since_hours", 24)).strip()
         if not re.fullmatch(r"\d{1,7}", hours, re.ASCII):
-            raise invalid_params(
-                f"since_hours must be a number of hours, not {clean(hours, 40)!r}."
-            )
+            raise invalid_params(f"since_hours must be a number of hours, not {echo(hours)!r}.")
         return await super().get_prompt(name, given, *(() if context is None else (context,)))
 
 
@@ -1655,13 +1661,13 @@ def check_arguments(name: str, given: Json, functions: Mapping[str, Callable[...
     unseen."""
     if name not in functions:
         raise DunetraceError(
-            f"There is no tool {clean(name, 60)}.{did_you_mean(name, functions)} Tools: "
+            f"There is no tool {echo(name)}.{did_you_mean(name, functions)} Tools: "
             f"{', '.join(functions)}."
         )
     valid = parameters(functions[name])
     if unknown := [key for key in given if key not in valid]:
         raise DunetraceError(
-            f"{name} has no argument {clean(unknown[0], 60)}.{did_you_mean(unknown[0], valid)} "
+            f"{name} has no argument {echo(unknown[0])}.{did_you_mean(unknown[0], valid)} "
             f"Its arguments: {', '.join(valid) or 'none'}."
         )
 
@@ -1755,7 +1761,7 @@ def severity_of(value: str) -> str:
     if severity and severity not in SEVERITIES:
         raise DunetraceError(
             f"severity must be one of {', '.join(SEVERITIES)} (or be left out), not "
-            f"{clean(value, 60)!r}."
+            f"{echo(value)!r}."
         )
     return severity
 
@@ -1765,7 +1771,7 @@ def failure_type_of(value: str) -> str:
     kind = re.sub(r"[\s-]+", "_", value.strip()).upper()
     if kind and not re.fullmatch(r"[A-Z][A-Z0-9_]*", kind):
         raise DunetraceError(
-            f"failure_type must look like TOOL_LOOP, not {clean(value, 60)!r}. Known: "
+            f"failure_type must look like TOOL_LOOP, not {echo(value)!r}. Known: "
             f"{', '.join(detectors())}, CUSTOM_*."
         )
     return kind
@@ -1802,7 +1808,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     if not chosen:
         ids = [shown_id(agent.get("agent_id")) for agent in agents]
         return (
-            f"No agent id contains {clean(contains, 80)!r} ({plural(len(agents), 'agent')} "
+            f"No agent id contains {echo(contains)!r} ({plural(len(agents), 'agent')} "
             f"without that filter).{did_you_mean(contains, ids)}{missing_text(fleet)}"
         )
     lengths = (len(shown_id(agent.get("agent_id"))) for agent in chosen)
@@ -2591,7 +2597,7 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
         return ""
     why = {"path": "its id fits into no path of this API"}
     named = ", ".join(
-        f"{shown_id(name)} ({why.get(error.kind) or clean(str(error), 160)})"
+        f"{shown_id(name)} ({why.get(error.kind) or clean(str(error), LONGEST_ECHO * 2)})"
         for name, error in failed[:20]
     )
     more = f" and {len(failed) - 20} more" if len(failed) > 20 else ""
@@ -3646,9 +3652,7 @@ def steps_range(steps: str) -> tuple[int, int]:
     """First and last step of `80-90` or `84`; raises DunetraceError for anything else."""
     match = re.fullmatch(r"\s*\[?(\d{1,15})(?:\s*(?:-|–|…|\.\.|to)\s*(\d{1,15}))?\]?\s*", steps)
     if not match or int(match[2] or match[1]) < int(match[1]):
-        raise DunetraceError(
-            f'steps must be like "80-90" or "84", not {clean(steps, 60)!r}.', "invalid"
-        )
+        raise DunetraceError(f'steps must be like "80-90" or "84", not {echo(steps)!r}.', "invalid")
     return int(match[1]), int(match[2] or match[1])
 
 
@@ -3999,7 +4003,7 @@ def guide_named(framework: str) -> str:
             return text
     names = list(guides())
     raise DunetraceError(
-        f"There is no guide for {clean(framework, 60)!r}.{did_you_mean(wanted, names)} Guides: "
+        f"There is no guide for {echo(framework)!r}.{did_you_mean(wanted, names)} Guides: "
         f"{', '.join(names)}."
     )
 
@@ -4131,8 +4135,7 @@ def signal_resource(signal_id: str) -> str:
     """The text of get_signal_detail."""
     if not re.fullmatch(r"#?\d{1,18}", signal_id):
         raise DunetraceError(
-            f"A signal id is a whole number, not {clean(signal_id, 40)!r}. search_signals shows "
-            "ids.",
+            f"A signal id is a whole number, not {echo(signal_id)!r}. search_signals shows ids.",
             "invalid",
         )
     return get_signal_detail(int(signal_id.lstrip("#")))
@@ -4335,9 +4338,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
             errno.EACCES: "ports below 1024 need privileges; choose another with --port",
             errno.EADDRNOTAVAIL: "no interface of this machine has that address",
         }.get(getattr(error, "errno", None) or 0, "the host or port is not valid")
-        raise DunetraceError(
-            f"cannot listen on {clean(host, 80)}:{port}: {why}.", "config"
-        ) from None
+        raise DunetraceError(f"cannot listen on {echo(host)}:{port}: {why}.", "config") from None
     return bound
 
 
@@ -4348,7 +4349,7 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
     token = os.environ.get("DUNETRACE_MCP_TOKEN", "").strip()
     if not is_loopback(host) and not token:
         raise DunetraceError(
-            f"refusing to listen on {clean(host, 80)} without a token: anybody who reaches that "
+            f"refusing to listen on {echo(host)} without a token: anybody who reaches that "
             "address could read your agents. Set DUNETRACE_MCP_TOKEN (clients send it as a "
             "bearer token), or leave out --host.",
             "config",
@@ -4494,7 +4495,7 @@ def check_stdio() -> str:
             if anyio.run(call_over_stdio, said):
                 return "started over stdio and answered list_agents"
         said.seek(0)
-        last = clean(said.read().strip().rpartition("\n")[2], 300)
+        last = clean(said.read().strip().rpartition("\n")[2])
     raise DunetraceError(
         f"The server did not answer over stdio. {last} Run dunetrace-mcp by hand to see why."
     )
@@ -4581,8 +4582,7 @@ def read_window(
     """The runs or signals of the last hours, whatever their order; a row without a usable time,
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
     rows: list[Json] = []
-    explain = "false" if what == "signals" else ""
-    pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain=explain)
+    pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
     for n, page in enumerate(pages, 1):
         since = backend.now() - gate.hours * 3600
         moments = [moment(row) for row in page.rows]
@@ -4986,7 +4986,7 @@ def tool_text(tool: str, pairs: Sequence[str]) -> str:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise DunetraceError(f"{clean(pair, 60)!r} is not of the form name=value.", "invalid")
+            raise DunetraceError(f"{echo(pair)!r} is not of the form name=value.", "invalid")
         arguments[name] = value
     result = anyio.run(server.call_tool, tool, arguments)
     return "\n".join(block.text for block in getattr(result, "content", result))
@@ -5323,7 +5323,6 @@ class DemoAdapter(BaseAdapter):
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
         response = requests.Response()
         response.status_code, response.url = 404 if data is None else 200, str(request.url)
-        response.request = request
         date = format_datetime(DEMO_DATE, usegmt=True)
         response.headers.update({"Content-Type": "application/json", "Date": date})
         response.raw = HTTPResponse(BytesIO(body), preload_content=False)

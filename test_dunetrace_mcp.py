@@ -517,6 +517,14 @@ def test_tools_are_described_once_and_only_read():
     assert size <= 6_500
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("x" * 90, {}), ("list_agents", {"x" * 90: 1}), ("search_signals", {"severity": "x" * 90}), ("get_run_detail", {"run_id": "a", "steps": "x" * 90}), ("get_instrumentation_guide", {"framework": "x" * 90})],
+)  # fmt: skip
+def test_errors_repeat_no_more_than_is_needed(tool, arguments):
+    assert "x" * 80 + "…(+10 chars)" in error_of(tool, **arguments)
+
+
 def test_a_call_without_arguments(demo):
     answer = anyio.run(dm.server.call_tool, "list_agents", None)
     assert getattr(answer, "content", answer)[0].text == call("list_agents")
