@@ -1504,9 +1504,8 @@ class Server(FastMCP[Any]):
     """
 
     def __init__(self) -> None:
-        with (
-            warnings.catch_warnings()
-        ):  # today's pydantic-settings warns about mcp 1.x, which nobody here can act on
+        # Today's pydantic-settings warns about mcp 1.x, which nobody here can act on.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__("dunetrace", instructions=INSTRUCTIONS, log_level="WARNING")
         # mcp 1.x takes no version argument and would show its own.
@@ -1698,6 +1697,8 @@ INVALID = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
 }
 
 

@@ -544,6 +544,7 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
         ("get_agent_runs", {"agent_id": None}, "get_agent_runs: agent_id is required."),
         ("get_agent_runs", {"agent_id": 5}, "get_agent_runs: agent_id must be text."),
         ("get_agent_runs", {"agent_id": "a", "limit": "many"}, "get_agent_runs: limit must be a whole number.",),
+        ("get_agent_runs", {"agent_id": "a", "errored": "many"}, "get_agent_runs: errored must be true or false.",),
         ("get_agent_runs", {"agent_id": "a", "limit": 0}, "limit must be a whole number from 1 to 100.",),
         ("search_signals", {"limit": -1}, "limit must be a whole number from 1 to 200."),
         ("search_signals", {"limit": 10**5000}, "limit must be a whole number from 1 to 200."),
