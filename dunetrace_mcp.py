@@ -1598,7 +1598,7 @@ class Server(FastMCP[Any]):
         for argument in prompts[name].arguments or []:
             if argument.required and argument.name not in given:
                 raise invalid_params(f"{name} needs {argument.name}.")
-        hours = str(given.get("since_hours", 24)).strip()
+        hours = str(given.get("since_hours", "24")).strip()
         if not re.fullmatch(r"\d{1,7}", hours, re.ASCII):
             raise invalid_params(f"since_hours must be a number of hours, not {echo(hours)!r}.")
         return await super().get_prompt(name, given, *(() if context is None else (context,)))
@@ -4906,25 +4906,22 @@ GATE_OPTIONS: dict[str, Json] = {
         type=int, metavar="N", help="least score (default 70, where the backend has scores)"
     ),
     "--fail-on": dict(
-        default="",
         metavar="SEVERITY",
         help="this severity or a worse one fails (default CRITICAL; any with --failure-type)",
     ),
     "--since": dict(
         type=int,
-        default=24,
         metavar="HOURS",
         dest="hours",
         help="how far back runs and signals count (default 24)",
     ),
-    "--failure-type": dict(default="", metavar="TYPE", help="only signals of this type count"),
+    "--failure-type": dict(metavar="TYPE", help="only signals of this type count"),
     "--max-errored": dict(
         type=float,
-        default=10.0,
         metavar="PERCENT",
         help="share of runs that may error or stall (default 10)",
     ),
-    "--min-runs": dict(type=int, default=1, metavar="N", help="runs that it takes (default 1)"),
+    "--min-runs": dict(type=int, metavar="N", help="runs that it takes (default 1)"),
 }
 
 
@@ -4978,6 +4975,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add["config"].add_argument("client", choices=list(CONFIGS))
     add["gate"].add_argument("agent_id", metavar="agent")
     add_options(add["gate"], GATE_OPTIONS)
+    add["gate"].set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
     return parser
 
 
