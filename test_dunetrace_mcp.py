@@ -2157,6 +2157,26 @@ def test_what_is_not_known_is_said(text, said):
     assert said in text()
 
 
+def test_a_fold_says_only_what_is_recorded():
+    failing = [one for n in range(3) for one in tool_pair(n, n, ok=False)]
+    (entry,) = dm.fold_repeats(dm.steps_of(failing))
+    assert dm.fold_text(entry) == "  ×3 to [  2], same arguments"
+    blind = [event("tool.called", n, n, tool_name="t") for n in range(3)]
+    (entry,) = dm.fold_repeats(dm.steps_of(blind))
+    assert dm.fold_text(entry) == "  ×3 to [  2], arguments not recorded"
+
+
+def test_evidence_of_one_signal_hides_nothing_of_another():
+    said = {**SIGNAL, "evidence": {}, "title": "`Smith` was called"}
+    first, _ = dm.without_raw([said, {**SIGNAL, "evidence": {"output": "Smith"}}], False)
+    assert first["title"] == said["title"]
+
+
+def test_where_texts_end():
+    assert len(dm.paragraph(f"{'a' * 35} {'b' * 34} c").splitlines()[0]) == 72
+    assert dm.delivered("x" * 80_000).index("\n") == dm.BUDGET - 200
+
+
 def test_examples_in_docstrings():
     assert doctest.testmod(dm).failed == 0
 
