@@ -461,14 +461,17 @@ def delivered(text: str) -> str:
     return f"{text[:end]}\n… {len(text) - end} more characters not shown: ask for less (a smaller limit, one item)."
 
 
+MOST_LINES = 60  # of one piece of code
+
+
 def code_block(code: object, language: object, indent: str) -> list[str]:
     """Lines of a fenced block whose content cannot end it."""
     text = code if isinstance(code, str) else ""
     lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
     if not text.strip():
         return []
-    if len(lines) > 60:
-        lines = [*lines[:60], f"… {len(lines) - 60} more lines not shown"]
+    if len(lines) > MOST_LINES + 1:
+        lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines not shown"]
     runs = re.findall("`{3,}", text)
     fence = "`" * (max(map(len, runs), default=2) + 1)
     word = (
@@ -542,12 +545,13 @@ WORD_FORM = re.compile(
 HASH_FORM = re.compile(r"[0-9a-f]{6,64}")
 KEY_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
 # An exit or finish reason is one word, whatever else a name may be.
+LONGEST_NAME = 200  # characters of a field's name, beyond which it is no name
 REASON_FORM = re.compile(r"[A-Za-z][\w.-]*")
 
 
 def is_free(name: str, value: object) -> bool:
     """Whether a scalar under a field name is free text of a run (rules 1 to 5 above)."""
-    if name in FREE:
+    if name in FREE or len(name) > LONGEST_NAME:
         return value is not None
     suspect = FREE_WORDS.intersection(map(str.lower, NAME_WORD.findall(name)))
     if not isinstance(value, str):
@@ -683,9 +687,14 @@ def fold_spaces(text: str) -> str:
 
 def unescaped(text: str) -> str:
     """A JSON string that was cut, and so does not parse, as the text that it holds."""
-    return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text).replace(
-        '\\"', '"'
-    )
+    text = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+    return re.sub(r"\\[nrt]", " ", text).replace('\\"', '"')
+
+
+def forms_of(text: str) -> set[str]:
+    """A text as it is compared, and as JSON or a cut piece of JSON would write it."""
+    escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return {fold_spaces(one) for one in (text, unescaped(text), *escaped)}
 
 
 @dataclass
@@ -711,7 +720,7 @@ class Texts:
         elif isinstance(value, str) and not is_free(name, value):
             self.shown.add(fold_spaces(value))
         elif isinstance(value, str):
-            self.hidden.update({fold_spaces(value), fold_spaces(unescaped(value))})
+            self.hidden.update(forms_of(value))
             if value[:1] in "{[":
                 with contextlib.suppress(ValueError, RecursionError):
                     self.add("args", json.loads(value), depth + 1)
@@ -726,21 +735,22 @@ class Redaction:
     `charge_card` said: sha256:c4f6b8eb (32 chars). Code 'sha256:bc8db39f (3 chars)', not 737.
     """
 
-    def __init__(self, texts: Texts, explanations: Iterable[str]) -> None:
+    def __init__(self, texts: Texts, explanations: Sequence[str]) -> None:
         self.shown, self.hidden = texts.shown, texts.hidden - texts.shown - {""}
         wanted = {piece for text in explanations for piece in grams(fold_spaces(text))}
         self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
+        said = "\n".join(fold_spaces(text)[: 2 * LONGEST_TEXT] for text in explanations)
         words_ = (
             text
             for text in self.hidden
-            if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text)
+            if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text) and text in said
         )
         self.short = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, words_)) or '(?!)'})(?!\w)")
 
     def hide(self, text: str) -> str:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
-        text = self.unquoted(fold_spaces(text))
+        text = self.unquoted(fold_spaces(text)[: 2 * LONGEST_TEXT])
         return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
 
     def unquoted(self, text: str) -> str:
@@ -748,6 +758,8 @@ class Redaction:
         apostrophe may stand between them."""
         marks = [match.start() for match in MARKS.finditer(text)]
         for n in range(len(marks) - 1, -1, -1):
+            if text[marks[n] - 1 : marks[n]].isalnum():
+                continue  # it ends something rather than begins it
             for end in marks[n + 1 : n + 1 + NEAR]:
                 inner = text[marks[n] + 1 : end].strip(" .,:;!?")
                 if inner in self.hidden:
@@ -779,7 +791,9 @@ class Redaction:
 
     def hide_in_fix(self, fix: Json) -> Json:
         """A suggested fix that is safe to show."""
-        code = self.hide_in_code(text_of(fix.get("code")))
+        lines = text_of(fix.get("code")).strip("\r\n").splitlines()
+        left = [f"… {len(lines) - MOST_LINES} more lines not shown"] * (len(lines) > MOST_LINES)
+        code = "\n".join([self.hide_in_code("\n".join(lines[:MOST_LINES])), *left])
         return {**fix, "description": self.hide(text_of(fix.get("description"))), "code": code}
 
     def hide_in_code(self, code: str) -> str:
@@ -1249,7 +1263,8 @@ class Api:
             behind > total > offset or (page.get("has_more") is True and behind >= total)
         ):
             total = None  # more rows than there are
-        return Page(rows, total, behind == total or (total is None and 0 < len(rows) < limit))
+        ended = total is None and 0 < len(rows) < limit and page.get("has_more") is not True
+        return Page(rows, total, behind == total or ended)
 
     def pages(
         self, template: str, *ids: object, key: str, offset: int = 0, **params: object
@@ -1952,6 +1967,9 @@ def ends_text(runs: Found, now: float) -> str:
     """How runs ended, behind a sentence that would read as if all were well."""
     ended, of = Counter(map(outcome, runs.rows)), f"of the newest {len(runs.rows)}"
     unknown = f" How {ended['unknown']} of them ended is not known." if ended["unknown"] else ""
+    unknown += (
+        f" {ended['signals']} of them count signals all the same." if ended["signals"] else ""
+    )
     newest = next((run for run in runs.rows if outcome(run) == "errored"), None)
     if newest is None:
         return (
@@ -2339,19 +2357,29 @@ def agent_signals_text(agent_id: str, found: Found, now: float, note: str = "") 
     return signal_list(found, f"Signals of {shown_id(agent_id)}", texts, [note], 100)
 
 
-def no_signals_text(agent: Json, runs: Found | DunetraceError, filters: str, now: float) -> str:
+def no_signals_text(
+    agent: Json, runs: Found | DunetraceError, filters: str, now: float, read: str = ""
+) -> str:
     """Why an agent's list of signals is empty: no runs, no signals, or none that the filters let
-    through."""
+    through; `read` says what of the list was not read."""
     signals, name = count(agent.get("signal_count")), shown_id(agent.get("agent_id"))
-    if not signals:
+    if signals == 0 or (signals is None and not filters):
         return quiet_text("No signals of", agent, runs, now)
-    ended = runs_note(agent, runs, now)
+    note = f"{read}{runs_note(agent, runs, now)}"
     if filters:
-        return f"No signal of {name} matches {filters}; without that it has {plural(signals, 'signal')}.{ended}"
+        has = "how many it has" if signals is None else f"it has {plural(signals, 'signal')}"
+        unknown = " could not be asked" if signals is None else ""
+        return f"No signal of {name} matches {filters}; without that {has}{unknown}.{note}"
     return (
-        f"{name} counts {plural(signals, 'signal')}, but the backend lists none of them. Try "
+        f"{name} counts {plural(signals or 0, 'signal')}, but the backend lists none of them. Try "
         "again in a moment; get_agent_runs shows the runs."
     )
+
+
+def unread_text(found: Found) -> str:
+    """What an empty search did not read."""
+    newest = f" Only the newest {MOST_PAGES * PART} signals were read, older ones may match."
+    return "" if found.exact else newest
 
 
 def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
@@ -2787,6 +2815,7 @@ def nothing_found_text(
         signals = sum(count(agent.get("signal_count")) or 0 for agent in fleet.rows)
         of = f"{plural(signals, 'signal')} of {plural(len(fleet.rows), 'agent')}"
         first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
+    first += unread_text(found)
     failed = failed_text(found.failed)
     return "\n".join(
         line
@@ -2812,13 +2841,15 @@ def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> 
     where = f"newest {plural(len(runs.rows), 'run')} of all agents"
     if filters.hours:
         where = f"{plural(len(window), 'run')} of that time among the {where}"
+    unknown = sum(outcome(run) == "unknown" for run in window)
     if not errored:
         none = (
             f"none of the {where} errored or stalled"
             if window
             else f"there is none among the {where}"
         )
-        return f"Runs that crashed without a signal are not in this list; {none}."
+        how = f", and how {unknown} of them ended is not known" if unknown else ""
+        return f"Runs that crashed without a signal are not in this list; {none}{how}."
     first = errored[0]
     return (
         f"Runs that crashed without a signal are not in this list: {len(errored)} of the {where} "
@@ -2876,7 +2907,8 @@ def search_signals(
             agent, runs = agent_and_runs(backend, agent_id)
             if "failure_types" in agent:
                 check_known_type(filters.failure_type, [agent])
-            return no_signals_text(agent, runs, str(filters), backend.now())
+            read = unread_text(found)
+            return no_signals_text(agent, runs, str(filters), backend.now(), read)
         return search_text(found, backend.now(), note)
     found, fleet = search_everywhere(backend, filters, limit)
     if found.rows:
@@ -3402,9 +3434,8 @@ def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) ->
 
 
 STEP_FIELD = re.compile(r"(\w+_)?steps?(_index|_indices)?")
-POINT_FIELD = re.compile(
-    r"(?!first_|last_)\w+_step"
-)  # one step by itself, not the end of a stretch
+# One step by itself, not the end of a stretch.
+POINT_FIELD = re.compile(r"(?!first_|last_)(\w+_)?step(_index)?")
 
 
 def steps_named(value: object, name: str = "") -> Iterator[int]:
@@ -3412,9 +3443,9 @@ def steps_named(value: object, name: str = "") -> Iterator[int]:
     first_fail_step, step_indices or all_slow_steps."""
     if isinstance(value, dict):
         for key, one in value.items():
-            if STEP_FIELD.fullmatch(name) and str(key).isdecimal():
+            if STEP_FIELD.fullmatch(name) and re.fullmatch(r"\d{1,15}", str(key), re.ASCII):
                 yield int(key)
-            yield from steps_named(one, str(key))
+            yield from steps_named(one, str(key)[:LONGEST_NAME])
     elif isinstance(value, list):
         for one in value:
             yield from steps_named(one, name)
@@ -3443,13 +3474,15 @@ def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set
         steps = entries[place].steps
         if place in inwards[:2]:
             return 0
-        if any(step.ended_run() or step.indexes() & named for step in steps):
+        if any(step.ended_run() for step in steps):
             return 1
-        return 2 if any(step.failed() for step in steps) else 3
+        if any(step.indexes() & named for step in steps):
+            return 2
+        return 3 if any(step.failed() for step in steps) else 4
 
     ranked = {place: ranks(place) for place in inwards}
     return sorted(inwards, key=ranked.__getitem__), {
-        place for place in inwards if ranked[place] < 3
+        place for place in inwards if ranked[place] < 4
     }
 
 
@@ -3461,10 +3494,9 @@ def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int
     many as fit into `room` with the lines for what is left out between them."""
     kept, used = list[int](), 0
     for place in ranked[: max(TIMELINE_ENTRIES, len(vital))]:
-        used += len(texts[place]) + 1
-        if used > room and len(kept) > 1:
-            break
-        kept.append(place)
+        if used + len(texts[place]) < room or len(kept) < 2:
+            kept.append(place)
+            used += len(texts[place]) + 1
     while len(kept) > 2 and size_with_gaps(texts, set(kept)) > room:
         kept.pop()
     return set(kept)
@@ -3573,6 +3605,8 @@ def run_signals(detail: Json, now: float, raw: bool) -> str:
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
     counted_ = count(detail.get("signal_count"))
+    if not counted_ and not isinstance(detail.get("signals"), list):
+        return "Signals: the backend did not say."
     if counted_:
         return f"Signals: {counted_} counted, but the backend sent none of them."
     crashed = any(event.get("event_type") == "run.errored" for event in events)
@@ -3951,6 +3985,8 @@ def newest_errored(runs: Found | DunetraceError, now: float) -> str:
 def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> str:
     """Why there are no patterns: no signals, or none that are recent and frequent enough."""
     name, signals = shown_id(agent.get("agent_id")), count(agent.get("signal_count"))
+    if signals is None:
+        return f"No failure patterns of {name} in the last 30 days.{runs_note(agent, runs, now)}"
     if not signals:
         return quiet_text("No failure patterns, because no signals, of", agent, runs, now)
     return (
@@ -4584,20 +4620,36 @@ def read_window(
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
     rows: list[Json] = []
     pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
+    read = 0
     for n, page in enumerate(pages, 1):
         since = backend.now() - gate.hours * 3600
-        moments = [moment(row) for row in page.rows]
-        recent = [
-            row for row, at in zip(page.rows, moments, strict=True) if at is None or at >= since
-        ]
+        moments = alive_at(page.rows, moment)
+        pairs = zip(page.rows, moments, strict=True)
+        recent = [row for row, at in pairs if at is None or at >= since]
         rows += recent
+        read += len(page.rows)
         if n == 1 and not page.rows:
             return Window([], page.total == 0, page.total == 0)
-        if page.last or (page.rows and not recent):
+        if page.rows and not recent:
             return Window(rows, True)
+        if page.last:
+            return Window(rows, page.total is None or read >= page.total)
         if n == MOST_PAGES:
             break
     return Window(rows, False)
+
+
+def alive_at(rows: list[Json], moment: Callable[[Json], float | None]) -> list[float | None]:
+    """The moments of rows, newest first. A run that stalled has no end of its own: it was
+    processed after those that are listed behind it, so it is at least as young."""
+    moments, youngest = list[float | None](), 0.0
+    for row in reversed(rows):
+        at = moment(row)
+        if at is not None and row.get("exit_reason") == "stalled":
+            at = max(at, youngest)
+        youngest = max(youngest, at or 0.0)
+        moments.append(at)
+    return moments[::-1]
 
 
 def detected_at(signal: Json) -> float | None:
@@ -4658,12 +4710,15 @@ def signal_criterion(
         and str(signal.get("severity")).upper() not in milder
     ]
     rows = runs.rows if isinstance(runs, Window) else []
-    counted_ = sum(count(run.get("signal_count")) or 0 for run in rows)
-    if not found and len(signals.rows) < counted_:
-        return Criterion(
-            "UNKNOWN",
-            f"{text}: the runs of that time count {counted_}, the list has {len(signals.rows)}",
-        )
+    listed = Counter(str(signal.get("run_id")) for signal in signals.rows)
+    short = [
+        run
+        for run in rows
+        if listed[str(run.get("run_id"))] < (count(run.get("signal_count")) or 0)
+    ]
+    if not found and short:
+        why = f"{plural(len(short), 'run')} of that time count more signals than the list has"
+        return Criterion("UNKNOWN", f"{text}: {why}")
     if not found and not signals.whole:
         return Criterion("UNKNOWN", f"{text}: none so far, but not all of that time could be read")
     return Criterion("FAIL" if found else "PASS", f"{text}: {len(found)}, allowed 0")

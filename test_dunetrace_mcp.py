@@ -1504,6 +1504,8 @@ QUOTATIONS = [
     ("output", "web_search_tool", "Tool `web_search_tool` failed.", "Tool `web_search_tool` failed."),
     ("output", "lookup", "Tool `lookup` and lookup.", f"Tool `{h('lookup')}` and lookup."),
     ("output", "short", "A short word, `short`.", f"A short word, `{h('short')}`."),
+    ("args", {"op": "and"}, "`web_search` and `fetch` fail.", "`web_search` and `fetch` fail."),
+    ("output", "PIN: 4711\nAnn\n12 Elm", "Said PIN: 4711\\nAnn\\n12 Elm.", f"Said {h('PIN: 4711' + chr(92) + 'nAnn' + chr(92) + 'n12 Elm')}."),
     ("output", "Smith", "The agent's input `Smith` wasn't seen.", f"The agent's input `{h('Smith')}` wasn't seen."),
     ("output", "Smith", "It didn't find 'Smith' or ‘Smith’.", f"It didn't find '{h('Smith')}' or ‘{h('Smith')}’."),
     ("output", "Smith", "The agent's \"Smith.\" isn't «Smith».", f"The agent's \"{h('Smith')}.\" isn't «{h('Smith')}»."),
@@ -2067,6 +2069,7 @@ NAMED = [
     ({"taint_source": {"step": 150}}, {150}),
     ({"step_indices": list(range(140, 160))}, set(range(140, 160))),
     ({"failed_tool_step": 150}, {150}),
+    ({"all_slow_steps": {"9" * 5000: 1, "150": 1}}, {150}),
 ]
 
 
@@ -2077,6 +2080,37 @@ def test_steps_that_evidence_names_are_seen(evidence, steps):
         {**RUN, "signals": [{**SIGNAL, "evidence": evidence}], "events": events}, NOW
     )
     assert steps <= {int(n) for n in re.findall(r"^  \[ *(\d+)\]", text, re.M)}
+
+
+def test_one_large_entry_hides_no_failing_one():
+    events = [
+        event("memory.written", n, n, key="k", value="v", **{f"f{k}": k for k in range(60)})
+        for n in range(60)
+    ]
+    events[30:30] = [*unlike(300, ok=False), event("run.errored", 301, 31, error_type="ValueError")]
+    signal = {**SIGNAL, "evidence": {"step_indices": list(range(60))}}
+    text = dm.run_text({**RUN, "signals": [signal], "events": events}, NOW)
+    assert "ok=False" in text
+    assert "ValueError" in text
+    assert len(text) <= dm.BUDGET
+
+
+SLOW = [
+    {
+        "suggested_fixes": [{"code": "secret text number\n" * 60_000}],
+        "evidence": {"input": "secret text number"},
+    },
+    {"what": "'ab' " * 300_000, "evidence": {"input": "ab"}},
+    {"evidence": {"a" * 1_000_000: ["x"] * 200_000}},
+    {"what": "w1 " * 20_000, "evidence": {"input": [f"w{n}x" for n in range(60_000)]}},
+]
+
+
+@pytest.mark.parametrize("signal", SLOW, ids=["code", "marks", "name", "words"])
+def test_hostile_sizes_take_little_time(signal):
+    started = time.process_time()
+    dm.run_text({**RUN, "signals": [{**SIGNAL, **signal}]}, NOW)
+    assert time.process_time() - started < 3
 
 
 def test_a_step_that_evidence_names_leaves_its_fold():
@@ -2145,6 +2179,9 @@ NOT_WELL = [
     (lambda: dm.no_signals_text(AGENT, HANGS, "severity=LOW", NOW), "How its runs ended could not be asked: It hangs."),
     (lambda: dm.no_patterns_text(AGENT, HANGS, NOW), "How its runs ended could not be asked: It hangs."),
     (lambda: dm.no_signals_text(AGENT, found(CLEAN, 128), "severity=LOW", NOW), " 1 run is not processed yet."),
+    (lambda: dm.quiet_text("No signals of", QUIET, found(RUNS), NOW), "2 of them count signals all the same."),
+    (lambda: dm.crashes_text(found(UNKNOWN_ENDS), dm.Filters(), NOW), "and how 20 of them ended is not known."),
+    (lambda: dm.run_text({**RUN, "signals": None}, NOW), "Signals: the backend did not say."),
     (lambda: dm.run_text({**RUN, "signals": None, "signal_count": 3}, NOW), "Signals: 3 counted, but the backend sent none"),
     (lambda: dm.run_text({**RUN, "signals": [], "exit_reason": None}, NOW), "none was raised, but its end is unknown."),
     (lambda: dm.run_text({**RUN, "signals": [], "events": [event("run.errored", 1, 1)]}, NOW), "but the run errored."),
@@ -2706,6 +2743,8 @@ GATES = [
     ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [{**OK_RUN, "signal_count": 2}], [], SCORE, "PASS PASS UNKNOWN PASS", 2),
+    ("--since 1 --max-errored 0", [{**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}, {**OK_RUN, "completed_at": NOW - 60}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("--since 1", [{**OK_RUN, "completed_at": NOW - 60}, {**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}], [], SCORE, "PASS PASS PASS PASS", 0),
     ("", [{**OK_RUN, "signal_count": 1}], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
     ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": "tool-loop"}], SCORE, "PASS PASS FAIL PASS", 1),
     ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": None}], SCORE, "PASS PASS FAIL PASS", 1),
@@ -2819,6 +2858,7 @@ PAGES = [
     ({"total": 500, "has_more": True}, False),
     ({"total": 3}, False),
     ({"total": 501}, False),
+    ({"limit": 500, "has_more": True}, False),
     (None, False),
 ]
 
@@ -2830,6 +2870,52 @@ def test_a_list_that_may_go_on_is_not_whole(http, described, whole):
     window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
     assert window.whole is whole
     assert len(window.rows) == 500
+
+
+def test_a_row_that_two_pages_lose_is_missed(http):
+    """600 runs, of which a page repeats one instead of the failed one."""
+    rows = [{**OK_RUN, "run_id": f"r{n}"} for n in range(600)]
+    rows[500] = rows[499]
+    paging(http, f"{A}/runs", "runs", rows)
+    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    assert (len(window.rows), window.whole) == (599, False)
+
+
+def test_signals_of_other_runs_stand_for_none(http, command_line):
+    gate_backend(http, [{**OK_RUN, "signal_count": 1}], [], SCORE)
+    http.replace("GET", f"{URL}{A}/signals", json=page("signals", [{**LOOP, "run_id": "another"}]))
+    said = command_line("gate", "research-agent")[1]
+    assert (
+        "UNKNOWN  signals of severity CRITICAL or worse in the last 24 h: 1 run of that time count more"
+        in said
+    )
+
+
+def test_an_unlisted_agent_with_signals_is_not_quiet(http):
+    serve(http, "/v1/agents", {"detail": "too slow"}, 500)
+    serve(http, f"{A}/runs", page("runs", RUNS))
+    paging(http, f"{A}/signals", "signals", series(3))
+    serve(http, f"{A}/insights", {})
+    text = call("get_agent_signals", agent_id="research-agent", severity="CRITICAL")
+    assert text.startswith(
+        "No signal of research-agent matches severity=CRITICAL; without that how many it has could not be asked."
+    )
+    assert (
+        call("get_agent_patterns", agent_id="research-agent")
+        == "No failure patterns of research-agent in the last 30 days."
+    )
+
+
+def test_a_search_that_stopped_early_says_so(http, monkeypatch):
+    monkeypatch.setattr(dm, "MOST_PAGES", 2)
+    paging(http, "/v1/signals", "signals", series(900, 1))
+    paging(http, f"{A}/signals", "signals", series(900, 1))
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "failure_types": {"CUSTOM_X": 1}}]))
+    serve(http, f"{A}/runs", page("runs", RUNS))
+    monkeypatch.setattr(dm, "search_list", lambda *_: found([], exact=False))
+    for more in ({}, {"agent_id": "research-agent"}):
+        text = call("search_signals", failure_type="CUSTOM_X", **more)
+        assert "Only the newest 500 signals were read, older ones may match." in text
 
 
 @pytest.mark.parametrize("total", [None, 60])
@@ -3919,7 +4005,7 @@ Duration: —
 Steps:    —
 Exit:     —
 
-Signals (0): none was raised, but its end is unknown.
+Signals: the backend did not say.
 
 Event timeline: no events, the backend has pruned them.
 === run_parallel
