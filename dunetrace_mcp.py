@@ -452,8 +452,11 @@ def left_out(total: int, shown: int, thing: str, how: str) -> str:
 def delivered(text: str) -> str:
     """The last step of every text on its way out: no character below U+0020 but newlines,
     nothing over BUDGET."""
-    if not text.isprintable():
-        text = "".join(c for c in text if c == "\n" or c.isprintable())
+    lines = (
+        line if line.isprintable() else "".join(filter(str.isprintable, line))
+        for line in text.split("\n")
+    )
+    text = "\n".join(lines)
     if len(text) <= BUDGET:
         return text
     end = text.rfind("\n", 0, BUDGET - 200)
@@ -1534,7 +1537,7 @@ class Server(FastMCP[Any]):
         def register(function: Fn) -> Fn:
             @functools.wraps(function)
             async def threaded(**arguments: Any) -> str:
-                return delivered(await run_in_thread(functools.partial(function, **arguments)))
+                return await run_in_thread(lambda: delivered(function(**arguments)))
 
             self.functions[function.__name__] = function
             self.add_tool(
