@@ -394,11 +394,6 @@ def ratio_of(part: object, whole: object) -> float | None:
     return a / b if a is not None and b and a <= b else None
 
 
-def milliseconds(value: object) -> str:
-    ms = number(value)
-    return f"{ms:.0f}ms" if ms is not None and ms >= 0 else NONE
-
-
 def bar(fraction: float | None) -> str:
     """Twenty characters; a cell is full only when it is reached."""
     full = int(max(0.0, min(1.0, fraction or 0.0)) * 20)

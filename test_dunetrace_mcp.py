@@ -1860,7 +1860,6 @@ def test_small_pieces_of_text():
     assert dm.first_sentence("Costs $0.15. And so on.") == "Costs $0.15."
     assert dm.first_sentence("See e.g. this one") == "See e.g. this one"
     assert dm.capped("abc", 3) == "abc"
-    assert dm.milliseconds(-1) == dm.milliseconds("x") == "—"
     assert dm.code_block("a\n" * 100, "python", "")[-2] == "… 40 more lines not shown"
     assert dm.failed_text([(f"a{n}", dm.DunetraceError("x")) for n in range(25)]).endswith(
         " and 5 more"
@@ -2870,6 +2869,17 @@ def test_a_list_that_may_go_on_is_not_whole(http, described, whole):
     window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
     assert window.whole is whole
     assert len(window.rows) == 500
+
+
+def test_reading_stops_somewhere_and_says_so(http, monkeypatch, command_line):
+    monkeypatch.setattr(dm, "MOST_PAGES", 1)
+    paging(http, f"{A}/runs", "runs", [{**BAD_RUN, "run_id": f"r{n}"} for n in range(900)])
+    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    assert (len(window.rows), window.whole) == (500, False)
+    text = call("get_agent_runs", agent_id="research-agent", errored=True, limit=3)
+    assert text.startswith(
+        "Runs of research-agent that errored or stalled: 500 of the newest 500\n"
+    )
 
 
 def test_a_row_that_two_pages_lose_is_missed(http):
