@@ -2083,7 +2083,14 @@ def test_steps_that_evidence_names_are_seen(evidence, steps):
 
 def test_one_large_entry_hides_no_failing_one():
     events = [
-        event("memory.written", n, n, key="k", value="v", **{f"f{k}": k for k in range(60)})
+        event(
+            "memory.written",
+            n,
+            n,
+            key="k",
+            value="v",
+            **{f"f{k}": 1_000 * n + k for k in range(60)},
+        )
         for n in range(60)
     ]
     events[30:30] = [*unlike(300, ok=False), event("run.errored", 301, 31, error_type="ValueError")]
@@ -2880,6 +2887,16 @@ def test_reading_stops_somewhere_and_says_so(http, monkeypatch, command_line):
     assert text.startswith(
         "Runs of research-agent that errored or stalled: 500 of the newest 500\n"
     )
+
+
+def test_nothing_is_said_after_the_end_of_a_call(capsys):
+    call_ = dm.Call()
+    token = dm.CALL.set(call_)
+    dm.say("before")
+    call_.end()
+    dm.say("after")
+    dm.CALL.reset(token)
+    assert capsys.readouterr().out == "before\n"
 
 
 def test_a_row_that_two_pages_lose_is_missed(http):
