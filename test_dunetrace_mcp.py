@@ -49,7 +49,7 @@ ADVICE = "Deduplicate `web_search` calls — identical args hash seen 6×"
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
     """A backend at URL, a clock that stands at NOW, no memory of earlier tests, no waiting between retries."""
-    for name in ("DUNETRACE_SHOW_RAW", "DUNETRACE_MCP_TOKEN"):
+    for name in ("DUNETRACE_SHOW_RAW", "DUNETRACE_MCP_TOKEN", "DUNETRACE_DASHBOARD_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DUNETRACE_API_URL", URL)
     monkeypatch.setenv("DUNETRACE_API_KEY", KEY)
@@ -85,6 +85,11 @@ def call(tool, **arguments):
     result = anyio.run(dm.server.call_tool, tool, arguments)
     (block,) = getattr(result, "content", result)
     return block.text
+
+
+def listed(text):
+    """The list in the text of a search, behind its verdict."""
+    return text[text.index("Signals (") :]
 
 
 def error_of(tool, **arguments):
@@ -264,7 +269,109 @@ PARALLEL_RUN = {
     "signals": [],
     "events": [event("run.started", 0, 0.0), *[event("tool.called", step, step / 1000, tool_name="fetch", args_hash=f"{step:07d}a") for step in (1, 2)], event("tool.responded", 2, 0.2, tool_name="fetch", success=False, latency_ms=0, error="timeout",), event("tool.responded", 2, 0.9, tool_name="fetch", success=True, latency_ms=0, output_length=9), event("policy.triggered", 3, 1.0, policy_name="three tools", action_type="stop"),],
 }  # fmt: skip
+KINDS = [f"TYPE_{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWX"]
+BUSY_AGENT = {
+    **AGENT,
+    "sparkline": [0, 1, 0, 4, 9, 3, 1],
+    "failure_types": {kind: 30 - n for n, kind in enumerate(KINDS)},
+}
+FLEET_ROWS = [{**QUIET, "agent_id": f"idle-{n}", "run_count": 1} for n in range(4)]
+FLOOD = [{**SHORT, "id": 720 - n, "run": f"flood-{n}"} for n in range(100)]
+MIXED = [
+    {**SIGNAL, "id": 900 - n, "agent_id": f"agent-{n % 3}", "title": f"Loop {n // 6}", "detected_at": NOW - n * HOUR}
+    for n in range(24)
+]  # fmt: skip
+MANY_RUNS = [
+    {**RUNS[n % 3], "run_id": f"{n:08x}-0000-7000", "run": f"{n:08x}-0000", "total_tokens": 500 * n, "cost_usd": 0.0007 * n, "exit_reason": ("run.completed", "run.errored", "stalled", None)[n % 4]}
+    for n in range(20)
+]  # fmt: skip
+
+
+def turns(first, last, *calls):
+    """Steps `first` to `last`, the calls in turn: `llm` or the name of a tool, `!` behind one that fails."""
+    events = []
+    for step in range(first, last + 1):
+        name = calls[(step - first) % len(calls)]
+        if name == "llm":
+            events += [
+                event("llm.called", step, step, model="m", prompt_tokens=20 * step),
+                event(
+                    "llm.responded",
+                    step,
+                    step + 0.5,
+                    prompt_tokens=20 * step + 3,
+                    completion_tokens=5,
+                ),
+            ]
+        else:
+            same = {"args_hash": "ffa8f58f" if name.endswith("!") else f"{step:07d}a"}
+            events += tool_pair(
+                step, step, name=name.rstrip("!"), ok=not name.endswith("!"), **same
+            )
+    return events
+
+
+LOOP_RUN = {**RUN, "signals": [{**SIGNAL, "id": n, "severity": severity} for n, severity in enumerate(("MEDIUM", "HIGH", "odd"), 1)], "events": [event("run.started", 0, 0), *turns(1, 158, "llm", "fetch"), event("run.completed", 158, 159)]}  # fmt: skip
+FAILING_RUN = {**RUN, "signals": [], "signal_count": 0, "events": [event("run.started", 0, 0), *turns(1, 80, "llm", "a", "llm", "b", "llm", "c"), *turns(81, 85, "pay!"), *turns(86, 165, "llm", "a", "llm", "b", "llm", "c")]}  # fmt: skip
+BUSY_INSIGHTS = {
+    **INSIGHTS,
+    "systemic_patterns": [{"failure_type": kind, "total_runs": 60, "affected_runs": 30 - n, "rate": (30 - n) / 60, "first_seen": NOW - 6 * DAY, "last_seen": NOW - n * HOUR, "is_systemic": n < 10} for n, kind in enumerate(KINDS)],
+    "signal_trends": [{"failure_type": kind, "agent_version": "v", "day": f"2026-05-{day:02}", "count": day + n} for n, kind in enumerate(KINDS) for day in (7, 9, 12, 13)],
+    "failure_rates": [{"failure_type": kind, "day": f"2026-05-{day:02}", "total_runs": 20, "affected_runs": affected} for kind, counts in (("TYPE_A", {13: 9, 12: 6, 3: 2}), ("TYPE_B", {13: 1, 3: 8}), ("TYPE_C", {12: 4, 3: 2})) for day, affected in counts.items()],
+    "input_patterns": [{"input_hash": f"{n // 3}7617d3a0b1c2d3", "failure_type": kind, "triggered_count": 3, "total_runs": 3 + n % 3 // 2, "rate": 1.0} for n, kind in enumerate(KINDS[:7])],
+    "deploy_regressions": [],
+    "versions": [{"agent_version": name, "run_count": 10, "runs_with_signals": n, "signal_count": n, "signal_rate": n / 10, "first_seen": NOW - age * DAY, "last_seen": NOW - HOUR} for name, n, age in (("old", 2, 9), ("new", 8, 1))],
+}  # fmt: skip
 GOLDENS = {
+    "agents_busy": lambda: dm.agents_text(found([BUSY_AGENT, *FLEET_ROWS, *FLEET_ROWS[:2]]), NOW),
+    "summary_busy": lambda: dm.summary_text(
+        dm.Summary(
+            BUSY_AGENT,
+            HEALTH,
+            found([*FLOOD[:3], {**SHORT, "failure_type": "COST_SPIKE", "what": ""}], 720),
+            found([*MANY_RUNS]),
+            BUSY_INSIGHTS,
+            cause="ValueError",
+        ),
+        NOW,
+        "http://localhost:3000",
+    ),
+    "agent_signals_busy": lambda: dm.agent_signals_text(
+        "research-agent",
+        found(
+            [*FLOOD, {**SHORT, "title": "Another loop", "id": None}],
+            720,
+            types=Counter(TOOL_LOOP=720),
+        ),
+        NOW,
+        "",
+        100,
+        {"severity": "HIGH"},
+    ),
+    "search_busy": lambda: dm.search_text(
+        found(
+            MIXED,
+            720,
+            agents=Counter({f"agent-{n}": 180 - n * n for n in range(12)}),
+            types=Counter(TOOL_LOOP=700),
+            severities=Counter(HIGH=700, LOW=20),
+        ),
+        dm.Filters(hours=24),
+        NOW,
+        "",
+        24,
+        {"limit": 24},
+    ),
+    "runs_busy": lambda: dm.runs_text(
+        "Recent runs for: a b", found(MANY_RUNS, 95), NOW, "", 20, {"agent_id": "a b"}
+    ),
+    "run_busy": lambda: dm.run_text(LOOP_RUN, NOW, dashboard="http://localhost:3000"),
+    "run_failing": lambda: dm.run_text(FAILING_RUN, NOW),
+    "run_clean": lambda: dm.run_text({**RUN, "signals": []}, NOW),
+    "patterns_busy": lambda: dm.patterns_text("research-agent", BUSY_INSIGHTS, found(CRASHES), NOW),
+    "signal_linked": lambda: dm.signal_text(
+        {**SIGNAL, "what": " ", "run_id": "a b"}, NOW, False, "http://d"
+    ),
     "agents": lambda: dm.agents_text(found([AGENT, BILLING]), NOW),
     "agents_bare": lambda: dm.agents_text(found([{}]), NOW),
     "agents_none": lambda: dm.agents_text(found([]), NOW),
@@ -279,16 +386,24 @@ GOLDENS = {
     "health_ready": lambda: dm.health_text("a", {**HEALTH_READY, "score": 85.4}, found(CRASHES)),
     "health_runs_unknown": lambda: dm.health_text("a", HEALTH_READY, HANGS),
     "health_bare": lambda: dm.health_text("a b", {"score": None, "sample_runs": 1}, found([])),
-    "summary": lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([SHORT]), found(RUNS)), NOW),
+    "summary": lambda: dm.summary_text(
+        dm.Summary(AGENT, HEALTH, found([{**SHORT, "run": RUN_ID[:13]}]), found(RUNS), INSIGHTS),
+        NOW,
+    ),
     "summary_bare": lambda: dm.summary_text(
-        dm.Summary({"agent_id": "x"}, {}, found([]), found([])), NOW
+        dm.Summary({"agent_id": "x"}, {}, found([]), found([]), {}), NOW
     ),
     "summary_quiet": lambda: dm.summary_text(
-        dm.Summary(QUIET, {"score": 90}, found([]), found(CLEAN, 129)), NOW
+        dm.Summary(QUIET, {"score": 90}, found([]), found(CLEAN, 129), {}), NOW
     ),
     "summary_crashes": lambda: dm.summary_text(
         dm.Summary(
-            {**QUIET, "run_count": 5}, {"score": 100}, found([]), found(CRASHES), cause="ValueError"
+            {**QUIET, "run_count": 5},
+            {"score": 100},
+            found([]),
+            found(CRASHES),
+            HANGS,
+            cause="ValueError",
         ),
         NOW,
     ),
@@ -298,6 +413,7 @@ GOLDENS = {
             dm.DunetraceError("no such route", "route"),
             HANGS,
             HANGS,
+            OLD_INSIGHTS,
             unlisted="It was slow.",
         ),
         NOW,
@@ -309,7 +425,7 @@ GOLDENS = {
     "signal": lambda: dm.signal_text(SIGNAL, NOW),
     "signal_hashed": lambda: dm.signal_text(RAW_SIGNAL, NOW),
     "signal_bare": lambda: dm.signal_text({}, NOW),
-    "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), NOW),
+    "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), dm.Filters(), NOW),
     "search_partly": lambda: dm.search_text(
         found(
             [{}],
@@ -317,6 +433,7 @@ GOLDENS = {
             exact=False,
             failed=[("team/a", dm.DunetraceError("No path can carry it.", "path"))],
         ),
+        dm.Filters("LOW", "TOOL_LOOP"),
         NOW,
         "limit lowered from 900 to 200, the maximum.",
     ),
@@ -436,20 +553,20 @@ CALLS = [
     ("list_agents", {}, {"/v1/agents?limit=500": page("agents", [AGENT, BILLING])}, "agents"),
     ("list_agents", {"contains": "biling"}, AGENTS, "agents_no_match"),
     ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health",),
-    ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=3": page("signals", [SHORT])}, "summary"),
-    ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched):\n\n"),
+    ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=20": page("signals", [SHORT])}, "summary"),
+    ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched), ago from 2026-05-13 19:19 UTC:\n\n🟠"),
     ("get_agent_signals", {"agent_id": "research-agent", "severity": "low"}, {f"{A}/signals?limit=20&severity=LOW": page("signals", []), f"{A}/runs?limit=100": page("runs", CRASHES), **AGENTS}, "no_signals_filtered"),
     ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
     ("get_signal_detail", {"signal_id": 495, "agent_id": "research-agent"}, {f"{A}/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
     ("get_run_detail", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN}, "run"),
     ("get_run_detail", {"run_id": f" http://localhost:3000/runs/{RUN_ID}?tab=events"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
     ("get_run_detail", {"run_id": f"<http://localhost:3000/runs/{RUN_ID}|View Run>"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
-    ("search_signals", {"limit": 3}, {f"/v1/signals?limit=3&{LIGHT}": page("signals", [{**SIGNAL, "id": n} for n in (495, 495.5, None)], 6), **AGENTS}, "Signals (3 shown, 6 matched):\n"),
-    ("search_signals", {"failure_type": "tool loop", "agent_id": "research-agent", "severity": "High"}, {f"{A}/signals?limit=30&severity=HIGH&failure_type=TOOL_LOOP&{LIGHT}": page("signals", [SIGNAL], 1)}, "Signals (1 shown, 1 matched):\n"),
+    ("search_signals", {"limit": 3}, {f"/v1/signals?limit=3&{LIGHT}": page("signals", [{**SIGNAL, "id": n} for n in (495, 495.5, None)], 6), **AGENTS}, "6 signals.\nBy agent: research-agent×54, billing-agent×33\nBy type: TOOL_LOOP×79, STEP_COUNT_INFLATION×8\n\nSignals (3 shown, 6 matched), ago"),
+    ("search_signals", {"failure_type": "tool loop", "agent_id": "research-agent", "severity": "High"}, {f"{A}/signals?limit=250&severity=HIGH&failure_type=TOOL_LOOP&{LIGHT}": page("signals", [SIGNAL], 1)}, "1 signal of severity HIGH of type TOOL_LOOP: all of research-agent.\n\nSignals (1 shown, 1 matched), ago from 2026-05-13 19:19 UTC:\n"),
     ("get_agent_patterns", {"agent_id": "research-agent"}, {f"{A}/insights": INSIGHTS, **TWENTY_RUNS}, "patterns",),
     ("get_agent_runs", {"agent_id": "research-agent", "limit": 101}, {f"{A}/runs?limit=100": page("runs", RUNS)}, "Recent runs"),
     ("get_agent_runs", {"agent_id": "research-agent"}, {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS}, "No processed runs of research-agent: 129 runs started and none is processed yet"),
-    ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5\n"),
+    ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5, ago from 2026-05-13 19:19 UTC\n"),
     ("get_instrumentation_guide", {"framework": "LC_Graph"}, {}, "Install: `pip install"),
 ]  # fmt: skip
 
@@ -537,10 +654,10 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        ("search_signals", {"hours": 24}, "search_signals has no argument hours. Did you mean since_hours? Its arguments: severity, failure_type, since_hours, agent_id, limit.",),
+        ("search_signals", {"hours": 24}, "search_signals has no argument hours. Did you mean since_hours? Its arguments: severity, failure_type, since_hours, agent_id, limit, offset.",),
         ("list_agents", {"x\n": 1}, "list_agents has no argument x. Its arguments: contains."),
         ("list_agent", {}, "There is no tool list_agent. Did you mean list_agents? Tools: list_agents, get_agent_health, ",),
-        ("get_agent_runs", {}, "get_agent_runs: agent_id is required. Its arguments: agent_id, limit, errored.",),
+        ("get_agent_runs", {}, "get_agent_runs: agent_id is required. Its arguments: agent_id, limit, errored, offset.",),
         ("get_agent_runs", {"agent_id": None}, "get_agent_runs: agent_id is required."),
         ("get_agent_runs", {"agent_id": 5}, "get_agent_runs: agent_id must be text."),
         ("get_agent_runs", {"agent_id": "a", "limit": "many"}, "get_agent_runs: limit must be a whole number.",),
@@ -796,7 +913,7 @@ def test_id_arrives_whole_and_what_is_shown_is_taken_back(http, ident):
     # An id that looks like the quoted form is only taken in that form.
     for given in (shown,) if ident == '"quoted"' else (ident, shown):
         http.calls.reset()
-        assert call("get_agent_runs", agent_id=given).startswith(f"Recent runs for: {shown}\n")
+        assert call("get_agent_runs", agent_id=given).startswith(f"Recent runs for: {shown}, ago")
         asked = urlsplit(http.calls[0].request.url).path
         assert unquote(asked) == unquote(path)
         assert asked.count("/") == 4
@@ -815,9 +932,9 @@ def test_slash_in_an_agent_id(http):
     serve(http, "/v1/signals", page("signals", [{**SIGNAL, "agent_id": "team/a"}]))
     serve(http, "/v1/runs", page("runs", RUNS))
     assert call("get_agent_signals", agent_id="team/a").startswith(
-        "Signals of team/a (1 shown, 1 matched):"
+        "Signals of team/a (1 shown, 1 matched), ago"
     )
-    assert call("get_agent_runs", agent_id="team/a").startswith("Recent runs for: team/a\n")
+    assert call("get_agent_runs", agent_id="team/a").startswith("Recent runs for: team/a, ago")
     assert all(
         parse_qs(urlsplit(one.request.url).query)["agent_id"] == ["team/a"] for one in http.calls
     )
@@ -933,7 +1050,7 @@ def test_all_agents_are_seen(http):
     assert len(text) <= dm.BUDGET
     shown = text.count("\nagent-")
     assert (
-        f'1203 agents, {1203 * 55} signals.\n… {1203 - shown} more agents not shown: list_agents(contains="part of an id") narrows the list.'
+        f'1203 agents, {1203 * 55} signals, ago from 2026-05-13 19:19 UTC.\n… {1203 - shown} more agents not shown: list_agents(contains="part of an id") narrows the list.'
         in text
     )
     assert "\nagent-1202 " in call("list_agents", contains="-1202")
@@ -958,7 +1075,10 @@ def test_a_total_that_lies_ends_somewhere(http, monkeypatch):
     serve(http, "/v1/signals", page("signals", series(50), 10**12))
     monkeypatch.setattr(dm, "MOST_ROWS", 5_000)
     assert call("get_agent_runs", agent_id="research-agent").startswith("Recent runs")
-    assert "\n1 agent, 55 signals. The backend counts 999999999999 more" in call("list_agents")
+    assert (
+        "\n1 agent, 55 signals, ago from 2026-05-13 19:19 UTC. The backend counts 999999999999 more"
+        in call("list_agents")
+    )
     assert error_of("get_signal_detail", signal_id=99).startswith(
         "Signal 99 was not found, but only 50 of 1000000000000 signals could be read: call again"
     )
@@ -1002,7 +1122,7 @@ def test_a_list_without_page_is_read_to_its_end(http, served, count):
 def test_agents_that_stay_missing_are_said_to_be(http):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING], 3))
     assert (
-        "2 agents, 89 signals. The backend counts 1 more that its pages did not show: call again."
+        "2 agents, 89 signals, ago from 2026-05-13 19:19 UTC. The backend counts 1 more that its pages did not show: call again."
         in call("list_agents")
     )
     serve(http, f"{A}x/runs", page("runs", []))
@@ -1025,7 +1145,7 @@ def test_a_failing_list_of_agents_fails_only_what_needs_it(http, tool):
     serve(http, f"{A}/insights", INSIGHTS)
     serve(http, f"{A}/health-score", HEALTH)
     text = call(tool, agent_id="research-agent")
-    assert "research-agent" in text.splitlines()[0]
+    assert "research-agent" in "".join(text.splitlines()[:2])
     if tool == "summarize_agent":
         assert "Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled)" in text
         assert "  TOOL_LOOP                             18 signals" in text
@@ -1073,20 +1193,26 @@ def series(n, step=HOUR, first=1, **more):
 
 
 def ids_in(text):
-    return [int(n) for n in re.findall(r"^   id=(\d+)", text, re.M)]
+    """The signal ids of a list, entry by entry, the newest of the folded ones first."""
+    ids = []
+    for newest, others in re.findall(r"^   id=(\d+).*?(?:others: (.*))?$", text, re.M):
+        ends = [list(map(int, part.split("-"))) for part in others.split(", ") if part]
+        folded = [n for first, *last in ends for n in range(first, (last or [first])[0] + 1)]
+        ids += [int(newest), *reversed(folded)]
+    return ids
 
 
 def test_search_counts_to_the_cut_and_no_further(http):
     paging(http, "/v1/signals", "signals", series(3_000, 60))
     serve(http, "/v1/agents", page("agents", [AGENT]))
     text = call("search_signals", since_hours=10, limit=2)
-    assert text.startswith("Signals (2 shown, 600 matched):")
+    assert listed(text).startswith("Signals (2 shown, 600 matched), ago")
     assert ids_in(text) == [3_000, 2_999]
     assert (
         len(http.calls) == 5
     )  # three pages with matches, one that is older as a whole, the agents
-    assert call("search_signals", since_hours=24, limit=2).startswith(
-        "Signals (2 shown, 1440 matched):"
+    assert listed(call("search_signals", since_hours=24, limit=2)).startswith(
+        "Signals (2 shown, 1440 matched), ago"
     )
 
 
@@ -1094,12 +1220,12 @@ def test_search_says_at_least_when_counting_would_take_too_many_pages(http, monk
     monkeypatch.setattr(dm, "MOST_PAGES", 2)
     paging(http, "/v1/signals", "signals", series(1_500, 1))
     serve(http, "/v1/agents", page("agents", []))
-    assert call("search_signals", since_hours=1).startswith(
-        "Signals (30 shown, at least 500 matched):"
+    assert listed(call("search_signals", since_hours=1)).startswith(
+        "Signals (30 shown, at least 500 matched), ago"
     )
     paging(http, f"{A}/signals", "signals", series(500, 1))
-    assert call("search_signals", since_hours=1, agent_id="research-agent").startswith(
-        "Signals (30 shown, 500 matched):"
+    assert listed(call("search_signals", since_hours=1, agent_id="research-agent")).startswith(
+        "Signals (30 shown, 500 matched), ago"
     )
 
 
@@ -1157,17 +1283,17 @@ FLEET = {
 @pytest.mark.parametrize(
     ("arguments", "heading", "agents"),
     [
-        ({"limit": 200}, "Signals (45 shown, 45 matched):", ["critical", "loops", "stale"]),
-        ({"since_hours": 5}, "Signals (7 shown, 7 matched):", ["critical", "loops", "stale"]),
-        ({"severity": "critical"}, "Signals (2 shown, 2 matched):", ["critical"]),
-        ({"failure_type": "TOOL_LOOP", "limit": 200}, "Signals (43 shown, 43 matched):", ["loops", "stale"]),
+        ({"limit": 200}, "Signals (45 shown, 45 matched), ago", ["critical", "loops", "stale"]),
+        ({"since_hours": 5}, "Signals (7 shown, 7 matched), ago", ["critical", "loops", "stale"]),
+        ({"severity": "critical"}, "Signals (2 shown, 2 matched), ago", ["critical"]),
+        ({"failure_type": "TOOL_LOOP", "limit": 200}, "Signals (43 shown, 43 matched), ago", ["loops", "stale"]),
         ({"severity": "medium"}, "No signal matches severity=MEDIUM; without filters there are 45 signals of 4 agents.", [],),
-        ({"agent_id": "loops", "limit": 1}, "Signals (1 shown, 40 matched):", ["loops"]),
+        ({"agent_id": "loops", "limit": 1}, "Signals (1 shown, 40 matched), ago", ["loops"]),
     ],
 )  # fmt: skip
 def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, agents):
     old_fleet(http, FLEET)
-    assert call("search_signals", **arguments).startswith(heading)
+    assert f"\n{heading}" in f"\n{call('search_signals', **arguments)}"
     assert asked(http) == agents
 
 
@@ -1183,7 +1309,9 @@ def test_a_late_detection_is_found_on_an_old_backend(http):
     old_fleet(http, {"late": series(1), "other": series(3, DAY, 50)})
     rows = [{**one, "last_seen": NOW - 5 * HOUR} for one in dm.api().agents().rows]
     http.replace("GET", f"{URL}/v1/agents", json=page("agents", rows))
-    assert call("search_signals", since_hours=1).startswith("Signals (2 shown, 2 matched):")
+    assert listed(call("search_signals", since_hours=1)).startswith(
+        "Signals (2 shown, 2 matched), ago"
+    )
 
 
 def test_an_older_row_before_newer_ones_ends_no_search(http):
@@ -1191,7 +1319,9 @@ def test_an_older_row_before_newer_ones_ends_no_search(http):
     rows[3]["detected_at"] -= 9 * DAY
     paging(http, "/v1/signals", "signals", rows)
     serve(http, "/v1/agents", page("agents", [AGENT]))
-    assert call("search_signals", since_hours=8).startswith("Signals (30 shown, 479 matched):")
+    assert listed(call("search_signals", since_hours=8)).startswith(
+        "Signals (30 shown, 479 matched), ago"
+    )
 
 
 def test_search_survives_agents_that_fail(http):
@@ -1204,7 +1334,7 @@ def test_search_survives_agents_that_fail(http):
         },
     )
     text = call("search_signals")
-    assert text.startswith("Signals (2 shown, 2 matched):")
+    assert listed(text).startswith("Signals (2 shown, 2 matched), ago")
     last = text.splitlines()[-1]
     assert last.startswith("2 agents could not be asked: ")
     assert "broken (http://api.test:8002/v1/agents/broken/signals answered 500" in last
@@ -1226,8 +1356,8 @@ def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
 
     http.remove("GET", f"{URL}/v1/agents/a/signals")
     http.add_callback("GET", f"{URL}/v1/agents/a/signals", callback=reply)
-    assert call("search_signals", failure_type="custom_x", since_hours=3).startswith(
-        "Signals (3 shown, 3 matched):"
+    assert listed(call("search_signals", failure_type="custom_x", since_hours=3)).startswith(
+        "Signals (3 shown, 3 matched), ago"
     )
 
 
@@ -1344,7 +1474,7 @@ def test_a_signal_is_explained_once(http):
     assert "What happened:\n  The agent called" in call("get_signal_detail", signal_id=3)
     assert len(http.calls) == 2
     # Signal 2 has moved away meanwhile: it is shown as it was.
-    assert "What happened:\n  —" in call("get_signal_detail", signal_id=2)
+    assert "sent no explanation of" in call("get_signal_detail", signal_id=2)
 
 
 def test_a_signal_of_an_old_fleet(http, monkeypatch):
@@ -1673,11 +1803,11 @@ def nasty(value):
 FORMATTERS = [
     (lambda x, raw: dm.agents_text(found(x), NOW), [AGENT, BILLING]),
     (lambda x, raw: dm.health_text("a", x["health"], found(x["runs"])), {"health": HEALTH, "runs": RUNS}),
-    (lambda x, raw: dm.summary_text(dm.Summary(x["agent"], x["health"], found(x["recent"]), found(x["runs"])), NOW), {"agent": AGENT, "health": HEALTH, "recent": [SIGNAL], "runs": ODD_RUNS}),
+    (lambda x, raw: dm.summary_text(dm.Summary(x["agent"], x["health"], found(x["recent"]), found(x["runs"]), x["insights"]), NOW), {"agent": BUSY_AGENT, "health": HEALTH, "recent": [SIGNAL], "runs": ODD_RUNS, "insights": BUSY_INSIGHTS}),
     (lambda x, raw: dm.agent_signals_text("a", found(x), NOW), [SIGNAL, SIGNAL]),
     (lambda x, raw: dm.signal_text(x, NOW, raw), SIGNAL),
     (lambda x, raw: dm.signal_text(x, NOW, raw), RAW_SIGNAL),
-    (lambda x, raw: dm.search_text(found(x), NOW), [SIGNAL, RAW_SIGNAL]),
+    (lambda x, raw: dm.search_text(found(x), dm.Filters(), NOW), [SIGNAL, RAW_SIGNAL]),
     (lambda x, raw: dm.runs_text("a", found(x), NOW), [*RUNS, *ODD_RUNS]),
     (lambda x, raw: dm.errored_text("a", found(x), 5, NOW), CRASHES),
     (lambda x, raw: dm.run_text(x, NOW, raw), RUN),
@@ -1784,13 +1914,13 @@ def test_every_field_of_every_sample_may_be_wrong(http):
 
 
 def test_answers_end_at_a_whole_item_and_say_what_is_missing():
-    many = [{**SIGNAL, "id": n, "title": "t" * 290} for n in range(200)]
-    text = dm.delivered(dm.search_text(found(many, 5_000), NOW))
+    many = [{**SIGNAL, "id": n, "title": f"{n} {'t' * 280}"} for n in range(200)]
+    text = dm.delivered(dm.search_text(found(many, 5_000), dm.Filters(), NOW))
     shown = text.count("   id=")
     assert 50 < shown < 200
-    assert text.startswith(f"Signals ({shown} shown, 5000 matched):")
+    assert listed(text).startswith(f"Signals ({shown} shown, 5000 matched), ago")
     assert text.endswith(
-        f"… {5_000 - shown} more signals not shown: narrow the filters to see others."
+        f"… {5_000 - shown} more signals not shown: search_signals(offset={shown})"
     )
     assert dm.delivered("x\n" * 40_000).endswith(
         "more characters not shown: ask for less (a smaller limit, one item)."
@@ -2191,7 +2321,7 @@ NOT_WELL = [
     (lambda: dm.run_text({**RUN, "signals": None, "signal_count": 3}, NOW), "Signals: 3 counted, but the backend sent none"),
     (lambda: dm.run_text({**RUN, "signals": [], "exit_reason": None}, NOW), "none was raised, but its end is unknown."),
     (lambda: dm.run_text({**RUN, "signals": [], "events": [event("run.errored", 1, 1)]}, NOW), "but the run errored."),
-    (lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([]), found(CLEAN, 129)), NOW), "counts 55 signals, but the backend lists none"),
+    (lambda: dm.summary_text(dm.Summary(AGENT, HEALTH, found([]), found(CLEAN, 129), {}), NOW), "counts 55 signals, but the backend lists none"),
 ]  # fmt: skip
 
 
@@ -2535,7 +2665,9 @@ def test_over_stdio():
         answer = editor.tool("summarize_agent", agent_id="research-agent")
         assert [block["type"] for block in answer["content"]] == ["text"]
         assert "structuredContent" not in answer
-        assert answer["content"][0]["text"].startswith("═══ Agent summary: research-agent ═══")
+        assert answer["content"][0]["text"].startswith(
+            "🟡 Not well: of the newest 20 runs, 11 had signals"
+        )
         refused = editor.tool("search_signals", hours=24)
         assert refused["isError"]
         assert refused["content"][0]["text"].startswith(
@@ -2652,7 +2784,7 @@ COMMANDS = [
     ("--version", 0, f"dunetrace-mcp {dm.__version__}\n", ""),
     ("call get_agent_health agent_id=support-agent", 0, "🟢 Health score for support-agent: 95/100\n", ""),
     ("call list_agents --demo", 0, "AGENT ", ""),
-    ("--demo call search_signals since_hours=3 severity=critical", 0, "Signals (1 shown, 1 matched):", ""),
+    ("--demo call search_signals since_hours=3 severity=critical", 0, "1 signal of severity CRITICAL in the last 3 hours", ""),
     ("call get_agent_runs agent_id=billing-agent errored=true", 0, "No run of billing-agent errored or stalled", ""),
     ("call get_agent_health agent_id=suport-agent", 1, "", "dunetrace-mcp: There is no agent suport-agent"),
     ("call list_agents contains", 1, "", "dunetrace-mcp: 'contains' is not of the form name=value."),
@@ -2885,7 +3017,7 @@ def test_reading_stops_somewhere_and_says_so(http, monkeypatch, command_line):
     assert (len(window.rows), window.whole) == (500, False)
     text = call("get_agent_runs", agent_id="research-agent", errored=True, limit=3)
     assert text.startswith(
-        "Runs of research-agent that errored or stalled: 500 of the newest 500\n"
+        "Runs of research-agent that errored or stalled: 500 of the newest 500, ago"
     )
 
 
@@ -3301,9 +3433,7 @@ def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
 def test_ids_in_templates_are_decoded_once(http, ident):
     serve(http, "/v1/agents", page("agents", [{**AGENT, "agent_id": ident}]))
     http.get(re.compile(".*"), status=500)
-    assert read(f"dunetrace://agents/{quote(ident, safe='')}").startswith(
-        f"═══ Agent summary: {ident} ═══"
-    )
+    assert f"═══ Agent summary: {ident} ═══" in read(f"dunetrace://agents/{quote(ident, safe='')}")
 
 
 def completed(argument, value, **context):
@@ -3591,7 +3721,7 @@ def test_readme_tables_are_the_live_ones():
     assert sorted(variables) == sorted(
         set(
             re.findall(
-                r"\bDUNETRACE_(?:API_URL|API_KEY|SHOW_RAW|MCP_TOKEN)\b",
+                r"\bDUNETRACE_(?:API_URL|API_KEY|DASHBOARD_URL|SHOW_RAW|MCP_TOKEN)\b",
                 MODULE.read_text(encoding="utf-8"),
             )
         )
@@ -3638,6 +3768,342 @@ def test_help_names_every_command(command_line):
 # ── Texts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = """\
+=== agents_busy
+AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
+───────────────────────────────────────────────────────────────────────────────
+research-agent                        129    55    0   46  6h ago
+                                      TYPE_A×30, TYPE_B×29, TYPE_C×28, TYPE_D×27, TYPE_E×26, TYPE_F×25 and 18 more
+idle-0                                  1     0    0    0  6h ago
+  and 5 more like it: idle-1, idle-2, idle-3, idle-0, idle-1
+
+7 agents, 55 signals, ago from 2026-05-13 19:19 UTC.
+=== summary_busy
+🔴 Failing: of the newest 20 runs, 10 errored or stalled (ValueError), 4 had signals, 5 ended nobody knows how; systemic: TYPE_A in 30 of 60 runs (7 days); worse since version vnew, 1d ago: 20% (2/10) → 80% (8/10) of runs with signals.
+═══ Agent summary: research-agent ═══
+
+Health score:  🔴 41/100
+Total runs:    129  (last 20: 1 clean, 4 with signals, 10 errored or stalled, 5 whose end is unknown; 109 not processed yet)
+Total signals: 55  ▁▂▁▄█▃▂  0–9 a day, last 7 days
+Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
+
+Failure breakdown:
+  TYPE_A                                30 signals  (23% of runs)  SYSTEMIC
+  TYPE_B                                29 signals  (22% of runs)  SYSTEMIC
+  TYPE_C                                28 signals  (22% of runs)  SYSTEMIC
+  TYPE_D                                27 signals  (21% of runs)  SYSTEMIC
+  TYPE_E                                26 signals  (20% of runs)  SYSTEMIC
+  TYPE_F                                25 signals  (19% of runs)  SYSTEMIC
+  TYPE_G                                24 signals  (19% of runs)  SYSTEMIC
+  TYPE_H                                23 signals  (18% of runs)  SYSTEMIC
+  and 16 more types: TYPE_I×22, TYPE_J×21, TYPE_K×20, TYPE_L×19, TYPE_M×18, TYPE_N×17, TYPE_O×16, TYPE_P×15, TYPE_Q×14, TYPE_R×13, TYPE_S×12, TYPE_T×11, TYPE_U×10, TYPE_V×9, TYPE_W×8, TYPE_X×7
+
+Most recent signals:
+  🟠 TOOL_LOOP  conf=90%  6h ago  run=flood-0
+     id=720  [HIGH]  step=7
+     The agent called web_search 6 times with identical args.
+     Impact: Looping agents burn tokens without producing value. A 5-step loop at typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
+     Fix: Deduplicate `web_search` calls — identical args hash seen 6×
+  🟠 COST_SPIKE  conf=90%  6h ago  run=019e217d-bd24-7d72-a8be-4715c2dcf385
+     id=495  [HIGH]  step=7
+     tokens over three times the agent's usual, or over 50,000 (in general; the backend sent no explanation of this one)
+     Impact: Looping agents burn tokens without producing value. A 5-step loop at typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
+     Fix: Deduplicate `web_search` calls — identical args hash seen 6×
+
+Health components:
+  failure_rate         ███░░░░░░░░░░░░░░░░░  7/40
+  loop_avoidance       ███░░░░░░░░░░░░░░░░░  4/25
+  token_efficiency     ███████████████░░░░░  15/20
+  latency              ████████████████████  15/15
+
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+
+Next: get_run_detail(run_id="00000001-0000") shows the newest, 5h ago, that errored; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
+
+Dashboard: http://localhost:3000/runs/00000000-0000-7000
+=== agent_signals_busy
+Signals of research-agent (101 shown, 720 matched), ago from 2026-05-13 19:19 UTC:
+
+🟠 [HIGH] TOOL_LOOP  conf=90%  step=7  6h ago  ×100 since 6h ago
+   id=720  run=flood-0  others: 621-719
+   Tool loop detected: `web_search` called 6× in steps 2–7
+   What: The agent called web_search 6 times with identical args.
+   Fix:  Deduplicate `web_search` calls — identical args hash seen 6×
+
+🟠 [HIGH] TOOL_LOOP  conf=90%  step=7  6h ago
+   id=—  run=019e217d-bd24-7d72-a8be-4715c2dcf385
+   Another loop
+
+… 519 more signals not shown: get_agent_signals(agent_id="research-agent", severity="HIGH", offset=201)
+=== search_busy
+720 signals in the last 24 hours, 0 CRITICAL and 700 HIGH.
+By agent: agent-0×180, agent-1×179, agent-2×176, agent-3×171, agent-4×164, agent-5×155, agent-6×144, agent-7×131 and 4 more
+By type (700 of 720 counted): TOOL_LOOP×700
+
+Signals (24 shown, 720 matched), ago from 2026-05-13 19:19 UTC:
+
+🟠     0s ago  [HIGH    ]  TOOL_LOOP                       agent=agent-0  ×2 since 3h ago
+   id=900  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 897
+   Loop 0
+
+🟠     1h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-1  ×2 since 4h ago
+   id=899  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 896
+   Loop 0
+
+🟠     2h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-2  ×2 since 5h ago
+   id=898  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 895
+   Loop 0
+
+🟠     6h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-0  ×2 since 9h ago
+   id=894  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 891
+   Loop 1
+
+🟠     7h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-1  ×2 since 10h ago
+   id=893  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 890
+   Loop 1
+
+🟠     8h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-2  ×2 since 11h ago
+   id=892  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 889
+   Loop 1
+
+🟠    12h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-0  ×2 since 15h ago
+   id=888  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 885
+   Loop 2
+
+🟠    13h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-1  ×2 since 16h ago
+   id=887  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 884
+   Loop 2
+
+🟠    14h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-2  ×2 since 17h ago
+   id=886  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 883
+   Loop 2
+
+🟠    18h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-0  ×2 since 21h ago
+   id=882  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 879
+   Loop 3
+
+🟠    19h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-1  ×2 since 22h ago
+   id=881  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 878
+   Loop 3
+
+🟠    20h ago  [HIGH    ]  TOOL_LOOP                       agent=agent-2  ×2 since 23h ago
+   id=880  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 877
+   Loop 3
+
+… 672 more signals not shown: search_signals(since_hours=24, limit=24, offset=48)
+=== runs_busy
+Recent runs for: a b, ago from 2026-05-13 19:19 UTC
+
+RUN ID        STARTED                  DUR  STEPS   TOKENS    COST SIGS  STATUS
+───────────────────────────────────────────────────────────────────────────────
+00000000-0000 6h ago                   5.6s     8        —       —  🔴 1  completed
+00000001-0000 6h ago                   4.7s     8      500 $0.0007  🔴 1  errored
+00000002-0000 6h ago                   4.8s     4     1000 $0.0014  🔴 0  stalled
+00000003-0000 6h ago                   5.6s     8     1500 $0.0021  ⚪ 1  end unknown
+00000004-0000 6h ago                   4.7s     8     2000 $0.0028  🔴 1  completed
+00000005-0000 6h ago                   4.8s     4     2500 $0.0035  🔴 0  errored
+00000006-0000 6h ago                   5.6s     8     3000 $0.0042  🔴 1  stalled
+00000007-0000 6h ago                   4.7s     8     3500 $0.0049  ⚪ 1  end unknown
+00000008-0000 6h ago                   4.8s     4     4000 $0.0056  ✅  0
+00000009-0000 6h ago                   5.6s     8     4500 $0.0063  🔴 1  errored
+0000000a-0000 6h ago                   4.7s     8     5000  $0.007  🔴 1  stalled
+0000000b-0000 6h ago                   4.8s     4     5500 $0.0077  ⚪ 0  end unknown
+0000000c-0000 6h ago                   5.6s     8     6000 $0.0084  🔴 1  completed
+0000000d-0000 6h ago                   4.7s     8     6500 $0.0091  🔴 1  errored
+0000000e-0000 6h ago                   4.8s     4     7000 $0.0098  🔴 0  stalled
+0000000f-0000 6h ago                   5.6s     8     7500   $0.01  ⚪ 1  end unknown
+00000010-0000 6h ago                   4.7s     8     8000   $0.01  🔴 1  completed
+00000011-0000 6h ago                   4.8s     4     8500   $0.01  🔴 0  errored
+00000012-0000 6h ago                   5.6s     8     9000   $0.01  🔴 1  stalled
+00000013-0000 6h ago                   4.7s     8     9500   $0.01  ⚪ 1  end unknown
+
+… 55 more runs not shown: get_agent_runs(agent_id="a b", offset=40)
+=== run_busy
+⚪ Completed with 3 signals, the worst TOOL_LOOP (odd).
+Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
+Agent:    research-agent  vabcd1234
+Started:  2026-05-13 13:19 UTC  (6h ago)
+Duration: 5.6s
+Steps:    8
+Exit:     run.completed
+Tokens:   610
+Cost:     $0.0012
+
+Signals (3):
+  🟡 TOOL_LOOP  [MEDIUM]  conf=90%  step=7  id=1
+     Tool loop detected: `web_search` called 6× in steps 2–7
+     Fix: Deduplicate `web_search` calls — identical args hash seen 6×
+  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=7  id=2
+     Tool loop detected: `web_search` called 6× in steps 2–7
+     Fix: Deduplicate `web_search` calls — identical args hash seen 6×
+  ⚪ TOOL_LOOP  [odd]  conf=90%  step=7  id=3
+     Tool loop detected: `web_search` called 6× in steps 2–7
+     Fix: Deduplicate `web_search` calls — identical args hash seen 6×
+
+Event timeline (318 events):
+  [  0]    +0.0s  run.started
+  [  1]    +1.0s  llm.called           model=m  p=23…3143 (call 20…3140) c=5  500ms  ×79 to [157], these 2 in turn
+  [  2]    +2.0s  tool.called          tool=fetch  ok=True  200ms  ×79 to [158], these 2 in turn, 79 different arguments
+                   args_hash=0000002a  output_length=9
+  [158]  +159.0s  run.completed
+
+Dashboard: http://localhost:3000/runs/019e217d-bd24-7d72-a8be-4715c2dcf385
+=== run_failing
+🟡 Completed without signals; 5 of 165 calls failed (pay×5).
+Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
+Agent:    research-agent  vabcd1234
+Started:  2026-05-13 13:19 UTC  (6h ago)
+Duration: 5.6s
+Steps:    8
+Exit:     run.completed
+Tokens:   610
+Cost:     $0.0012
+
+Signals (0): nothing was detected in this run.
+
+Event timeline (331 events):
+  [  0]    +0.0s  run.started
+  [  1]    +1.0s  llm.called           model=m  p=23…1463 (call 20…1460) c=5  500ms  ×13 to [ 73], these 6 in turn
+  [  2]    +2.0s  tool.called          tool=a  ok=True  200ms  ×13 to [ 74], these 6 in turn, 13 different arguments
+                   args_hash=0000002a  output_length=9
+  [  3]    +3.0s  llm.called           model=m  p=63…1503 (call 60…1500) c=5  500ms  ×13 to [ 75], these 6 in turn
+  [  4]    +4.0s  tool.called          tool=b  ok=True  200ms  ×13 to [ 76], these 6 in turn, 13 different arguments
+                   args_hash=0000004a
+  [  5]    +5.0s  llm.called           model=m  p=103…1543 (call 100…1540) c=5  500ms  ×13 to [ 77], these 6 in turn
+  [  6]    +6.0s  tool.called          tool=c  ok=True  200ms  ×13 to [ 78], these 6 in turn, 13 different arguments
+                   args_hash=0000006a
+  [ 79]   +79.0s  llm.called           model=m  p=1583 (call 1580) c=5  500ms
+  [ 80]   +80.0s  tool.called          tool=a  ok=True  200ms
+                   args_hash=0000080a
+  [ 81]   +81.0s  tool.called          tool=pay  ok=False  200ms  ×5 to [ 85], same arguments
+                   args_hash=ffa8f58f
+  [ 86]   +86.0s  llm.called           model=m  p=1723…3163 (call 1720…3160) c=5  500ms  ×13 to [158], these 6 in turn
+  [ 87]   +87.0s  tool.called          tool=a  ok=True  200ms  ×13 to [159], these 6 in turn, 13 different arguments
+                   args_hash=0000087a
+  [ 88]   +88.0s  llm.called           model=m  p=1763…3203 (call 1760…3200) c=5  500ms  ×13 to [160], these 6 in turn
+  [ 89]   +89.0s  tool.called          tool=b  ok=True  200ms  ×13 to [161], these 6 in turn, 13 different arguments
+                   args_hash=0000089a
+  [ 90]   +90.0s  llm.called           model=m  p=1803…3243 (call 1800…3240) c=5  500ms  ×13 to [162], these 6 in turn
+  [ 91]   +91.0s  tool.called          tool=c  ok=True  200ms  ×13 to [163], these 6 in turn, 13 different arguments
+                   args_hash=0000091a
+  [164]  +164.0s  llm.called           model=m  p=3283 (call 3280) c=5  500ms
+  [165]  +165.0s  tool.called          tool=a  ok=True  200ms
+                   args_hash=0000165a
+=== run_clean
+✅ Completed without signals.
+Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
+Agent:    research-agent  vabcd1234
+Started:  2026-05-13 13:19 UTC  (6h ago)
+Duration: 5.6s
+Steps:    8
+Exit:     run.completed
+Tokens:   610
+Cost:     $0.0012
+
+Signals (0): nothing was detected in this run.
+
+Event timeline (18 events):
+  [  0]    +0.0s  run.started
+  [  1]    +0.0s  llm.called           model=gpt-4o-mini  p=512 c=98  800ms
+  [  2]    +2.8s  tool.called          tool=web_search  ok=True  200ms  ×6 to [  7], same arguments
+  [  8]    +3.0s  llm.called           model=gpt-4o-mini  p=900 c=40  100ms
+  [  8]    +3.1s  run.completed        final_answer
+
+steps="0-8" shows what its calls were given.
+=== patterns_busy
+🚨 Systemic: TYPE_A in 30 of 60 runs (7 days) and 9 more types; 🔴 2 of the newest 2 runs errored or stalled; worse since version vnew, 1d ago: 20% (2/10) → 80% (8/10) of runs with signals.
+Failure patterns for: research-agent, ago from 2026-05-13 19:19 UTC
+Runs: last 2: 0 clean, 0 with signals, 2 errored or stalled. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
+
+Systemic patterns:
+  🚨 SYSTEMIC  TYPE_A  30/60 runs (50%)
+            first seen 6d ago  last seen 0s ago
+  🚨 SYSTEMIC  TYPE_B  29/60 runs (48%)
+            first seen 6d ago  last seen 1h ago
+  🚨 SYSTEMIC  TYPE_C  28/60 runs (47%)
+            first seen 6d ago  last seen 2h ago
+  🚨 SYSTEMIC  TYPE_D  27/60 runs (45%)
+            first seen 6d ago  last seen 3h ago
+  🚨 SYSTEMIC  TYPE_E  26/60 runs (43%)
+            first seen 6d ago  last seen 4h ago
+  🚨 SYSTEMIC  TYPE_F  25/60 runs (42%)
+            first seen 6d ago  last seen 5h ago
+  🚨 SYSTEMIC  TYPE_G  24/60 runs (40%)
+            first seen 6d ago  last seen 6h ago
+  🚨 SYSTEMIC  TYPE_H  23/60 runs (38%)
+            first seen 6d ago  last seen 7h ago
+  🚨 SYSTEMIC  TYPE_I×22, TYPE_J×21 of 60 runs
+  ⚠ Occasional  TYPE_K×20, TYPE_L×19, TYPE_M×18, TYPE_N×17, TYPE_O×16, TYPE_P×15, TYPE_Q×14, TYPE_R×13, TYPE_S×12, TYPE_T×11, TYPE_U×10, TYPE_V×9, TYPE_W×8, TYPE_X×7 of 60 runs
+
+Daily signal counts (last 7 days):
+  FAILURE TYPE                    05-07  05-09  05-12  05-13
+  ──────────────────────────────────────────────────────────
+  TYPE_X                             30     32     35     36
+  TYPE_W                             29     31     34     35
+  TYPE_V                             28     30     33     34
+  TYPE_U                             27     29     32     33
+  TYPE_T                             26     28     31     32
+  TYPE_S                             25     27     30     31
+  TYPE_R                             24     26     29     30
+  TYPE_Q                             23     25     28     29
+  16 others                         232    264    312    328
+
+Failure rate by type (last 7 days):
+  TYPE_A        ███████░░░░░░░░░░░░░   38%  (15/40 runs)  ↑ from 10% (2/20 in the 7 days before)
+  TYPE_C        ██░░░░░░░░░░░░░░░░░░   10%  (4/40 runs)  → from 10% (2/20 in the 7 days before)
+  TYPE_B        ░░░░░░░░░░░░░░░░░░░░    2%  (1/40 runs)  ↓ from 40% (8/20 in the 7 days before)
+
+Input patterns that reliably trigger failures (rate ≥ 50%):
+  hash=07617d3a  TYPE_A, TYPE_B  3/3 runs (100%)
+  hash=07617d3a  TYPE_C  3/4 runs (100%)
+  hash=17617d3a  TYPE_D, TYPE_E  3/3 runs (100%)
+  hash=17617d3a  TYPE_F  3/4 runs (100%)
+  hash=27617d3a  TYPE_G  3/3 runs (100%)
+    → Each input hash consistently causes these failures.
+
+Runs with signals by agent version:
+  vold          ████░░░░░░░░░░░░░░░░   20%  (2/10 runs, 2 signals)  9d ago – 1h ago
+  vnew          ████████████████░░░░   80%  (8/10 runs, 8 signals)  1d ago – 1h ago
+
+Deploys (runs with signals in the 2 h before → after):
+  ⚪ 1.4.2  2d ago  not compared (over 7 days old, or under 3 runs before or after)
+  ⚪ 1.4.1  20d ago  not compared (over 7 days old, or under 3 runs before or after)
+
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+=== signal_linked
+🟠 Signal #495
+Type:      TOOL_LOOP
+Severity:  HIGH  confidence=90%
+Agent:     research-agent  vabcd1234
+Run:       a b
+Step:      7
+Detected:  2026-05-13 13:19 UTC  (6h ago)
+Title:     Tool loop detected: `web_search` called 6× in steps 2–7
+
+What happened:
+  one tool makes up three or more of the last five calls (in general;
+  the backend sent no explanation of this one)
+
+Why it matters:
+  Looping agents burn tokens without producing value. A 5-step loop at
+  typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
+
+Evidence (hashed/structural data):
+  tool: web_search
+  count: 6
+  args_identical: True
+  args_hashes: ['ffa8f58f', 'ffa8f58f', …+4 more]
+
+Suggested fixes (2):
+  1. Deduplicate `web_search` calls — identical args hash seen 6×
+     ```python
+     seen = set()
+     if args not in seen:
+         seen.add(args)
+         call_tool(args)
+     ```
+  2. Set a hard step limit as a circuit breaker
+
+Dashboard: http://d/runs/a%20b
 === agents
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -3646,13 +4112,13 @@ research-agent                        129    55    0   46  6h ago
 billing-agent                          36    34    0   33  10h ago
                                       TOOL_LOOP×33
 
-2 agents, 89 signals.
+2 agents, 89 signals, ago from 2026-05-13 19:19 UTC.
 === agents_bare
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
 —                                       —     —    —    —  —
 
-1 agent, 0 signals.
+1 agent, 0 signals, ago from 2026-05-13 19:19 UTC.
 === agents_none
 No agents: this backend has not received a single event.
 get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.
@@ -3660,9 +4126,9 @@ get_instrumentation_guide("python") shows how to send some; ingest listens on po
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
 billing-agent                          36    34    0   33  10h ago
-                                      TYPE_A×1, TYPE_B×1, TYPE_C×1, TYPE_D×1, TYPE_E×1, TYPE_F×1, +2 more types
+                                      TYPE_A×1, TYPE_B×1, TYPE_C×1, TYPE_D×1, TYPE_E×1, TYPE_F×1 and 2 more
 
-1 agent of 2, 34 signals.
+1 agent of 2, 34 signals, ago from 2026-05-13 19:19 UTC.
 === agents_no_match
 No agent id contains 'biling' (2 agents without that filter). Did you mean billing-agent?
 === agents_missing
@@ -3671,7 +4137,7 @@ AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 research-agent                        129    55    0   46  6h ago
                                       TOOL_LOOP×46, STEP_COUNT_INFLATION×8
 
-1 agent, 55 signals. The backend counts 2 more that its pages did not show: call again.
+1 agent, 55 signals, ago from 2026-05-13 19:19 UTC. The backend counts 2 more that its pages did not show: call again.
 === health
 🔴 Health score for research-agent: 41/100
    Runs:            last 3: 1 clean, 2 with signals, 0 errored or stalled
@@ -3704,22 +4170,23 @@ Component breakdown:
    Runs:            none processed
 This does not mean that it is healthy. get_agent_runs shows what it did.
 === summary
+🔴 Failing: of the newest 3 runs, 2 had signals; systemic: TOOL_LOOP in 12 of 12 runs (7 days).
 ═══ Agent summary: research-agent ═══
 
 Health score:  🔴 41/100
 Total runs:    129  (last 3: 1 clean, 2 with signals, 0 errored or stalled; 126 not processed yet)
 Total signals: 55
-Last seen:     6h ago
+Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 Failure breakdown:
-  TOOL_LOOP                             46 signals  (36% of runs)
+  TOOL_LOOP                             46 signals  (36% of runs)  SYSTEMIC
   STEP_COUNT_INFLATION                   8 signals  (6% of runs)
 
 Most recent signals:
-  🟠 TOOL_LOOP  conf=90%  6h ago  run=019e217d-bd24-7d72-a8be-4715c2dcf385
+  🟠 TOOL_LOOP  conf=90%  6h ago  run=019e217d-bd24
      id=495  [HIGH]  step=7
      The agent called web_search 6 times with identical args.
-     Impact: Looping agents burn tokens without producing value.
+     Impact: Looping agents burn tokens without producing value. A 5-step loop at typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
      Fix: Deduplicate `web_search` calls — identical args hash seen 6×
 
 Health components:
@@ -3728,43 +4195,47 @@ Health components:
   token_efficiency     ███████████████░░░░░  15/20
   latency              ████████████████████  15/15
 
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+
 Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
 === summary_bare
+⚪ Unknown: no runs yet.
 ═══ Agent summary: x ═══
 
 Health score:  ⚪ none yet (— processed runs in 30 days, needs 3)
 Total runs:    —  (none processed)
 Total signals: —
-Last seen:     —
+Last seen:     —  (from 2026-05-13 19:19 UTC)
 
 No signals of x: it is known but has no runs yet, so there is nothing to judge it by.
 === summary_quiet
+🟢 Healthy: all of the newest 3 runs completed without signals.
 ═══ Agent summary: research-agent ═══
 
 Health score:  🟢 90/100
 Total runs:    129  (last 3: 3 clean, 0 with signals, 0 errored or stalled)
 Total signals: 0
-Last seen:     6h ago
+Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 No signals of research-agent in 129 processed runs; none of the newest 3 errored or stalled.
 === summary_crashes
+🔴 Failing: of the newest 2 runs, 2 errored or stalled (ValueError).
 ═══ Agent summary: research-agent ═══
 
 Health score:  🔴 100/100  (made from signals only, not from how runs ended)
 Total runs:    5  (last 2: 0 clean, 0 with signals, 2 errored or stalled; 3 not processed yet)
 Total signals: 0
-Last seen:     6h ago
+Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 No signals of research-agent in 2 processed runs, but 2 of the newest 2 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs more are in flight.
-
-Next: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago, that errored (ValueError).
 === summary_old
+⚪ Unknown: how its runs ended could not be asked; most signals: TOOL_LOOP (5).
 ═══ Agent summary: x ═══
 
 Health score:  ⚪ not available (this backend is too old to score)
 Total runs:    2  (how they ended could not be asked)
 Total signals: 5
-Last seen:     —
+Last seen:     —  (from 2026-05-13 19:19 UTC)
 
 Failure breakdown:
   TOOL_LOOP                              5 signals  (2.5 a run)
@@ -3775,7 +4246,7 @@ Totals are those of its lists of runs and signals, types those of 30 days: It wa
 
 Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
 === agent_signals
-Signals of research-agent (1 shown, 3 matched):
+Signals of research-agent (1 shown, 3 matched), ago from 2026-05-13 19:19 UTC:
 
 🟠 [HIGH] TOOL_LOOP  conf=90%  step=7  6h ago
    id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385
@@ -3783,10 +4254,10 @@ Signals of research-agent (1 shown, 3 matched):
    What: The agent called web_search 6 times with identical args.
    Fix:  Deduplicate `web_search` calls — identical args hash seen 6×
 
-… 2 more signals not shown: raise limit (up to 100) or narrow the filters.
+… 2 more signals not shown: get_agent_signals(agent_id="research-agent", offset=1)
 limit lowered from 500 to 100, the maximum.
 === agent_signals_bare
-Signals of x (1 shown, 1 matched):
+Signals of x (1 shown, 1 matched), ago from 2026-05-13 19:19 UTC:
 
 ⚪ [—] —  conf=—  step=—  —
    id=—  run=—
@@ -3879,53 +4350,50 @@ What happened:
 Why it matters:
   —
 === search
-Signals (3 shown, 6 matched):
+6 signals.
 
-🟠     6h ago  [HIGH    ]  TOOL_LOOP                       agent=research-agent
-   id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%
+Signals (3 shown, 6 matched), ago from 2026-05-13 19:19 UTC:
+
+🟠     6h ago  [HIGH    ]  TOOL_LOOP                       agent=research-agent  ×3 since 6h ago
+   id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%  others: 495
    Tool loop detected: `web_search` called 6× in steps 2–7
 
-🟠     6h ago  [HIGH    ]  TOOL_LOOP                       agent=research-agent
-   id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%
-   Tool loop detected: `web_search` called 6× in steps 2–7
-
-🟠     6h ago  [HIGH    ]  TOOL_LOOP                       agent=research-agent
-   id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385  conf=90%
-   Tool loop detected: `web_search` called 6× in steps 2–7
-
-… 3 more signals not shown: raise limit (up to 200) or narrow the filters.
+… 3 more signals not shown: search_signals(offset=3)
 === search_partly
-Signals (1 shown, at least 10000 matched):
+at least 10000 signals of severity LOW of type TOOL_LOOP (1 agent not asked).
+
+Signals (1 shown, at least 10000 matched), ago from 2026-05-13 19:19 UTC:
 
 ⚪          —  [—       ]  —                               agent=—
    id=—  run=—  conf=—
    —
 
-… 9999 more signals not shown: raise limit (up to 200) or narrow the filters.
+… 9999 more signals not shown: search_signals(severity="LOW", failure_type="TOOL_LOOP", offset=1)
 limit lowered from 900 to 200, the maximum.
 1 agent could not be asked: team/a (its id fits into no path of this API)
 === runs
-Recent runs for: research-agent
+Recent runs for: research-agent, ago from 2026-05-13 19:19 UTC
 
 RUN ID       STARTED                  DUR  STEPS SIGS  STATUS
-──────────────────────────────────────────────────────────────────────
+─────────────────────────────────────────────────────────────
 019e217d-bd2 6h ago                   5.6s     8  🔴 1  completed
 019e2163-a89 6h ago                   4.7s     8  🔴 1  completed
 019e2163-66f 6h ago                   4.8s     4  ✅  0
 
-… 126 more runs not shown: raise limit (up to 100) to see older ones.
+… 126 more runs not shown: get_agent_runs(offset=3)
 limit lowered from 500 to 100, the maximum.
 === runs_odd
-Recent runs for: x
+Recent runs for: x, ago from 2026-05-13 19:19 UTC
 
 RUN ID                               STARTED                  DUR  STEPS SIGS  STATUS
-──────────────────────────────────────────────────────────────────────────────────────────────
+─────────────────────────────────────────────────────────────────────────────────────
 —                                    —                           —     —  ⚪ —  end unknown
 019e217d-bd24-7d72-a8be-4715c2dcf385 6h ago                 6h 00m     8  🔴 1  stalled
 019e217d-bd2                         in 2d                       —     8  ⚪ 1  sha256:1fe383e3 (13 chars)
 019e2163-66f                         6h ago                   4.8s     4  🔴 0  errored
 019e2163-66f                         6h ago                   4.8s     4  ⚪ —  completed
 === run
+🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -3936,8 +4404,7 @@ Tokens:   610
 Cost:     $0.0012
 
 Signals (1):
-  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=7
-     id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385
+  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=7  id=495
      Tool loop detected: `web_search` called 6× in steps 2–7
      Fix: Deduplicate `web_search` calls — identical args hash seen 6×
 
@@ -3950,6 +4417,7 @@ Event timeline (18 events):
   [  8]    +3.0s  llm.called           model=gpt-4o-mini  p=900 c=40  100ms
   [  8]    +3.1s  run.completed        final_answer
 === run_old
+🔴 Stalled with 1 signal, TOOL_LOOP (HIGH); 1 of 3 calls failed (web_search×1).
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -3958,8 +4426,7 @@ Steps:    6
 Exit:     stalled
 
 Signals (1):
-  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=7
-     id=495  run=019e217d-bd24-7d72-a8be-4715c2dcf385
+  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=7  id=495
      Tool loop detected: `web_search` called 6× in steps 2–7
      Fix: Deduplicate `web_search` calls — identical args hash seen 6×
 
@@ -3974,6 +4441,7 @@ Event timeline (7 events):
   [  5]    +4.0s  external.signal
                    signal_name=rate_limit
 === run_long
+✅ Completed without signals.
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -3988,16 +4456,17 @@ Signals (0): nothing was detected in this run.
 Event timeline (160 events):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  tool.called          tool=web_search  ok=True  200ms  ×60 to [ 60], 37 different arguments, one of them ×24
-                   args_hash=ffa8f58f  output_length=9
   [ 61]   +61.0s  llm.called           model=m  p=61…79 c=—  (no response)  ×10 to [ 79], these 2 in turn
   [ 62]   +62.0s  tool.called          tool=web_search  ok=True  200ms  ×10 to [ 80], these 2 in turn, same arguments
   [ 81]   +81.0s  tool.called          tool=blind  ok=—  (no response)  ×3 to [ 83], arguments not recorded
   [ 84]   +84.0s  llm.called           model=m  p=8400…8600 c=—  (no response)  ×3 to [ 86]
   [ 87]   +87.0s  custom.thing
-                   verdict=partial
   [ 87]   +87.0s  custom.thing
   [ 81]   +82.0s  run.completed        sha256:efc780e3 (19 chars)
+
+steps="0-87" shows what its calls were given.
 === run_hashed
+🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1).
 Run: run-with-text
 Agent:    writer  v2
 Started:  2026-05-13 18:19 UTC  (1h ago)
@@ -4025,6 +4494,7 @@ Event timeline (10 events):
   [  5]    +7.0s  run.errored          SMTPError
                    error=sha256:6090dcd9 (36 chars)
 === run_bare
+⚪ How it ended is not known, its signals were not sent.
 Run: —
 Agent:    —
 Started:  —  (—)
@@ -4036,6 +4506,7 @@ Signals: the backend did not say.
 
 Event timeline: no events, the backend has pruned them.
 === run_parallel
+🔴 Stalled without signals.
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -4073,24 +4544,24 @@ Run run-with-text of writer, steps 2-4 in full:
                    verdict=partial  remark=sha256:0e3a54cf (13 chars)  level=3  nested={sha256:ec38ec8c (9 chars): sha256:321fde45 (7 chars), ok: True}
   [  4]    +6.0s  llm.called           model=gpt-4o  p=10 c=—  (no response)
 === runs_errored
-Runs of a b that errored or stalled: 7 of the newest 90
+Runs of a b that errored or stalled: 7 of the newest 90, ago from 2026-05-13 19:19 UTC
 
 RUN ID       STARTED                  DUR  STEPS SIGS  STATUS
-──────────────────────────────────────────────────────────────────────
+─────────────────────────────────────────────────────────────
 019e217d-bd2 6h ago                   5.6s     8  🔴 1  errored
 
-… 6 more runs not shown: raise limit (up to 100) to see older ones.
+… 6 more runs not shown: get_agent_runs(offset=1)
 === runs_none_errored
 No run of x errored or stalled, of the newest 1 that were processed.
 === patterns
-Failure patterns for: research-agent
+🚨 Systemic: TOOL_LOOP in 12 of 12 runs (7 days).
+Failure patterns for: research-agent, ago from 2026-05-13 19:19 UTC
 Runs: last 3: 1 clean, 2 with signals, 0 errored or stalled
 
 Systemic patterns:
   🚨 SYSTEMIC  TOOL_LOOP  12/12 runs (100%)
             first seen 5d ago  last seen 6h ago
-  ⚠ Occasional  COST_SPIKE  1/12 runs (8%)
-            first seen 1d ago  last seen 1d ago
+  ⚠ Occasional  COST_SPIKE  1/12 runs
 
 Daily signal counts (last 7 days):
   FAILURE TYPE                    05-07  05-08  05-09  05-12  05-13
@@ -4098,8 +4569,8 @@ Daily signal counts (last 7 days):
   TOOL_LOOP                           1      2      1      5      5
   and 4 signals in the days before
 
-Failure rate by type:
-  TOOL_LOOP     ████████████████████  100%  (5/5 runs on 2026-05-13)
+Failure rate by type (last 7 days):
+  TOOL_LOOP     ██████████████░░░░░░   71%  (10/14 runs)
 
 Input patterns that reliably trigger failures (rate ≥ 50%):
   hash=e47617d3  TOOL_LOOP  38/39 runs (97%)
@@ -4116,7 +4587,8 @@ Deploys (runs with signals in the 2 h before → after):
 
 Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
 === patterns_old
-Failure patterns for: research-agent
+⚪ Unknown: this backend does not tell systemic from occasional; 🔴 2 of the newest 2 runs errored or stalled.
+Failure patterns for: research-agent, ago from 2026-05-13 19:19 UTC
 Runs: last 2: 0 clean, 0 with signals, 2 errored or stalled. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 
 Daily signal counts (last 7 days):
@@ -4135,15 +4607,12 @@ Runs with signals by agent version:
 
 Not sent by this backend, which is too old for it: systemic or one-off, failure rates, deploys.
 === patterns_bare
-Failure patterns for: x
+⚪ Unknown: 0 runs in 7 days, too few to tell systemic from occasional.
+Failure patterns for: x, ago from 2026-05-13 19:19 UTC
 Runs: none processed
 
 Systemic patterns:
-  ⚠ Occasional  —  —/— runs (—)
-            first seen —  last seen —
-
-Failure rate by type:
-  —             ░░░░░░░░░░░░░░░░░░░░     —  (—/— runs on —)
+  ⚠ Occasional  —  0/0 runs
 
 Runs with signals by agent version:
   —             ░░░░░░░░░░░░░░░░░░░░     —  (—/— runs, — signals)  — – —
