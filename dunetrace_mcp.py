@@ -234,7 +234,7 @@ def api_key(env: Mapping[str, str]) -> str:
 # A value of any shape as a short text on one line, or "—"; and the pieces that answers are laid out
 # with. All of it is pure.
 
-BUDGET = 32_000  # characters of any answer, about 8,000 tokens
+BUDGET = 32_000  # characters of any answer, about 8,000 tokens; or 40,000 bytes
 ROOM = BUDGET - 1_500  # for the items of a list; the rest is for what stands around them
 LONGEST_ID = 4_000  # beyond that no server takes it in a path either
 NONE = "—"
@@ -345,7 +345,8 @@ def given_id(value: str) -> str:
 
 RUN_IN_TEXT = (
     r'\brun_?id"?\s*[:=]\s*["`]?([^\s,"`}·|]+)',
-    r"\brun:\*?\s*`?([^\s`·|]+)",
+    r"\brun:\*?\s*`([^`]+)`",
+    r"\brun:\s*([^\s`·|]+)",
     r"[·|]\s*run\s+`?([^\s`·|]+)",
     r"\b([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\b",
 )
@@ -361,6 +362,8 @@ def run_in(text: str) -> str:
     text = text.replace('\\"', '"')
     if link := re.search(r"://\S*?/runs/([^\s/?#|<>()\[\]\"'`]+)", text):
         return unquote(link[1])
+    if quoted_ := re.search(r'\brun_?id"?\s*[:=]\s*("[^"]+")', text, re.I):
+        return given_id(quoted_[1])
     for pattern in RUN_IN_TEXT:
         if found := re.search(pattern, text, re.I):
             return found[1]
@@ -539,10 +542,15 @@ def paragraph(text: object, indent: str = "  ") -> str:
     )
 
 
+def size_of(text: str) -> int:
+    """Characters, or four fifths of the bytes where that is more: clients limit both."""
+    return len(text) if text.isascii() else max(len(text), len(text.encode()) * 4 // 5)
+
+
 def fitting(parts: list[str], room: int = ROOM) -> list[str]:
     """The first parts that fit into `room` characters, newlines included."""
     for n, part in enumerate(parts):
-        room -= len(part) + 2
+        room -= size_of(part) + 2
         if room < 0:
             return parts[:n]
     return parts
@@ -572,10 +580,12 @@ def delivered(text: str) -> str:
         for line in text.split("\n")
     )
     text = "\n".join(lines)
-    if len(text) <= BUDGET:
+    if size_of(text) <= BUDGET:
         return text
-    end = text.rfind("\n", 0, BUDGET - 200)
-    end = end if end > 0 else BUDGET - 200
+    end = BUDGET - 200
+    while size_of(text[:end]) > BUDGET - 200:
+        end = end * 4 // 5
+    end = max(text.rfind("\n", 0, end), 0) or end
     return f"{text[:end]}\n… {len(text) - end} more characters not shown: ask for less (a smaller limit, one item)."
 
 
@@ -1896,8 +1906,9 @@ def api_at(url: str, key: str) -> Api:
 
 
 def api() -> Api:
-    """The backend that the environment names; raises DunetraceError when it cannot be
-    understood."""
+    """The backend that the environment names; raises DunetraceError when that, or where its
+    dashboard is, cannot be understood."""
+    dashboard_url(os.environ)
     return api_at(api_url(os.environ), api_key(os.environ))
 
 
@@ -2710,7 +2721,7 @@ def signal_list(
     """A heading, as many signals as fit, laid out in entries, and the call that shows the next
     ones."""
     rows = found.rows
-    while sum(len(text) + 2 for text in lay_out(rows, now)) > ROOM:
+    while len(rows) > 1 and sum(size_of(text) + 2 for text in lay_out(rows, now)) > ROOM:
         rows = rows[: len(rows) * 3 // 4]
     shown = offset + len(rows)
     return blocks(
@@ -4048,9 +4059,9 @@ def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int
     many as fit into `room` with the lines for what is left out between them."""
     kept, used = list[int](), 0
     for place in ranked[: max(TIMELINE_ENTRIES, len(vital))]:
-        if used + len(texts[place]) < room or len(kept) < 2:
+        if used + size_of(texts[place]) < room or len(kept) < 2:
             kept.append(place)
-            used += len(texts[place]) + 1
+            used += size_of(texts[place]) + 1
     while len(kept) > 2 and size_with_gaps(texts, set(kept)) > room:
         kept.pop()
     return set(kept)
@@ -4059,7 +4070,7 @@ def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int
 def size_with_gaps(texts: list[str], kept: set[int]) -> int:
     """Characters of the entries kept and of the lines that stand between them for the others."""
     gaps = sum(place + 1 not in kept for place in kept)
-    return sum(len(texts[place]) + 1 for place in kept) + GAP_ROOM * gaps
+    return sum(size_of(texts[place]) + 1 for place in kept) + GAP_ROOM * gaps
 
 
 def timeline(
