@@ -654,6 +654,9 @@ def test_plain_functions_and_calls_give_the_same_text(demo):
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
+        ("search_signals", {"offset": 10_001}, "offset must be at most 10000: narrow the filters"),
+        ("get_agent_runs", {"agent_id": "a", "offset": -1}, "offset must be a whole number from 0."),
+        ("get_agent_signals", {"agent_id": "a", "offset": 10**9}, "offset must be a whole number"),
         ("search_signals", {"hours": 24}, "search_signals has no argument hours. Did you mean since_hours? Its arguments: severity, failure_type, since_hours, agent_id, limit, offset.",),
         ("list_agents", {"x\n": 1}, "list_agents has no argument x. Its arguments: contains."),
         ("list_agent", {}, "There is no tool list_agent. Did you mean list_agents? Tools: list_agents, get_agent_health, ",),
@@ -1313,6 +1316,79 @@ def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, a
     old_fleet(http, FLEET)
     assert f"\n{heading}" in f"\n{call('search_signals', **arguments)}"
     assert asked(http) == agents
+
+
+def test_all_matches_are_counted_as_far_as_that_is_worth_it(http, monkeypatch):
+    monkeypatch.setattr(dm, "COUNTED_PAGES", 2)
+    rows = [{**row, "agent_id": f"agent-{row['id'] % 3}"} for row in series(700)]
+    paging(http, "/v1/signals", "signals", rows)
+    serve(http, "/v1/agents", page("agents", [AGENT, BILLING]))
+    text = call("search_signals", severity="high", limit=2)
+    assert text.startswith(
+        "700 signals of severity HIGH.\nBy agent (500 of 700 counted): agent-0×167, agent-1×167, agent-2×166\n"
+        "By type (500 of 700 counted): TOOL_LOOP×500\n"
+    )
+    assert len(http.calls) == 3
+    http.calls.reset()
+    text = call("search_signals", failure_type="tool_loop", limit=2)
+    assert (
+        text.splitlines()[1] == "By agent (79 of 700 counted): research-agent×46, billing-agent×33"
+    )
+    assert len(http.calls) == 2
+    http.calls.reset()
+    assert ids_in(call("search_signals", severity="high", limit=2, offset=600)) == [100, 99]
+
+
+def test_counts_of_one_agent_are_its_own(http):
+    paging(http, f"{A}/signals", "signals", series(80, severity="LOW"))
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    text = call("get_agent_signals", agent_id="research-agent", limit=2, offset=3)
+    assert ids_in(text) == [77, 76]
+    assert text.endswith(
+        'get_agent_signals(agent_id="research-agent", limit=2, offset=5)\n'
+        "By type (54 of 80 counted): TOOL_LOOP×46, STEP_COUNT_INFLATION×8"
+    )
+    http.calls.reset()
+    low = call("get_agent_signals", agent_id="research-agent", severity="low", limit=2)
+    assert low.endswith('(agent_id="research-agent", limit=2, severity="LOW", offset=2)')
+    assert len(http.calls) == 1
+    http.replace("GET", f"{URL}/v1/agents", status=500)
+    assert "By type" not in call("get_agent_signals", agent_id="research-agent", limit=2)
+
+
+# What is asked for from an offset on, and what comes.
+OFFSETS = [
+    ("get_agent_signals", {"agent_id": "research-agent", "offset": 90}, "Nothing from offset 90 on: 80 signals match"),
+    ("get_agent_runs", {"agent_id": "research-agent", "offset": 90}, "Nothing from offset 90 on: 40 runs match"),
+    ("get_agent_runs", {"agent_id": "research-agent", "offset": 90, "errored": True}, "Nothing from offset 90 on: 20 runs match"),
+    ("search_signals", {"agent_id": "research-agent", "offset": 80}, "Nothing from offset 80 on: 80 signals match"),
+    ("search_signals", {"agent_id": "research-agent", "offset": 79}, "80 signals, 0 CRITICAL and 80 HIGH: all of research-agent, all TOOL_LOOP."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "arguments", "text"), OFFSETS)
+def test_offsets(http, tool, arguments, text):
+    runs = [{**(RUNS[2], CRASHES[0])[n % 2], "run_id": f"r{n}"} for n in range(40)]
+    paging(http, f"{A}/signals", "signals", series(80))
+    paging(http, f"{A}/runs", "runs", runs)
+    assert call(tool, **arguments).startswith(text)
+
+
+def test_the_rest_of_a_list_of_runs(http):
+    runs = [{**(RUNS[2], CRASHES[0])[n % 2], "run_id": f"r{n}"} for n in range(40)]
+    paging(http, f"{A}/runs", "runs", runs)
+    some = {"agent_id": "research-agent", "limit": 3}
+    text = call("get_agent_runs", **some, offset=6, errored=True)
+    assert re.findall(r"^(r\d+) ", text, re.M) == ["r13", "r15", "r17"]
+    assert text.endswith(
+        '11 more runs not shown: get_agent_runs(agent_id="research-agent", limit=3, errored=true, offset=9)'
+    )
+    text = call("get_agent_runs", **some, offset=36)
+    assert re.findall(r"^(r\d+) ", text, re.M) == ["r36", "r37", "r38"]
+    assert text.endswith(
+        '1 more run not shown: get_agent_runs(agent_id="research-agent", limit=3, offset=39)'
+    )
+    assert "not shown" not in call("get_agent_runs", **some, offset=37)
 
 
 def test_matches_of_many_agents_come_newest_first(http):
@@ -2413,6 +2489,168 @@ NOT_WELL = [
 @pytest.mark.parametrize(("text", "said"), NOT_WELL)
 def test_what_is_not_known_is_said(text, said):
     assert said in text()
+
+
+def ended(clean=0, signals=0, errored=0, unknown=0):
+    """The newest runs of an agent, by how they ended."""
+    kinds = ((clean, {}), (signals, {"signal_count": 2}), (errored, {"exit_reason": "stalled"}), (unknown, {"exit_reason": None}))  # fmt: skip
+    return found([{**RUNS[2], **kind} for n, kind in kinds for _ in range(n)])
+
+
+def verdict(runs, score=None, insights=None, types=None, started=9):
+    agent = {"agent_id": "a", "run_count": started, "failure_types": types or {}}
+    return dm.summary_verdict(dm.Summary(agent, {"score": score}, HANGS, runs, insights or {}), NOW)
+
+
+def pattern(kind, affected, total, systemic):
+    return {
+        "failure_type": kind,
+        "affected_runs": affected,
+        "total_runs": total,
+        "is_systemic": systemic,
+    }
+
+
+def deploy(age, regression, before=1, after=8):
+    counts = {
+        "before_signals": before,
+        "before_runs": 10,
+        "after_signals": after,
+        "after_runs": 10,
+    }
+    return {
+        "version": f"v{age}",
+        "deployed_at": NOW - age * DAY,
+        "is_regression": regression,
+        **counts,
+    }
+
+
+def release(name, age, affected, runs):
+    return {
+        "agent_version": name,
+        "first_seen": NOW - age * DAY,
+        "runs_with_signals": affected,
+        "run_count": runs,
+    }
+
+
+LOOPS = pattern("TOOL_LOOP", 4, 9, True)
+SPIKES = pattern("COST_SPIKE", 1, 9, False)
+# Each rule of a verdict: a case that makes it speak, and one beside it that does not.
+VERDICTS = [
+    (lambda: verdict(HANGS, 100), "⚪ Unknown: how its runs ended could not be asked."),
+    (lambda: verdict(HANGS, 10), "🔴 Failing: how its runs ended could not be asked."),
+    (lambda: verdict(ended(), 100, started=0), "⚪ Unknown: no runs yet."),
+    (lambda: verdict(ended(), 100, started=2), "⚪ Unknown: 2 runs started, none is processed yet."),
+    (lambda: verdict(ended(20), 80), "🟢 Healthy: all of the newest 20 runs completed without signals."),
+    (lambda: verdict(ended(20), 79), "🟡 Not well: all of the newest 20 runs completed without signals."),
+    (lambda: verdict(ended(20), 49), "🔴 Failing: all of the newest 20 runs completed without signals."),
+    (lambda: verdict(ended(20)), "⚪ Not scored: all of the newest 20 runs completed without signals."),
+    (lambda: verdict(ended(18, errored=2), 100), "🟡 Not well: of the newest 20 runs, 2 errored or stalled."),
+    (lambda: verdict(ended(17, errored=3), 100), "🔴 Failing: of the newest 20 runs, 3 errored or stalled."),
+    (lambda: verdict(ended(10, 10), 100), "🟢 Healthy: of the newest 20 runs, 10 had signals."),
+    (lambda: verdict(ended(9, 11), 100), "🟡 Not well: of the newest 20 runs, 11 had signals."),
+    (lambda: verdict(ended(9, 11)), "⚪ Not scored: of the newest 20 runs, 11 had signals."),
+    (lambda: verdict(ended(18, unknown=2), 100), "🟢 Healthy: of the newest 20 runs, 2 ended nobody knows how."),
+    (lambda: verdict(ended(17, unknown=3), 100), "⚪ Unknown: of the newest 20 runs, 3 ended nobody knows how."),
+    (lambda: verdict(ended(1), 90, {"systemic_patterns": [SPIKES, LOOPS]}, {"COST_SPIKE": 1}), "🟢 Healthy: all of the newest 1 run completed without signals; systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
+    (lambda: verdict(ended(0, 1), 9, {"systemic_patterns": [SPIKES]}, {"COST_SPIKE": 1}), "🔴 Failing: of the newest 1 run, 1 had signals; most signals: COST_SPIKE (1)."),
+    (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, True)]}, NOW), "; worse since deploy v1, 1d ago: 10% (1/10) → 80% (8/10) of runs with signals"),
+    (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, False)]}, NOW), ""),
+    (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 3, 10)]}, NOW), "; worse since version v2, 1d ago: 10% (1/10) → 30% (3/10) of runs with signals"),
+    (lambda: dm.change_text({"versions": [release("1", 9, 15, 100), release("2", 1, 30, 100)]}, NOW), ""),
+    (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 4, 4)]}, NOW), ""),
+    (lambda: dm.change_text({"versions": [release("2", 1, 9, 10)]}, NOW), ""),
+    (lambda: dm.change_text({"versions": [release("1", 9, None, 10), release("2", 1, 9, 10)]}, NOW), ""),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES, LOOPS]}, ended(1), NOW), "🚨 Systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [LOOPS, LOOPS]}, HANGS, NOW), "🚨 Systemic: TOOL_LOOP in 4 of 9 runs (7 days) and 1 more type."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [pattern("X", 3, 3, True)]}, HANGS, NOW), "🚨 Systemic: X in 3 of 3 runs (7 days)."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [pattern("X", 2, 2, True)]}, HANGS, NOW), "⚪ Unknown: 2 runs in 7 days, too few to tell systemic from occasional."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES]}, ended(1, 2, 3), NOW), "⚠ Occasional: no type is systemic in 9 runs (7 days); 🔴 3 of the newest 6 runs errored or stalled."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": []}, HANGS, NOW), "No failures in the last 7 days."),
+    (lambda: dm.patterns_verdict({}, HANGS, NOW), "⚪ Unknown: this backend does not tell systemic from occasional."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, []), "✅ Completed without signals."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "signal_count": 1}, []), "⚪ Completed, its signals were not sent."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([*tool_pair(1, 1), *tool_pair(2, 2, ok=False)])), "🟡 Completed without signals; 1 of 2 calls failed (web_search×1)."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [{}]}, []), "⚪ Completed with 1 signal, — (—)."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [{"severity": "LOW"}, SIGNAL]}, []), "🟠 Completed with 2 signals, the worst TOOL_LOOP (HIGH)."),
+    (lambda: dm.run_verdict({"exit_reason": "stalled", "signals": [SIGNAL]}, []), "🔴 Stalled with 1 signal, TOOL_LOOP (HIGH)."),
+    (lambda: dm.run_verdict({"exit_reason": "run.errored", "signals": []}, []), "🔴 Errored without signals."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "events": [event("run.errored", 1, 1, error_type="E")]}, []), "🔴 Errored (E) without signals."),
+    (lambda: dm.run_verdict({"signals": []}, []), "⚪ How it ended is not known without signals."),
+    (lambda: dm.run_verdict({"exit_reason": "run.paused", "signals": []}, []), "⚪ Paused without signals."),
+    (lambda: dm.search_verdict(found([], 1), dm.Filters("LOW", "X", 1)), "1 signal of severity LOW of type X in the last 1 hour."),
+    (lambda: dm.search_verdict(found([], 3, agents=Counter(a=2), types=Counter(X=2)), dm.Filters()), "3 signals."),
+    (lambda: dm.search_verdict(found([], 3, agents=Counter(a=3), types=Counter(X=2, Y=1), severities=Counter(HIGH=3)), dm.Filters()), "3 signals, 0 CRITICAL and 3 HIGH: all of a, 2 X (of 2 types)."),
+    (lambda: dm.search_verdict(found([], 3, exact=False, agents=Counter(a=1, b=2), types=Counter(X=3), severities=Counter(HIGH=3)), dm.Filters("HIGH")), "at least 3 signals of severity HIGH: 2 of b (of 2 agents), all X."),
+    (lambda: dm.search_verdict(found([], 3, types=Counter(X=3), failed=[("a", HANGS)]), dm.Filters("", "X")), "3 signals of type X (1 agent not asked)."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), VERDICTS)
+def test_verdicts(text, said):
+    assert text() == said
+
+
+PIECES = [
+    (dm.thought, "One. Two. Three.", "One. Two. Three."),
+    (dm.thought, "", "—"),
+    (dm.thought, f"{'a' * 150}. {'B' * 97}. C.", f"{'a' * 150}. {'B' * 97}. …"),
+    (dm.thought, f"{'a' * 150}. {'B' * 99}.", f"{'a' * 150}. …"),
+    (dm.thought, f"{'a' * 500}. B.", f"{'a' * 500}. …"),
+    (dm.ranges, [3, 1, 2, 7, 9, 8, 5, 3], "1-3, 5, 7-9"),
+    (dm.ranges, [], ""),
+    (dm.sparkline, [0, 1, 0, 2, 9, 3, 1], "▁▂▁▃█▃▂  0–9 a day"),
+    (dm.sparkline, [2] * 7, "███████  2–2 a day"),
+    (dm.sparkline, [0] * 7, ""),
+    (dm.sparkline, [1] * 6, ""),
+    (dm.sparkline, [1] * 8, ""),
+    (dm.sparkline, [1, 2, 3, None, 5, 6, 7], ""),
+    (dm.sparkline, None, ""),
+    (dm.dollars, 1.405, "$1.41"),
+    (dm.dollars, 12345, "$12,345.00"),
+    (dm.dollars, 0.01, "$0.01"),
+    (dm.dollars, 0.00999, "$0.01"),
+    (dm.dollars, 0.0004, "$0.0004"),
+    (dm.dollars, 0.000123, "$0.00012"),
+    (dm.dollars, 0, "$0.00"),
+    (dm.dollars, None, "—"),
+    (dm.named_counts, {"a": 1, "b": 3, "c": 3}, "b×3, c×3, a×1"),
+    (dm.named_counts, {str(n): 1 for n in range(10)}, "0×1, 1×1, 2×1, 3×1, 4×1, 5×1, 6×1, 7×1 and 2 more"),
+    (lambda given: dm.call_text("t", **given), {"a": 'x "y"', "n": 5, "b": True, "e": "", "z": 0}, 't(a="x \\"y\\"", n=5, b=true)'),
+    (lambda given: dm.trend_arrow(*given), (0.26, 0.2), "↑"),
+    (lambda given: dm.trend_arrow(*given), (0.2, 0.26), "↓"),
+    (lambda given: dm.trend_arrow(*given), (0.2, 0.23), "→"),
+    (dm.size_of, "abc", 3),
+    (dm.size_of, "█" * 10, 24),
+    (dm.size_of, "aé", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "given", "text"), PIECES)
+def test_pieces(function, given, text):
+    assert function(given) == text
+
+
+def test_rates_of_a_list_that_is_cut_leave_out_its_oldest_day():
+    rows = [{"failure_type": f"T{n % 30}", "day": f"2026-05-{13 - n // 30:02}", "total_runs": 20, "affected_runs": 5} for n in range(300)]  # fmt: skip
+    (line, *_) = dm.rate_lines({"failure_rates": rows}, NOW)
+    assert line.endswith("25%  (35/140 runs)  → from 25% (10/40 in the 7 days before)")
+    assert dm.rate_lines({"failure_rates": rows[:60:30]}, NOW) != []
+    few = [{**row, "total_runs": 1, "affected_runs": 1} for row in rows[:60:30]]
+    assert dm.rate_lines({"failure_rates": few}, NOW) == []
+    assert len(dm.rate_lines({"failure_rates": rows}, NOW)) == dm.MOST_TYPES
+
+
+def test_no_answer_is_over_its_bytes():
+    rows = [{**SIGNAL, "id": n, "title": f"{n} {'█' * 250}"} for n in range(200)]
+    text = dm.delivered(dm.search_text(found(rows, 900), dm.Filters(), NOW))
+    assert 30_000 < len(text.encode()) <= 40_000
+    assert f"({text.count('   id=')} shown, 900 matched)" in text
+    for text in ("█" * 90_000, "█\n" * 40_000):
+        assert len(dm.delivered(text).encode()) <= 40_000
+        assert "more characters not shown" in dm.delivered(text)
 
 
 def test_a_fold_says_only_what_is_recorded():
