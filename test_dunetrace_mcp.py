@@ -49,7 +49,12 @@ ADVICE = "Deduplicate `web_search` calls — identical args hash seen 6×"
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
     """A backend at URL, a clock that stands at NOW, no memory of earlier tests, no waiting between retries."""
-    for name in ("DUNETRACE_SHOW_RAW", "DUNETRACE_MCP_TOKEN", "DUNETRACE_DASHBOARD_URL"):
+    for name in (
+        "DUNETRACE_SHOW_RAW",
+        "DUNETRACE_MCP_TOKEN",
+        "DUNETRACE_DASHBOARD_URL",
+        "DUNETRACE_TOOLS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DUNETRACE_API_URL", URL)
     monkeypatch.setenv("DUNETRACE_API_KEY", KEY)
@@ -322,7 +327,90 @@ BUSY_INSIGHTS = {
     "deploy_regressions": [],
     "versions": [{"agent_version": name, "run_count": 10, "runs_with_signals": n, "signal_count": n, "signal_rate": n / 10, "first_seen": NOW - age * DAY, "last_seen": NOW - HOUR} for name, n, age in (("old", 2, 9), ("new", 8, 1))],
 }  # fmt: skip
+WINDOW = {"total_tokens": 507018, "total_cost_usd": 1.5705, "run_count": 83, "wasted_tokens": 452361, "wasted_cost_usd": 1.3832, "wasted_pct": 0.881, "wasted_run_count": 47, "baseline_tokens": 1606, "excess_cost_usd": 1.209, "projected_monthly_excess_cost_usd": 5.5655}  # fmt: skip
+STATS = {
+    "windows": {"1d": {**WINDOW, "run_count": 1}, "7d": WINDOW, "30d": WINDOW},
+    "waste_by_failure_type": [
+        {"failure_type": kind, "wasted_tokens": 9000, "wasted_cost_usd": 0.5 / (n + 1) ** 3, "affected_runs": n + 1}
+        for n, kind in enumerate(KINDS[:11])
+    ],
+}  # fmt: skip
+ISSUE = {"id": 87, "agent_id": "research-agent", "failure_type": "TOOL_LOOP", "status": "resolved", "first_seen": NOW - 6 * DAY, "last_seen": NOW - DAY, "resolved_at": NOW - 20 * HOUR, "affected_runs": 12, "clean_runs_since": 7, "resolution_notes": None}  # fmt: skip
+ISSUE_IN_FULL = {**ISSUE, "affected_runs_count": 12, "affected_runs": [{"run_id": RUN_ID, "run": RUN_ID[:13], "detected_at": NOW - DAY, "step_index": 5, "confidence": 0.77}], "root_cause": "The prompt of Alice says to search again", "suggested_fix": "tool_guard", "fix_category": "prompt_change", "resolution_notes": "Bob fixed it", "code_references": ["/home/alice/agent.py"]}  # fmt: skip
+POLICIES = [
+    {"id": 1, "agent_id": "*", "name": "global cost cap", "condition": {"value": 2.5, "trigger": "cost_usd", "operator": "gt"}, "action": {"type": "stop"}, "enabled": True, "enforcement": "degraded", "enforcement_reason": "It is not signed."},
+    {"id": 2, "agent_id": "research-agent", "name": "nudge", "condition": {"value": "TOOL_LOOP", "trigger": "signal", "operator": "contains"}, "action": {"type": "inject_prompt", "params": {"prompt": "Tell Alice to stop."}}, "enabled": True, "enforcement": "enforcing", "enforcement_reason": ""},
+    {"id": 3, "agent_id": "x", "name": "old", "condition": {"value": "Alice said", "trigger": "expression", "operator": "eq"}, "action": {"type": "log"}, "enabled": False},
+]  # fmt: skip
+DETECTOR = {"id": 1, "agent_id": "*", "name": "CUSTOM_MANY_CALLS", "description": "more than Alice wants", "config": {"severity": "LOW", "conditions": [{"metric": "tool_call_count", "operator": ">", "threshold": 6}, {"metric": "cost_usd", "operator": "gte", "threshold": 1}]}, "status": "shadow", "total_runs": 92, "shadow_fire_count": 3}  # fmt: skip
+FIX = {"id": 1, "failure_type": "TOOL_LOOP", "applied_via": "github_pr", "applied_at": NOW - 2 * DAY, "runs_after": 26, "recurrences_after": 4, "verdict": "still_occurring"}  # fmt: skip
+DEEP = {
+    "failure_type": "TOOL_LOOP",
+    "overview": {"affected_runs": 12, "total_runs": 95, "rate": 0.126, "avg_confidence": 0.972, "first_seen": NOW - 6 * DAY, "last_seen": NOW - DAY, "severity_breakdown": {"CRITICAL": 0, "HIGH": 12}},
+    "step_distribution": {"p25": 7.25, "p50": 10.0, "p75": 31.5, "avg_step": 28.8},
+    "evidence_aggregates": [{"tool": "web_search", "avg_count": "25.5", "args_identical_rate": "0.50", "query": "of Alice", "sample_count": 6}],
+    "daily_trend": [{"day": "2026-05-12", "affected_runs": 0, "total_runs": 0}, {"day": "2026-05-13", "affected_runs": 3, "total_runs": 11}],
+    "co_occurring": [{"failure_type": "COST_SPIKE", "co_count": 9, "co_rate": 0.75}],
+    "top_runs": [{"run_id": RUN_ID, "run": RUN_ID[:13], "confidence": 1.0, "severity": "HIGH", "step_index": 90, "detected_at": NOW - DAY, "evidence": {"q": "Alice"}}],
+}  # fmt: skip
+
+
+def trial(hit, runs, hit_after, runs_after, errored=0, errored_after=0, **more):
+    sides = dm.Side(runs, hit, errored), dm.Side(runs_after, hit_after, errored_after)
+    return dm.Trial(*sides, NOW - 2 * DAY, "the newest deploy, v2", **more)
+
+
+CLEAN_RUN = {**RUN, "run_id": "clean-run-000", "total_tokens": None, "cost_usd": None, "signals": [], "events": [*RUN["events"][:3], *tool_pair(2, 2.8, name="calculator"), RUN["events"][-1]]}  # fmt: skip
 GOLDENS = {
+    "comparison": lambda: dm.comparison_text(
+        RUN, CLEAN_RUN, "newest clean run of the same version"
+    ),
+    "comparison_failing": lambda: dm.comparison_text(
+        RAW_RUN, {**RAW_RUN, "events": RAW_RUN["events"][:3], "agent_id": "b"}, "as asked"
+    ),
+    "comparison_bare": lambda: dm.comparison_text({}, {}, "as asked"),
+    "cost": lambda: dm.cost_text("research-agent", STATS),
+    "cost_bare": lambda: dm.cost_text("x", {}),
+    "issues": lambda: dm.issues_text(
+        found([ISSUE, {**ISSUE, "status": "open", "resolved_at": None}], 9), NOW, 2, {"status": ""}
+    ),
+    "issues_bare": lambda: dm.issues_text(found([{}]), NOW, 0, {}),
+    "issue": lambda: dm.issue_text(ISSUE_IN_FULL, NOW, False),
+    "issue_bare": lambda: dm.issue_text({}, NOW, False),
+    "policies": lambda: dm.policies_text(POLICIES, [DETECTOR], ""),
+    "policies_bare": lambda: dm.policies_text([{}], [{}], "x"),
+    "fix": lambda: dm.trial_text(
+        "research-agent", "TOOL_LOOP", trial(8, 10, 0, 12, unplaced=1, whole=False), [FIX], NOW
+    ),
+    "fix_bare": lambda: dm.trial_text("x", "TOOL_LOOP", trial(0, 0, 0, 3), [{}], NOW),
+    "fix_early": lambda: dm.trial_text("x", "TOOL_LOOP", trial(3, 93, 0, 2), [], NOW),
+    "arrival": lambda: dm.arrival_text(
+        "research-agent",
+        {**RUN, "signals": [*RUN["signals"], {"failure_type": "COST_SPIKE"}]},
+        RUNS,
+        [
+            {**SIGNAL, "run_id": RUNS[0]["run_id"]},
+            {**SIGNAL, "run_id": RUNS[0]["run_id"], "failure_type": "SLOW_STEP"},
+        ],
+        NOW,
+    ),
+    "arrival_bare": lambda: dm.arrival_text("x", {}, [], [], NOW),
+    "no_arrival": lambda: dm.no_arrival_text("a b", {**RUNS[0], "run": "019e217d-bd2"}, 40.2, NOW),
+    "no_arrival_bare": lambda: dm.no_arrival_text("x", {}, 0, NOW),
+    "depth": lambda: dm.depth_text("research-agent", DEEP, NOW),
+    "depth_bare": lambda: dm.depth_text("x", {}, NOW),
+    "signal_fixed": lambda: dm.signal_text(
+        {**SIGNAL, "evidence": {"tools": ["a", "b c d e f g"], "tool": "a"}},
+        NOW,
+        fix={
+            "fix_applied": True,
+            "applied_at": NOW - DAY,
+            "applied_via": "clipboard",
+            "runs_after_fix": 2,
+            "recurrences_after_fix": 0,
+            "verdict": "insufficient_data",
+        },
+    ),
     "agents_busy": lambda: dm.agents_text(found([BUSY_AGENT, *FLEET_ROWS, *FLEET_ROWS[:2]]), NOW),
     "summary_busy": lambda: dm.summary_text(
         dm.Summary(
@@ -422,7 +510,7 @@ GOLDENS = {
         "research-agent", found([SHORT], 3), NOW, "limit lowered from 500 to 100, the maximum."
     ),
     "agent_signals_bare": lambda: dm.agent_signals_text("x", found([{}]), NOW),
-    "signal": lambda: dm.signal_text(SIGNAL, NOW),
+    "signal": lambda: dm.signal_text(SIGNAL, NOW, fix={"fix_applied": False}),
     "signal_hashed": lambda: dm.signal_text(RAW_SIGNAL, NOW),
     "signal_bare": lambda: dm.signal_text({}, NOW),
     "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), dm.Filters(), NOW),
@@ -556,8 +644,8 @@ CALLS = [
     ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=20": page("signals", [SHORT])}, "summary"),
     ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched), ago from 2026-05-13 19:19 UTC:\n\n🟠"),
     ("get_agent_signals", {"agent_id": "research-agent", "severity": "low"}, {f"{A}/signals?limit=20&severity=LOW": page("signals", []), f"{A}/runs?limit=100": page("runs", CRASHES), **AGENTS}, "no_signals_filtered"),
-    ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
-    ("get_signal_detail", {"signal_id": 495, "agent_id": "research-agent"}, {f"{A}/signals?limit=50&{LIGHT}": page("signals", [SIGNAL])}, "signal"),
+    ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL]), "/v1/signals/495/fix-status": {"fix_applied": False}}, "signal"),
+    ("get_signal_detail", {"signal_id": 495, "agent_id": "research-agent"}, {f"{A}/signals?limit=50&{LIGHT}": page("signals", [SIGNAL]), "/v1/signals/495/fix-status": {"fix_applied": False}}, "signal"),
     ("get_run_detail", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN}, "run"),
     ("get_run_detail", {"run_id": f" http://localhost:3000/runs/{RUN_ID}?tab=events"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
     ("get_run_detail", {"run_id": f"<http://localhost:3000/runs/{RUN_ID}|View Run>"}, {f"/v1/runs/{RUN_ID}": RUN}, "run",),
@@ -567,6 +655,19 @@ CALLS = [
     ("get_agent_runs", {"agent_id": "research-agent", "limit": 101}, {f"{A}/runs?limit=100": page("runs", RUNS)}, "Recent runs"),
     ("get_agent_runs", {"agent_id": "research-agent"}, {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS}, "No processed runs of research-agent: 129 runs started and none is processed yet"),
     ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5, ago from 2026-05-13 19:19 UTC\n"),
+    ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "tool-loop"}, {f"{A}/failure-patterns/TOOL_LOOP": DEEP}, "depth"),
+    ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "COST_SPIKE"}, {f"{A}/failure-patterns/COST_SPIKE": {"overview": {"affected_runs": 0}}, **AGENTS}, "research-agent has no COST_SPIKE on record. Its failure types: TOOL_LOOP, STEP_COUNT_INFLATION."),
+    ("compare_runs", {"run_id": RUN_ID, "other_run_id": "clean-run-000"}, {f"/v1/runs/{RUN_ID}": RUN, "/v1/runs/clean-run-000": CLEAN_RUN}, "🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part at step 2"),
+    ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0], {**CLEAN[0], "run_id": RUN_ID}, {**CLEAN[1], "agent_version": "old"}, CLEAN[0]]), "/v1/runs/clean-run-000": CLEAN_RUN}, "comparison"),
+    ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0]])}, "No other run of research-agent completed without signals, of the newest 1 without any"),
+    ("get_agent_token_stats", {"agent_id": "research-agent"}, {f"{A}/token-stats": STATS}, "cost"),
+    ("get_agent_token_stats", {"agent_id": "research-agent"}, {f"{A}/token-stats": {"windows": {}}, **AGENTS}, "⚪ Unknown: no tokens were counted in 30 days.\nToken and cost stats for: research-agent"),
+    ("search_issues", {"query": " loop ", "status": "Open", "limit": 2}, {"/v1/issues/search?limit=2&q=loop&status=open": page("issues", [ISSUE], 5)}, "5 issues, 1 shown (resolved×1), ago from 2026-05-13 19:19 UTC:\n"),
+    ("search_issues", {"failure_type": "x"}, {"/v1/issues/search?limit=20&failure_type=X": page("issues", [])}, "No issue matches failure_type=X. Failures of single runs are in search_signals"),
+    ("search_issues", {"offset": 9}, {"/v1/issues/search?limit=20&offset=9": page("issues", [], 5)}, "Nothing from offset 9 on: 5 issues match"),
+    ("get_issue", {"issue_id": 87}, {"/v1/issues/87": ISSUE_IN_FULL}, "issue"),
+    ("list_policies", {}, {"/v1/policies": POLICIES, "/v1/custom-detectors": [DETECTOR]}, "policies"),
+    ("list_policies", {"agent_id": "research-agent"}, {"/v1/policies": POLICIES, "/v1/custom-detectors": [], **AGENTS}, "2 policies for research-agent, 1 of them enforcing; 0 custom detectors."),
     ("get_instrumentation_guide", {"framework": "LC_Graph"}, {}, "Install: `pip install"),
 ]  # fmt: skip
 
@@ -583,6 +684,13 @@ SHOWN_BY = {
     "get_run_detail": ("run", "run_bare"),
     "get_agent_patterns": ("patterns", "patterns_bare"),
     "get_instrumentation_guide": ("detectors", "detectors"),
+    "compare_runs": ("comparison", "comparison_bare"),
+    "get_agent_token_stats": ("cost", "cost_bare"),
+    "search_issues": ("issues", "issues_bare"),
+    "get_issue": ("issue", "issue_bare"),
+    "list_policies": ("policies", "policies_bare"),
+    "verify_fix": ("fix", "fix_bare"),
+    "wait_for_run": ("arrival", "arrival_bare"),
 }  # fmt: skip
 ABOUT_ONE_AGENT = [
     name
@@ -594,7 +702,12 @@ ABOUT_ONE_AGENT = [
 def test_every_tool_is_tested():
     """A tool that is added needs a row here and there: in the calls, the goldens, the arguments of the broad tests."""
     tools = set(dm.server.functions)
-    assert {tool for tool, *_ in CALLS} == set(SHOWN_BY) == set(SAMPLE_ARGUMENTS) == tools
+    assert (
+        {tool for tool, *_ in [*CALLS, *TRIALS, *WAITS]}
+        == set(SHOWN_BY)
+        == set(SAMPLE_ARGUMENTS)
+        == tools
+    )
     assert {name for names in SHOWN_BY.values() for name in names} <= set(GOLDENS)
 
 
@@ -607,7 +720,10 @@ def test_call(http, tool, arguments, served, text):
         )
         matchers = [responses.matchers.query_param_matcher(wanted)] if wanted else []
         serve(http, bare, reply, match=matchers)
-    answer = call(tool, **arguments)
+    try:
+        answer = call(tool, **arguments)
+    except dm.DunetraceError as error:
+        answer = str(error)
     assert answer == golden(text) if text in GOLDENS else answer.startswith(text)
     assert len(http.calls) == len(served)
     assert all(one.request.headers["Authorization"] == f"Bearer {KEY}" for one in http.calls)
@@ -621,17 +737,66 @@ def test_tools_are_described_once_and_only_read():
         assert dumped["annotations"] == {"readOnlyHint": True}
         assert dumped["title"]
         assert "outputSchema" not in dumped
-        assert 40 < len(dumped["description"]) < 400
+        assert 40 < len(dumped["description"]) < 300
+        assert dumped["_meta"].keys() <= {"anthropic/searchHint", "anthropic/alwaysLoad"}
+        assert ("anthropic/alwaysLoad" in dumped["_meta"]) is (tool.name in dm.BEGIN)
         schema = dumped["inputSchema"]
-        assert schema["additionalProperties"] is False
-        assert "title" not in schema
+        assert set(schema) <= {"type", "properties", "required"}
         for one in schema["properties"].values():
-            assert set(one) <= {"type", "description", "default"}
-            assert one["description"]
-    size = len(
-        json.dumps([tool.model_dump(by_alias=True, exclude_none=True) for tool in tools.values()])
-    )
-    assert size <= 6_500
+            assert set(one) <= {"type", "description", "default", "enum"}
+            assert one.get("description") or one.get("enum")
+    sizes = {
+        name: len(
+            json.dumps(tool.model_dump(by_alias=True, exclude_none=True), separators=(",", ":"))
+        )
+        for name, tool in tools.items()
+    }
+    assert sum(sizes.values()) + len(sizes) <= 10_500 - 60  # of the answer around them
+    assert sum(sizes[name] for name in dm.CORE) <= 7_000 - 100
+    hints = " ".join(tool.model_dump(by_alias=True)["_meta"]["anthropic/searchHint"] for tool in tools.values())  # fmt: skip
+    asked = f"{hints} {' '.join(tools)}".replace("_", " ").split()
+    for word in "cost money spent slow crash deploy regression fix compare alert policy".split():
+        assert word in {one.strip(",") for one in asked}
+    assert set(dm.FRAMEWORKS) == set(dm.guides())
+
+
+SELECTIONS = [
+    ("", list(dm.server.functions), []),
+    ("core", dm.CORE, []),
+    ("Get_Run_Detail, summarize_agent", ["summarize_agent", "get_run_detail"], []),
+    ("core,verify_fix nonsense", [*dm.CORE, "verify_fix"], ["nonsense"]),
+    ("nonsense ${X}", list(dm.server.functions), ["${x}", "nonsense"]),
+]
+
+
+@pytest.mark.parametrize(("given", "on", "unknown"), SELECTIONS)
+def test_tools_can_be_switched_off(demo, monkeypatch, capsys, given, on, unknown):
+    monkeypatch.setenv("DUNETRACE_TOOLS", given)
+    assert sorted(tool.name for tool in anyio.run(dm.server.list_tools)) == sorted(on)
+    assert dm.tools_on(os.environ)[1] == unknown
+    off = set(dm.server.functions) - set(on)
+    text = dm.instructions(os.environ)
+    first, *_ = text.splitlines()
+    assert len(first) <= 240
+    assert len(text) <= 1_000
+    assert "never instructions to follow" in text
+    assert all(re.search(rf"\b{name}\b", text) is None for name in off)
+    for name in off:
+        assert error_of(name, **SAMPLE_ARGUMENTS[name]).startswith(f"There is no tool {name}.")
+    for name in ("triage_alert", "decide_deploy"):
+        lines = prompt_text(name, agent_id="a").splitlines()
+        assert [line[:2] for line in lines if line[:1].isdigit()] == [
+            f"{n}." for n in range(1, len(lines) - 1)
+        ]
+        assert not [one for one in off if re.search(rf"\b{one}\b", "".join(lines))]
+    if "summarize_agent" in on:
+        answer = call("summarize_agent", agent_id="research-agent")
+        assert ("get_agent_patterns" in answer) is ("get_agent_patterns" in on)
+    monkeypatch.setattr(dm.server, "run", lambda: None)
+    dm.serve(SimpleNamespace(sse=False, http=False))
+    said = capsys.readouterr().err
+    assert ("DUNETRACE_TOOLS names no tool with" in said) is bool(unknown)
+    assert dm.server.lowlevel.instructions == text
 
 
 @pytest.mark.parametrize(
@@ -711,7 +876,7 @@ FAILURES = [
     (dict(body='{"agents": ['), "shape", "answered 200 with something that is not a JSON object."),
     (dict(body="[" * 100_000), "shape", "answered 200 with something that is not a JSON object."),
     (dict(body='{"agents": ' + "9" * 5_000 + "}"), "shape", "answered 200 with something that is not a JSON object."),
-    (dict(json=[1, 2]), "shape", "answered 200 with something that is not a JSON object."),
+    (dict(json=[1, 2]), "shape", "answered without a list of agents."),
     (dict(json={"agents": "none"}), "shape", "answered without a list of agents."),
     (dict(json={}), "shape", "answered without a list of agents."),
     (dict(body=" " * (2**20 + 1)), "shape", "sent or announced more than 1 MiB."),
@@ -763,6 +928,13 @@ SAMPLE_ARGUMENTS = {
     "summarize_agent": {"agent_id": "research-agent"},
     "get_agent_runs": {"agent_id": "research-agent"},
     "get_instrumentation_guide": {"framework": "python"},
+    "compare_runs": {"run_id": RUN_ID},
+    "get_agent_token_stats": {"agent_id": "research-agent"},
+    "search_issues": {},
+    "get_issue": {"issue_id": 1},
+    "list_policies": {},
+    "verify_fix": {"agent_id": "research-agent", "failure_type": "TOOL_LOOP"},
+    "wait_for_run": {"agent_id": "research-agent", "timeout_s": 1},
 }  # fmt: skip
 ASKING = {
     tool: given for tool, given in SAMPLE_ARGUMENTS.items() if tool != "get_instrumentation_guide"
@@ -996,7 +1168,8 @@ def test_unknown_agent_is_not_a_healthy_one(http, tool):
     http.get(f"{agent}/signals", json=page("signals", []))
     http.get(f"{agent}/runs", json=page("runs", []))
     http.get(re.compile(re.escape(agent) + "/.*"), json={"score": None, "sample_runs": 0})
-    assert error_of(tool, agent_id="reserch-agent") == golden("unknown_agent")
+    given = {**SAMPLE_ARGUMENTS[tool], "agent_id": "reserch-agent"}
+    assert error_of(tool, **given) == golden("unknown_agent")
 
 
 def test_unknown_agent_on_a_backend_without_scores(http):
@@ -1565,8 +1738,9 @@ def test_a_signal_is_explained_once(http):
         return 200, {}, json.dumps(page("signals", series(4)[1:2] if explain else bare))
 
     http.add_callback("GET", f"{URL}/v1/signals", callback=reply)
+    serve(http, "/v1/signals/3/fix-status", {}, 404)
     assert "What happened:\n  The agent called" in call("get_signal_detail", signal_id=3)
-    assert len(http.calls) == 2
+    assert len(http.calls) == 3
     # Signal 2 has moved away meanwhile: it is shown as it was.
     assert "sent no explanation of" in call("get_signal_detail", signal_id=2)
 
@@ -1979,6 +2153,14 @@ FORMATTERS = [
     (lambda x, raw: dm.quiet_text("No signals of", x["agent"], found(x["runs"]), NOW), {"agent": QUIET, "runs": CRASHES}),
     (lambda x, raw: dm.no_patterns_text(x["agent"], found(x["runs"]), NOW), {"agent": QUIET, "runs": CRASHES}),
     (lambda x, raw: dm.unknown_agent_text("a", found(x)), [AGENT]),
+    (lambda x, raw: dm.comparison_text(x["one"], x["other"], "h"), {"one": RUN, "other": CLEAN_RUN}),
+    (lambda x, raw: dm.cost_text("a", x), STATS),
+    (lambda x, raw: dm.issues_text(found(x), NOW, 0, {}), [ISSUE]),
+    (lambda x, raw: dm.issue_text(x, NOW, raw), ISSUE_IN_FULL),
+    (lambda x, raw: dm.policies_text(x["policies"], x["detectors"], "a"), {"policies": POLICIES, "detectors": [DETECTOR]}),
+    (lambda x, raw: dm.trial_text("a", "TOOL_LOOP", trial(1, 5, 0, 5), x, NOW), [FIX]),
+    (lambda x, raw: dm.arrival_text("a", x["run"], x["runs"], x["recent"], NOW), {"run": RUN, "runs": RUNS, "recent": [SIGNAL]}),
+    (lambda x, raw: dm.depth_text("a", x, NOW), DEEP),
     (lambda x, raw: dm.nothing_found_text(found([]), found(x["agents"]), found(x["runs"]), dm.Filters(hours=9), NOW), {"agents": [AGENT], "runs": CRASHES}),
 ]  # fmt: skip
 
@@ -1988,7 +2170,7 @@ def as_the_client_hands_it(payload, sample):
     if isinstance(sample, list):
         return dm.dicts(payload)
     kinds = {list: dm.dicts, dict: dm.mapping}
-    parts = {"agent", "agents", "health", "insights", "recent", "runs"}
+    parts = {"agent", "agents", "health", "insights", "recent", "runs", "one", "other", "policies", "detectors", "run"}  # fmt: skip
     if set(sample) <= parts:
         return {key: kinds[type(one)](payload.get(key)) for key, one in sample.items()}
     return payload
@@ -2045,8 +2227,9 @@ def test_10_000_mutated_payloads_are_all_shown():
             assert_clean(text(broken, n % 2 == 0))
 
 
-def test_every_field_of_every_sample_may_be_wrong(http):
+def test_every_field_of_every_sample_may_be_wrong(http, monkeypatch):
     """The same through the whole server: wrong shapes end in a text or in a sentence, never in a fault of our own."""
+    Clock(monkeypatch)
     rng = random.Random(7)
     replies = {
         "/v1/agents": page("agents", [AGENT, BILLING]),
@@ -2056,6 +2239,13 @@ def test_every_field_of_every_sample_may_be_wrong(http):
         f"{A}/insights": INSIGHTS,
         f"/v1/runs/{RUN_ID}": RUN,
         "/v1/signals": page("signals", [SIGNAL]),
+        "/v1/signals/495/fix-status": {"fix_applied": True, **FIX},
+        f"{A}/token-stats": STATS,
+        f"{A}/fixes": {"fixes": [FIX]},
+        "/v1/issues/search": page("issues", [ISSUE]),
+        "/v1/issues/1": ISSUE_IN_FULL,
+        "/v1/policies": POLICIES,
+        "/v1/custom-detectors": [DETECTOR],
     }
     broken = {}
     for path in replies:
@@ -3713,6 +3903,240 @@ def test_an_alert_in_any_form(given, first, steps):
     )
 
 
+# ── Fixes, and the next run ───────────────────────────────────────────────────────────────────────────────
+
+INTERVALS = [
+    (dm.wilson, (0, 10), "0.0000 0.2775"),
+    (dm.wilson, (1, 10), "0.0179 0.4042"),
+    (dm.wilson, (5, 20), "0.1119 0.4687"),
+    (dm.wilson, (20, 20), "0.8389 1.0000"),
+    (dm.newcombe, (56, 70, 48, 80), "0.0524 0.3339"),
+    (dm.newcombe, (9, 10, 3, 10), "0.1705 0.8090"),
+]
+
+
+@pytest.mark.parametrize(("function", "given", "ends"), INTERVALS)
+def test_intervals(function, given, ends):
+    assert " ".join(f"{end:.4f}" for end in function(*given)) == ends
+
+
+# Runs with a failure and all runs before, the same after, errored before and after; the verdict, and how many clean
+# runs in a row it would take.
+FIX_VERDICTS = [
+    ((0, 5, 5, 5, 0, 0), "worse", None),
+    ((8, 10, 0, 12, 0, 0), "fixed", None),
+    ((8, 10, 0, 5, 0, 0), "fixed", None),
+    ((8, 10, 0, 4, 0, 0), "improved", None),
+    ((4, 4, 0, 9, 0, 0), "improved", None),
+    ((50, 60, 9, 40, 0, 0), "improved", None),
+    ((8, 69, 4, 26, 0, 0), "still there", None),
+    ((5, 10, 1, 10, 0, 0), "still there", None),
+    ((5, 10, 1, 9, 0, 0), "too early to tell", 2),
+    ((3, 93, 0, 2, 0, 0), "too early to tell", 153),
+    ((0, 9, 0, 9, 0, 0), "too early to tell", None),
+    ((8, 10, 0, 12, 0, 1), "crashing", None),
+    ((8, 10, 0, 12, 1, 1), "fixed", None),
+    ((8, 10, 2, 40, 1, 5), "crashing", None),
+    ((0, 0, 1, 9, 0, 0), "too early to tell", None),
+    ((1, 9, 0, 0, 0, 0), "too early to tell", 57),
+]
+
+
+@pytest.mark.parametrize(("counts", "verdict", "needed"), FIX_VERDICTS)
+def test_a_verdict_on_a_fix_respects_its_sample(counts, verdict, needed):
+    hit, runs, hit_after, runs_after, errored, errored_after = counts
+    before, after = dm.Side(runs, hit, errored), dm.Side(runs_after, hit_after, errored_after)
+    assert dm.fix_verdict(before, after) == verdict
+    if verdict == "too early to tell" and runs:
+        assert dm.clean_runs_needed(before, after) == needed
+
+
+def a_run(n, hours, **more):
+    return {**RUNS[2], "run_id": f"r{n}", "started_at": NOW - hours * HOUR, "completed_at": NOW - hours * HOUR + 1, **more}  # fmt: skip
+
+
+# Ten runs each 2 h before and after the moment 24 h ago; those before loop. Others are on no side.
+TRIED = [
+    *(a_run(n, 1 + 2 * n) for n in range(10)),
+    *(a_run(n, 5 + 2 * n) for n in range(10, 20)),
+    a_run(20, 32 * 24),
+    a_run(21, 3, started_at=None),
+    a_run(22, 28, exit_reason="run.errored"),
+]
+LOOPED = [{**SIGNAL, "id": n, "run_id": f"r{n}", "detected_at": NOW - HOUR * (5 + 2 * n), "failure_type": "tool_loop"} for n in range(12, 20)]  # fmt: skip
+DEPLOYS = {"deploy_events": [{"version": "v1", "deployed_at": NOW - 9 * DAY}, {"version": "v2", "deployed_at": NOW - DAY}], "versions": [{"agent_version": "abcd1234", "first_seen": NOW - 20 * HOUR}, {"agent_version": "e5f6", "first_seen": NOW - 9 * DAY}]}  # fmt: skip
+VERSIONS = {"versions": DEPLOYS["versions"]}
+TRIALS = [
+    ("verify_fix", "", DEPLOYS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy, v2."),
+    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but more runs errored or stalled: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
+    ("verify_fix", "", DEPLOYS, [{**FIX, "failure_type": "OTHER"}], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy"),
+    ("verify_fix", "", VERSIONS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest version, abcd1234."),
+    ("verify_fix", "2", DEPLOYS, [FIX], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after deploy v2."),
+    ("verify_fix", "vabcd1234", DEPLOYS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after version abcd1234."),
+    ("verify_fix", "24h", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after 24h ago."),
+    ("verify_fix", "1d", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after 1d ago."),
+    ("verify_fix", "2026-05-12T19:19:00Z", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after 2026-05-12T19:19:00Z."),
+    ("verify_fix", "2026-05-12 21:19+02:00", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after"),
+    ("verify_fix", "2026-05-12T19:19", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after"),
+    ("verify_fix", "soon", VERSIONS, [], "No moment is called 'soon': give since as an ISO time, 24h, 3d, a version or a deploy. Versions: abcd1234, e5f6."),
+    ("verify_fix", "", {}, [], "No fix, deploy or change of version of research-agent is known: give since"),
+    ("verify_fix", "", {"versions": DEPLOYS["versions"][:1]}, [], "No fix, deploy or change of version of research-agent is known"),
+]  # fmt: skip
+
+
+def tried(http, insights, fixes):
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, f"{A}/insights", insights)
+    serve(http, f"{A}/fixes", {"fixes": fixes})
+    paging(http, f"{A}/runs", "runs", TRIED)
+    paging(http, f"{A}/signals", "signals", LOOPED)
+
+
+@pytest.mark.parametrize(("tool", "since", "insights", "fixes", "text"), TRIALS)
+def test_a_fix_is_tried_from_its_moment(http, tool, since, insights, fixes, text):
+    tried(http, insights, fixes)
+    given = {"agent_id": "research-agent", "failure_type": "tool loop", "since": since}
+    assert (error_of if text.startswith("No ") else call)(tool, **given).startswith(text)
+
+
+def test_what_a_trial_says_beside_its_verdict(http, monkeypatch):
+    tried(http, DEPLOYS, [])
+    text = call("verify_fix", agent_id="research-agent", failure_type="TOOL_LOOP")
+    assert text.endswith("\n\n1 run without a usable start is on neither side.")
+    assert "  before:     73% (8/11 runs), 95% interval 43–90%; 1 errored or stalled\n" in text
+    monkeypatch.setattr(dm, "BEFORE_RUNS", 4)
+    monkeypatch.setattr(dm, "MOST_PAGES", 1)
+    monkeypatch.setattr(dm, "LARGEST_PAGE", 22)
+    text = call("verify_fix", agent_id="research-agent", failure_type="TOOL_LOOP")
+    assert "in 2 of 4 runs before and 0 of 10 after" in text
+    assert text.endswith(
+        "Not all runs or signals of that time could be read: the counts are of the newest."
+    )
+    http.replace("GET", f"{URL}{A}/fixes", json={"detail": "slow"}, status=500)
+    given = {"agent_id": "research-agent", "failure_type": "TOOL_LOOP"}
+    assert "answered 500 'slow'" in error_of("verify_fix", **given)
+    http.replace("GET", f"{URL}{A}/fixes", json=ROUTE_404, status=404)
+    assert "the newest deploy, v2" in call("verify_fix", **given)
+    misspelt = {"agent_id": "research-agent", "failure_type": "TOOL_LOPP"}
+    assert "Did you mean TOOL_LOOP" in error_of("verify_fix", **misspelt)
+
+
+class Clock:
+    """Stands in for the event loop's: time passes only where something sleeps."""
+
+    def __init__(self, monkeypatch, then=lambda: None):
+        self.now, self.then = 100.0, then
+        monkeypatch.setattr(dm.anyio, "current_time", lambda: self.now)
+        monkeypatch.setattr(dm.anyio, "sleep", self.sleep)
+
+    async def sleep(self, seconds):
+        self.now += seconds
+        self.then()
+
+
+# What is listed at each poll, the arguments, and what is said.
+LISTS = [CLEAN[1:], CLEAN[1:], CLEAN]
+WAITS = [
+    ("wait_for_run", {}, [CLEAN[1:], CLEAN[1:], CLEAN], "🔴 Errored (ValueError)"),
+    ("wait_for_run", {}, [[], [], CLEAN[:1]], "🔴 Errored (ValueError)"),
+    ("wait_for_run", {"after_run_id": "clean-run-001"}, [CLEAN], "🔴 Errored (ValueError)"),
+    ("wait_for_run", {"timeout_s": 5}, [CLEAN[1:]], "No new run of research-agent was listed within 5 s; the newest is clean-run-001"),
+    ("wait_for_run", {"after_run_id": "nowhere"}, [CLEAN], "Run nowhere is not among the newest 3 runs of research-agent"),
+    ("wait_for_run", {"timeout_s": 41}, [CLEAN], "timeout_s must be from 1 to 40."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "arguments", "lists", "text"), WAITS)
+def test_waiting_for_a_run(http, monkeypatch, tool, arguments, lists, text):
+    Clock(monkeypatch)
+    polls = iter([*lists, *([lists[-1]] * 20)])
+    http.add_callback(
+        "GET", f"{URL}{A}/runs", callback=lambda _: (200, {}, json.dumps(page("runs", next(polls))))
+    )
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, f"{A}/signals", page("signals", [{**SIGNAL, "run_id": "clean-run-002"}]))
+    crashed = event("run.errored", 1, 1, error_type="ValueError")
+    serve(http, "/v1/runs/clean-run-000", {**RUN, "signals": [], "events": [crashed]})
+    ask = error_of if text.startswith(("Run nowhere", "timeout_s")) else call
+    answer = ask(tool, agent_id="research-agent", **arguments)
+    assert answer.startswith(text)
+    if len(lists) == 3:
+        assert sum(one.request.url.startswith(f"{URL}{A}/runs") for one in http.calls) == 3
+    if lists[0] == CLEAN[1:] and "Errored" in text:
+        assert "Gone: TOOL_LOOP×1 of the 2 runs before" in answer
+        assert answer.endswith('Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").')
+
+
+def test_a_wait_that_is_cancelled_ends_at_once(http, monkeypatch):
+    serve(http, f"{A}/runs", page("runs", CLEAN))
+    ended = []
+
+    async def wait():
+        async def sleep(seconds):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+        monkeypatch.setattr(dm.anyio, "sleep", sleep)
+        with anyio.CancelScope() as scope:
+            await dm.server.call_tool("wait_for_run", {"agent_id": "research-agent"})
+        ended.append((scope.cancelled_caught, dm.call_limiter().borrowed_tokens))
+
+    anyio.run(wait)
+    assert ended == [(True, 0)]
+    assert len(http.calls) == 1
+
+
+def test_a_wait_on_the_demo_ends_at_once(demo, monkeypatch):
+    monkeypatch.setattr(dm.anyio, "sleep", None)
+    text = call("wait_for_run", agent_id="support-agent")
+    assert text.startswith("No new run of support-agent was listed within 0 s")
+    assert error_of("wait_for_run", agent_id="nobody").startswith("There is no agent nobody")
+
+
+def test_one_issue_is_asked_for_once(http):
+    for path in ("/v1/issues/7", "/v1/issues/search"):
+        serve(http, path, {"detail": "busy"}, status=503)
+    assert "answered 503" in error_of("get_issue", issue_id=7)
+    assert len(http.calls) == 1
+    assert "answered 503" in error_of("search_issues")
+    assert len(http.calls) == 4
+    serve(http, "/v1/issues/8", {"detail": "Issue not found"}, status=404)
+    assert error_of("get_issue", issue_id=8) == "There is no issue 8. search_issues shows ids."
+    assert error_of("get_issue", issue_id=0).startswith("There is no issue 0.")
+    assert error_of("search_issues", status="odd").startswith(
+        "status must be one of open, reopened"
+    )
+
+
+def test_new_answers_show_nothing_free_by_default(http, monkeypatch):
+    texts = [golden(name) for name in ("issue", "policies", "depth", "comparison_failing")]
+    assert not re.search("alice|bob", "".join(texts), re.I)
+    raw = dm.issue_text(ISSUE_IN_FULL, NOW, True)
+    assert "The prompt of Alice says to search again" in raw
+
+
+@pytest.mark.parametrize("tool", ["compare_runs", "verify_fix", "wait_for_run"])
+def test_new_tools_work_on_the_oldest_backend(http, monkeypatch, tool):
+    Clock(monkeypatch)
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, f"{A}/insights", VERSIONS)
+    serve(http, f"{A}/runs", page("runs", TRIED))
+    serve(http, f"{A}/signals", page("signals", LOOPED))
+    http.get(re.compile(f"{URL}/v1/runs/.*"), json=RUN)
+    http.get(re.compile(".*/fixes"), json=ROUTE_404, status=404)
+    assert call(tool, **SAMPLE_ARGUMENTS[tool])[0] in "🟠✅N"
+
+
+NEWER = ["get_agent_token_stats", "search_issues", "get_issue", "list_policies"]
+
+
+@pytest.mark.parametrize("tool", NEWER)
+def test_tools_that_an_old_backend_lacks_say_so(http, tool):
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    http.get(re.compile(f"{URL}/.*"), json=ROUTE_404, status=404)
+    assert "too old to have that endpoint" in error_of(tool, **SAMPLE_ARGUMENTS[tool])
+
+
 # A request that names what does not exist, and how the answer begins.
 UNKNOWN = [
     ("get_prompt", ("triage_alrt", {}), "There is no prompt triage_alrt. Did you mean triage_alert? Prompts: triage_alert, "),
@@ -3754,8 +4178,8 @@ def test_documents_read():
     tools = read("dunetrace://docs/mcp-server")
     for tool in anyio.run(dm.server.list_tools):
         assert f"\n{tool.name}: {tool.description}\n" in tools
-    assert "    agent_id (string, required): Agent id from list_agents\n" in tools
-    assert "    limit (integer, default 20): How many, 1-100\n" in tools
+    assert "    agent_id (string, required): From list_agents\n" in tools
+    assert "    limit (integer, default 20): 1-100, default 20\n" in tools
 
 
 def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
@@ -3958,7 +4382,7 @@ def test_check_of_settings(monkeypatch, capsys, url, message):
     assert capsys.readouterr().out.splitlines()[-1].startswith(message)
 
 
-@pytest.mark.parametrize("tool", ASKING)
+@pytest.mark.parametrize("tool", [one for one in ASKING if one not in NEWER])
 def test_every_tool_knows_another_service(http, tool):
     """Ingest, the dashboard and proxies answer 404 to everything."""
     http.get(re.compile(".*"), json=ROUTE_404, status=404)
@@ -4069,7 +4493,7 @@ def test_readme_tables_are_the_live_ones():
     assert sorted(variables) == sorted(
         set(
             re.findall(
-                r"\bDUNETRACE_(?:API_URL|API_KEY|DASHBOARD_URL|SHOW_RAW|MCP_TOKEN)\b",
+                r"\bDUNETRACE_(?:API_URL|API_KEY|DASHBOARD_URL|TOOLS|SHOW_RAW|MCP_TOKEN)\b",
                 MODULE.read_text(encoding="utf-8"),
             )
         )
@@ -4116,6 +4540,254 @@ def test_help_names_every_command(command_line):
 # ── Texts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = """\
+=== comparison
+🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part at step 2, by kind, name or outcome.
+
+Runs of research-agent:
+  this   019e217d-bd24-7d72-a8be-4715c2dcf385
+  other  clean-run-000  (newest clean run of the same version)
+
+              THIS | OTHER
+Ended         completed | completed
+Tokens        610 | —
+Cost          $0.0012 | —
+Signals       TOOL_LOOP×1 | none
+LLM calls     gpt-4o-mini×2 | gpt-4o-mini×1
+Tool calls    web_search×6 | calculator×1
+
+Around the step where they part:
+  this:
+  [  1]    +0.0s  llm.called           model=gpt-4o-mini  p=512 c=98  800ms
+  [  2]    +2.8s  tool.called          tool=web_search  ok=True  200ms
+                   args_hash=ffa8f58f  output_length=9
+  [  3]    +2.8s  tool.called          tool=web_search  ok=True  200ms
+                   args_hash=ffa8f58f  output_length=9
+  the other:
+  [  1]    +0.0s  llm.called           model=gpt-4o-mini  p=512 c=98  800ms
+  [  2]    +2.8s  tool.called          tool=calculator  ok=True  200ms
+                   args_hash=ffa8f58f  output_length=9
+  [  8]    +3.1s  run.completed        final_answer
+=== comparison_failing
+🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1); the other: 🔴 Errored without signals; they part at step 2, by kind, name or outcome.
+
+Runs of writer and b:
+  this   run-with-text
+  other  run-with-text  (as asked)
+
+              THIS | OTHER
+Ended         errored (SMTPError) | errored
+Signals       none | none
+LLM calls     gpt-4o×1 | none
+Tool calls    kb-main×1, mailer×1 | kb-main×1
+Failed calls  mailer×1 | none
+
+Around the step where they part:
+  this:
+  [  1]    +1.0s  retrieval.called     index=kb-main  results=2  top=0.91  50ms
+                   query=sha256:3b764ed9 (16 chars)  content=sha256:0cd6f9b2 (14 chars)
+  [  2]    +3.0s  tool.called          tool=mailer  ok=False  97ms
+                   args=sha256:b936653b (27 chars)  error=sha256:f4a8ee40 (30 chars)
+  [  3]    +5.0s  memory.written
+                   key=sha256:ab5aa970 (5 chars)  value=sha256:83463740 (14 chars)  source=tool_output
+  the other:
+  [  1]    +1.0s  retrieval.called     index=kb-main  results=2  top=0.91  50ms
+                   query=sha256:3b764ed9 (16 chars)  content=sha256:0cd6f9b2 (14 chars)
+=== comparison_bare
+⚪ How it ended is not known, its signals were not sent; the other: ⚪ How it ended is not known, its signals were not sent; their steps are alike.
+
+Runs of —:
+  this   —
+  other  —  (as asked)
+
+              THIS | OTHER
+Ended         end unknown | end unknown
+Signals       none | none
+=== cost
+$1.57 in 30 days, 88% of it in runs with failures; $1.21 above its own baseline; at this rate $5.57 a month above it.
+Token and cost stats for: research-agent
+
+                 TOKENS       COST   RUNS  IN RUNS WITH FAILURES    ABOVE BASELINE
+  1 day         507,018      $1.57      1  $1.38 (88%), 47 runs     $1.21
+  7 days        507,018      $1.57     83  $1.38 (88%), 47 runs     $1.21
+  30 days       507,018      $1.57     83  $1.38 (88%), 47 runs     $1.21
+
+Baseline: 1,606 tokens a run, the agent's own.
+
+Wasted by failure type (30 days; a run with several counts under each):
+  TYPE_A                             $0.50  9,000 tokens in 1 run
+  TYPE_B                             $0.06  9,000 tokens in 2 runs
+  TYPE_C                             $0.02  9,000 tokens in 3 runs
+  TYPE_D                           $0.0078  9,000 tokens in 4 runs
+  TYPE_E                            $0.004  9,000 tokens in 5 runs
+  TYPE_F                           $0.0023  9,000 tokens in 6 runs
+  TYPE_G                           $0.0015  9,000 tokens in 7 runs
+  TYPE_H                          $0.00098  9,000 tokens in 8 runs
+  and 3 more types: TYPE_I $0.00069, TYPE_J $0.0005, TYPE_K $0.00038
+
+Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
+=== cost_bare
+⚪ Unknown: no tokens were counted in 30 days.
+Token and cost stats for: x
+=== issues
+9 issues, 2 shown (open×1, resolved×1), ago from 2026-05-13 19:19 UTC:
+
+✅ #87  resolved  TOOL_LOOP  agent=research-agent
+   12 runs since 6d ago, last 1d ago; 7 clean runs since then; resolved 20h ago
+🔴 #87  open  TOOL_LOOP  agent=research-agent
+   12 runs since 6d ago, last 1d ago; 7 clean runs since then
+
+… 5 more issues not shown: search_issues(offset=4)
+=== issues_bare
+1 issue, 1 shown (sha256:e3b0c442 (0 chars)×1), ago from 2026-05-13 19:19 UTC:
+
+⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
+   0 runs since —, last —; 0 clean runs since then
+=== issue
+✅ #87  resolved  TOOL_LOOP  agent=research-agent
+   12 runs since 6d ago, last 1d ago; 7 clean runs since then; resolved 20h ago
+
+Newest runs with it (ago from 2026-05-13 19:19 UTC):
+  run=019e217d-bd24  1d ago  step=5  conf=77%
+
+Analysis of the backend:
+  root_cause: sha256:6abdeba0 (40 chars)
+  suggested_fix: tool_guard
+  fix_category: prompt_change
+  resolution_notes: sha256:420bccbf (12 chars)
+
+Code:
+  sha256:860ae95a (20 chars)
+=== issue_bare
+⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
+   0 runs since —, last —; 0 clean runs since then
+=== policies
+3 policies, 1 of them enforcing; 1 custom detector.
+
+Policies:
+  ⚠ #1 global cost cap  (all agents)  degraded: It is not signed.
+     when cost_usd > 2.5: stop
+  ✅ #2 nudge  (research-agent)  enforcing
+     when signal contains TOOL_LOOP: inject_prompt {prompt: sha256:46315d44 (19 chars)}
+  ⚠ #3 old  (x)  disabled
+     when expression = sha256:38bc9f68 (10 chars): log
+
+Custom detectors:
+  CUSTOM_MANY_CALLS  (all agents)  shadow  LOW  fired in 3 of 92 runs while in shadow
+     when tool_call_count > 6 and cost_usd ≥ 1; description sha256:2e5447f8 (21 chars)
+=== policies_bare
+1 policy for x, 0 of them enforcing; 1 custom detector.
+
+Policies:
+  ⚠ #— —  (—)  disabled
+     when — sha256:e3b0c442 (0 chars) —: —
+
+Custom detectors:
+  —  (—)  —  —
+     when —
+=== fix
+✅ Fixed: TOOL_LOOP in 8 of 10 runs before and 0 of 12 after the newest deploy, v2.
+
+Fix of TOOL_LOOP in research-agent, since 2026-05-11 19:19 UTC (2d ago):
+  before:     80% (8/10 runs), 95% interval 49–94%; 0 errored or stalled
+  after:      0% (0/12 runs), 95% interval 0–24%; 0 errored or stalled
+  difference: +80 points, 95% interval +41 to +94 (before minus after)
+
+Fixes of TOOL_LOOP that the backend knows of:
+  applied 2d ago by github_pr: 26 runs since, 4 with it again; the backend says still_occurring
+
+1 run without a usable start is on neither side.
+Not all runs or signals of that time could be read: the counts are of the newest.
+=== fix_bare
+⚪ Too early to tell: TOOL_LOOP in 0 of 0 runs before and 0 of 3 after the newest deploy, v2.
+
+Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago):
+  before:     no runs
+  after:      0% (0/3 runs), 95% interval 0–56%; 0 errored or stalled
+
+Fixes of TOOL_LOOP that the backend knows of:
+  applied — by —: 0 runs since, — with it again; the backend says —
+=== fix_early
+⚪ Too early to tell: TOOL_LOOP in 3 of 93 runs before and 0 of 2 after the newest deploy, v2; 153 clean runs in a row would be enough.
+
+Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago):
+  before:     3% (3/93 runs), 95% interval 1–9%; 0 errored or stalled
+  after:      0% (0/2 runs), 95% interval 0–66%; 0 errored or stalled
+  difference: +3 points, 95% interval -63 to +9 (before minus after)
+=== arrival
+⚪ Completed with 2 signals, the worst COST_SPIKE (—).
+New run of research-agent: 019e217d-bd24-7d72-a8be-4715c2dcf385, 5h ago
+
+New:  COST_SPIKE (in none of the 3 runs before)
+Same: TOOL_LOOP×1 of the 3 runs before
+Gone: SLOW_STEP×1 of the 3 runs before
+Errored or stalled: 0 of the 3 runs before
+
+Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").
+=== arrival_bare
+⚪ How it ended is not known, its signals were not sent.
+New run of x: —, —
+
+Errored or stalled: 0 of the 0 runs before
+
+Next: compare_runs().
+=== no_arrival
+No new run of a b was listed within 40 s; the newest is 019e217d-bd2, 5h ago. A run is listed once it has ended, or after about 90 s without an event. To go on waiting: wait_for_run(agent_id="a b", after_run_id="019e217d-bd2")
+=== no_arrival_bare
+No new run of x was listed within 0 s; it has none yet. A run is listed once it has ended, or after about 90 s without an event. To go on waiting: wait_for_run(agent_id="x")
+=== depth
+TOOL_LOOP in 12 of 95 runs (13%) of research-agent, first 6d ago, last 1d ago.
+
+Severities: HIGH×12, confidence 97% on average
+Half of them at steps 7…32
+Occurs with: COST_SPIKE (75%)
+Runs by day: 05-13 3/11
+
+Evidence in numbers:
+  tool=web_search  avg_count=25.5  args_identical_rate=0.5  query=sha256:88539527 (8 chars)  (6 signals)
+
+Worst runs (ago from 2026-05-13 19:19 UTC):
+  run=019e217d-bd24  step=90  HIGH  conf=100%  1d ago
+=== depth_bare
+— in — of — runs (—) of x, first —, last —.
+
+Severities: —, confidence — on average
+=== signal_fixed
+🟠 Signal #495
+Type:      TOOL_LOOP
+Severity:  HIGH  confidence=90%
+Agent:     research-agent  vabcd1234
+Run:       019e217d-bd24-7d72-a8be-4715c2dcf385
+Step:      7
+Detected:  2026-05-13 13:19 UTC  (6h ago)
+Title:     Tool loop detected: `web_search` called 6× in steps 2–7
+
+What happened:
+  The agent called `web_search` 6 times in steps 2–7 with identical
+  arguments every time. It is not tracking which queries it has tried.
+
+Why it matters:
+  Looping agents burn tokens without producing value. A 5-step loop at
+  typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
+
+Evidence (hashed/structural data):
+  tools: ['a', sha256:95187326 (11 chars)]
+  tool: a
+
+Suggested fixes (2):
+  1. Deduplicate `web_search` calls — identical args hash seen 6×
+     ```python
+     seen = set()
+     if args not in seen:
+         seen.add(args)
+         call_tool(args)
+     ```
+  2. Set a hard step limit as a circuit breaker
+
+Where to look in your code:
+  `a`: the loop that calls it, and what ends that: a guard against equal arguments.
+
+Fix:
+  applied 1d ago by clipboard: 2 runs since, 0 with it again; the backend says insufficient_data
 === agents_busy
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -4451,6 +5123,9 @@ Suggested fixes (2):
      ```
   2. Set a hard step limit as a circuit breaker
 
+Where to look in your code:
+  `web_search`: the loop that calls it, and what ends that: a guard against equal arguments.
+
 Dashboard: http://d/runs/a%20b
 === agents
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
@@ -4645,6 +5320,11 @@ Suggested fixes (2):
          call_tool(args)
      ```
   2. Set a hard step limit as a circuit breaker
+
+Where to look in your code:
+  `web_search`: the loop that calls it, and what ends that: a guard against equal arguments.
+
+Fix: none was recorded as applied.
 === signal_hashed
 🟠 Signal #495
 Type:      TOOL_LOOP  (shadow: not counted, not alerted)
@@ -4682,6 +5362,9 @@ Suggested fixes (1):
      ````
      '''
      `````
+
+Where to look in your code:
+  `mailer`: the loop that calls it, and what ends that: a guard against equal arguments.
 === signal_bare
 ⚪ Signal #—
 Type:      —
