@@ -781,14 +781,13 @@ def type_text(value: object) -> str:
 
 def severity_text(value: object) -> str:
     """A severity in any case; another word if it has the form of one."""
-    if not isinstance(value, str) or not value:
-        return NONE
-    return value if value.upper() in SEVERITIES else safe("severity", value, False)
+    known = isinstance(value, str) and value.upper() in SEVERITIES
+    return str(value) if known else name_text(value, "severity")
 
 
-def name_text(value: object) -> str:
-    """A version or another name that a person gave, if it has the form of one."""
-    return safe("version", value, False) if isinstance(value, str) and value else NONE
+def name_text(value: object, name: str = "version") -> str:
+    """A version or another word under the name of its field, if it has the form of one."""
+    return safe(name, value, False) if isinstance(value, str) and value else NONE
 
 
 def version(value: object) -> str:
@@ -3460,7 +3459,6 @@ def search_signals(
 # How runs ended, and their list. A run that errored or stalled has failed, with signals or without.
 
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
-FAILED_ENDS = {"run.errored": "errored", "stalled": "stalled"}
 
 
 def outcome(run: Json) -> str:
@@ -3469,7 +3467,7 @@ def outcome(run: Json) -> str:
     Only a run that is known to have completed can be clean, or have failed by its signals alone.
     `exit_reason` is what made the backend process the run: run.completed, run.errored or stalled.
     """
-    if str(run.get("exit_reason")) in FAILED_ENDS:
+    if run.get("exit_reason") in ("run.errored", "stalled"):
         return "errored"
     signals = count(run.get("signal_count"))
     if run.get("exit_reason") != "run.completed" or signals is None:
@@ -3479,10 +3477,8 @@ def outcome(run: Json) -> str:
 
 def end_text(run: Json) -> str:
     """The end of a run in a word: completed, errored, stalled, or what else the backend says."""
-    reason = run.get("exit_reason")
-    if not isinstance(reason, str) or not reason:
-        return "end unknown"
-    return FAILED_ENDS.get(reason) or safe("exit_reason", reason, False).removeprefix("run.")
+    said = name_text(run.get("exit_reason"), "exit_reason").removeprefix("run.")
+    return "end unknown" if said == NONE else said
 
 
 def run_status(run: Json) -> str:
@@ -4185,7 +4181,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     elif isinstance(detail.get("signals"), list) and not counted_:
         raised = " without signals"
         icon = "⚪" if ended != "completed" else "🟡" if failed else "✅"
-    icon = "🔴" if ended in FAILED_ENDS.values() else icon
+    icon = "🔴" if ended in ("errored", "stalled") else icon
     return f"{icon} {said}{f' ({cause})' if cause else ''}{raised}{failed}."
 
 
@@ -4200,18 +4196,12 @@ def run_head(detail: Json, now: float) -> str:
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
         f"Steps:    {step_count(detail, events)}",
-        f"Exit:     {exit_of(detail)}{f'  ({cause})' if cause else ''}",
+        f"Exit:     {name_text(detail.get('exit_reason'), 'exit_reason')}{f'  ({cause})' if cause else ''}",
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
         parent_line(events),
     )
     return "\n".join(line for line in lines if line)
-
-
-def exit_of(run: Json) -> str:
-    """How a run ended: run.completed, run.errored or stalled."""
-    reason = run.get("exit_reason")
-    return safe("exit_reason", reason, False) if isinstance(reason, str) and reason else NONE
 
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
