@@ -4838,11 +4838,7 @@ def tools_text(tools: Iterable[Any]) -> str:
 DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
     **{
         name: (f"Guide: {name}", functools.partial(guide_named, name))
-        for name in ("python", "langchain", "typescript")
-    },
-    **{
-        name: (f"Guide: {name}", functools.partial(guide_named, name))
-        for name in ("haystack", "otel", "policies")
+        for name in "python langchain typescript haystack otel policies".split()
     },
     "detectors": ("Failure types: what they detect and what their evidence says", detectors_text),
 }
@@ -4862,13 +4858,8 @@ def add_document(name: str, title: str, text: Callable[[], str]) -> None:
     resource(f"docs/{name}", name, title)(read)
 
 
-def add_documents() -> None:
-    """Registers every text of DOCUMENTS."""
-    for name, (title, text) in DOCUMENTS.items():
-        add_document(name, title, text)
-
-
-add_documents()
+for name, document in DOCUMENTS.items():
+    add_document(name, *document)
 
 
 @resource("docs/mcp-server", "mcp-server", "The tools of this server")
