@@ -4021,40 +4021,32 @@ def steps_apart(signals: list[Json]) -> set[int]:
     return {step for step in steps if step is not None}
 
 
-def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], set[int]]:
-    """Places of entries, the most important first, and which of them must stay.
+def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], int]:
+    """Places of entries, the most important first, and how many of them must stay.
 
     Both ends come first, then what ended the run and the steps at which signals point, then other
     failures, then the rest from both ends inwards.
     """
-    inwards = list(
-        dict.fromkeys(n for pair in enumerate(reversed(range(len(entries)))) for n in pair)
-    )
 
-    def ranks(place: int) -> int:
-        steps = entries[place].steps
-        if place in inwards[:2]:
-            return 0
-        if any(step.ended_run() for step in steps):
-            return 1
-        if any(step.indexes() & named for step in steps):
-            return 2
-        return 3 if any(step.failed() for step in steps) else 4
+    def reason(step: Step) -> int:
+        by_signal = step.indexes() & named
+        return 1 if step.ended_run() else 2 if by_signal else 3 if step.failed() else 4
 
-    ranked = {place: ranks(place) for place in inwards}
-    return sorted(inwards, key=ranked.__getitem__), {
-        place for place in inwards if ranked[place] < 4
-    }
+    ranked = []
+    for place, entry in enumerate(entries):
+        inwards = min(place, len(entries) - 1 - place)
+        ranked.append((min(map(reason, entry.steps)) if inwards else 0, inwards, place))
+    return [place for *_, place in sorted(ranked)], sum(rank < 4 for rank, *_ in ranked)
 
 
 GAP_ROOM = 90  # characters of the line that stands for entries left out
 
 
-def entries_kept(texts: list[str], ranked: list[int], vital: set[int], room: int) -> set[int]:
+def entries_kept(texts: list[str], ranked: list[int], vital: int, room: int) -> set[int]:
     """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, as
     many as fit into `room` with the lines for what is left out between them."""
     kept, used = list[int](), 0
-    for place in ranked[: max(TIMELINE_ENTRIES, len(vital))]:
+    for place in ranked[: max(TIMELINE_ENTRIES, vital)]:
         if used + size_of(texts[place]) < room or len(kept) < 2:
             kept.append(place)
             used += size_of(texts[place]) + 1
