@@ -1450,24 +1450,19 @@ class Api:
 
         An id that no path can carry is asked for as a query parameter, which only the newest API takes.
         """
-        if agent_id is None:
-            return self.pages(f"/v1/{what}", key=what, **params)
-        try:
-            segment(agent_id)
-        except DunetraceError as refused:
-            if refused.kind != "path":
-                raise
-            return self.listed_by_query(what, agent_id, refused, **params)
-        return self.pages(f"/v1/agents/{{}}/{what}", agent_id, key=what, **params)
-
-    def listed_by_query(
-        self, what: str, agent_id: str, refused: DunetraceError, **params: Any
-    ) -> Iterator[Page]:
-        """The list of an agent by query; raises DunetraceError where the backend takes none."""
+        refused = None
+        if agent_id is not None:
+            try:
+                yield from self.pages(f"/v1/agents/{{}}/{what}", agent_id, key=what, **params)
+                return
+            except DunetraceError as error:
+                if error.kind != "path":
+                    raise
+                refused = error
         try:
             yield from self.pages(f"/v1/{what}", key=what, agent_id=agent_id, **params)
         except DunetraceError as error:
-            if error.kind != "route":
+            if refused is None or error.kind != "route":
                 raise
             raise DunetraceError(
                 f"{refused} This backend is too old to take it in a query instead (it has no "
