@@ -3531,14 +3531,13 @@ def runs_text(
 def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
     """The newest `limit` runs of an agent that errored or stalled, and how many runs were read."""
     found, read = Found([], 0), 0
-    for n, page in enumerate(backend.listed("runs", agent_id, limit=LARGEST_PAGE), 1):
+    pages = backend.listed("runs", agent_id, limit=LARGEST_PAGE)
+    for page in itertools.islice(pages, MOST_PAGES):
         failed = [run for run in page.rows if outcome(run) == "errored"]
         found.rows += failed[: limit - len(found.rows)]
         found.matched += len(failed)
         found.unknown += sum(outcome(run) == "unknown" for run in page.rows)
         read += len(page.rows)
-        if n == MOST_PAGES:
-            break
     return found, read
 
 
@@ -4306,20 +4305,13 @@ def parent_line(events: list[Json]) -> str:
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
 
-def run_pages(backend: Api, agent_id: str) -> Iterator[Page]:
-    """Pages of runs to look for the beginning of an id in: one agent's, or the newest of all."""
-    for n, page in enumerate(backend.listed("runs", agent_id or None, limit=LARGEST_PAGE), 1):
-        yield page
-        if n == MOST_PAGES:
-            return
-
-
 def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
     """Ids of the runs that begin with `start`, and which agents could not be asked. With v0.3.0,
     which has no list over all agents, all agents are asked."""
 
     def ids_of(name: str) -> set[str]:
-        rows = (run for page in run_pages(backend, name) for run in page.rows)
+        pages = backend.listed("runs", name or None, limit=LARGEST_PAGE)
+        rows = (run for page in itertools.islice(pages, MOST_PAGES) for run in page.rows)
         return {str(run.get("run_id")) for run in rows if str(run.get("run_id")).startswith(start)}
 
     try:
@@ -5370,21 +5362,19 @@ def read_window(
     rows: list[Json] = []
     pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
     read = 0
-    for n, page in enumerate(pages, 1):
+    for page in itertools.islice(pages, MOST_PAGES):
         since = backend.now() - gate.hours * 3600
         moments = alive_at(page.rows, moment)
         pairs = zip(page.rows, moments, strict=True)
         recent = [row for row, at in pairs if at is None or at >= since]
         rows += recent
         read += len(page.rows)
-        if n == 1 and not page.rows:
+        if not read:
             return Window([], page.total == 0, page.total == 0)
         if page.rows and not recent:
             return Window(rows, True)
         if page.last:
             return Window(rows, page.total is None or read >= page.total)
-        if n == MOST_PAGES:
-            break
     return Window(rows, False)
 
 
