@@ -1994,9 +1994,7 @@ def own_types(agent: Json) -> Counter[str]:
 def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     """The fleet as a table, for GET /v1/agents; `contains` narrows it by part of an id."""
     agents = fleet.rows
-    chosen = [
-        agent for agent in agents if contains.lower() in shown_id(agent.get("agent_id")).lower()
-    ]
+    chosen = [agent for agent in agents if contains.lower() in agent_of(agent).lower()]
     if not agents:
         return (
             "No agents: this backend has not received a single event.\n"
@@ -2004,12 +2002,12 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
             "8001."
         )
     if not chosen:
-        ids = [shown_id(agent.get("agent_id")) for agent in agents]
+        ids = map(agent_of, agents)
         return (
             f"No agent id contains {echo(contains)!r} ({plural(len(agents), 'agent')} "
             f"without that filter).{did_you_mean(contains, ids)}{missing_text(fleet)}"
         )
-    lengths = (len(shown_id(agent.get("agent_id"))) for agent in chosen)
+    lengths = (len(agent_of(agent)) for agent in chosen)
     wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
     entries = fold_agents(chosen, now)
     rows = fitting([agent_row(entry, now, wide) for entry in entries])
@@ -2073,9 +2071,9 @@ def agent_row(entry: list[Json], now: float, wide: int) -> str:
     """The lines of the fleet's table for an agent and those that are folded with it: its counts,
     then its failure types with theirs, or the ids of the others."""
     agent, *others = entry
-    row = f"{shown_id(agent.get('agent_id')):<{wide}}{agent_cells(agent, now)}"
+    row = f"{agent_of(agent):<{wide}}{agent_cells(agent, now)}"
     if others:
-        ids = ", ".join(shown_id(one.get("agent_id")) for one in others)
+        ids = ", ".join(map(agent_of, others))
         return f"{row}\n  and {len(others)} more like it: {ids}"
     kinds = named_counts(own_types(agent), 6)
     return f"{row}\n{'':<{wide + 2}}{kinds}" if kinds else row
@@ -2083,7 +2081,7 @@ def agent_row(entry: list[Json], now: float, wide: int) -> str:
 
 def unknown_agent_text(agent_id: str, fleet: Found) -> str:
     """What to say of an id that the fleet does not have."""
-    ids = [shown_id(agent.get("agent_id")) for agent in fleet.rows]
+    ids = [*map(agent_of, fleet.rows)]
     return (
         f"There is no agent {shown_id(agent_id)} among the {plural(len(ids), 'agent')} that this "
         f"key sees.{did_you_mean(agent_id, ids)} list_agents shows all ids; they are "
@@ -2147,7 +2145,7 @@ def ask_about(backend: Api, agent_id: str, what: str) -> Json:
 def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
-    name, started = shown_id(agent.get("agent_id")), count(agent.get("run_count"))
+    name, started = agent_of(agent), count(agent.get("run_count"))
     if isinstance(runs, DunetraceError):
         return f"{what} {name}. How its runs ended could not be asked: {runs}"
     if not runs.matched and not started:
@@ -2468,8 +2466,7 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
     insights = mapping(summary.insights)
     week = sparkline(agent.get("sparkline"))
     return blocks(
-        f"{summary_verdict(summary, now)}\n"
-        f"═══ Agent summary: {shown_id(agent.get('agent_id'))} ═══",
+        f"{summary_verdict(summary, now)}\n═══ Agent summary: {agent_of(agent)} ═══",
         "\n".join(
             (
                 f"Health score:  {health_line(health, summary.runs)}",
@@ -2620,6 +2617,11 @@ def summarize_agent(agent_id: AgentId) -> str:
 # The signals of one agent, and one signal in full, wherever it stands.
 
 
+def agent_of(row: Json) -> str:
+    """The id of an agent, or that of a run's or a signal's agent, as answers show it."""
+    return shown_id(row.get("agent_id"))
+
+
 def shown_run(row: Json) -> str:
     """The run of a signal or the id of a run as lists show it: whole, or a beginning that the
     tools take."""
@@ -2642,7 +2644,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
         "id": shown_id(signal.get("id")),
         "others": f"  others: {ids}" if ids else "",
         "run": shown_run(signal),
-        "agent": shown_id(signal.get("agent_id")),
+        "agent": agent_of(signal),
         "title": words(signal.get("title")),
         "what": first_sentence(what_of(signal)),
         "why": thought(signal.get("why_it_matters")),
@@ -2769,7 +2771,7 @@ def no_signals_text(
 ) -> str:
     """Why an agent's list of signals is empty: no runs, no signals, or none that the filters let
     through; `read` says what of the list was not read."""
-    signals, name = count(agent.get("signal_count")), shown_id(agent.get("agent_id"))
+    signals, name = count(agent.get("signal_count")), agent_of(agent)
     if signals == 0 or (signals is None and not filters):
         return quiet_text("No signals of", agent, runs, now)
     note = f"{read}{runs_note(agent, runs, now)}"
@@ -2856,8 +2858,7 @@ def signal_text(signal: Json, now: float, raw: bool = False, dashboard: str = ""
                 f"Type:      {type_text(signal.get('failure_type'))}{shadow}",
                 f"Severity:  {severity_text(signal.get('severity'))}  "
                 f"confidence={percent(signal.get('confidence'))}",
-                "Agent:     "
-                f"{shown_id(signal.get('agent_id'))}{version(signal.get('agent_version'))}",
+                f"Agent:     {agent_of(signal)}{version(signal.get('agent_version'))}",
                 f"Run:       {shown_id(signal.get('run_id'))}",
                 f"Step:      {counted(signal.get('step_index'))}",
                 f"Detected:  {date_text(signal.get('detected_at'))}  "
@@ -3189,7 +3190,7 @@ def read_matches(
             row for row in recent if not kind or str(row.get("failure_type")).upper() == kind
         ]
         found.rows += map(listed_signal, matching[: wanted - len(found.rows)])
-        found.agents.update(shown_id(row.get("agent_id")) for row in matching)
+        found.agents.update(map(agent_of, matching))
         found.types.update(type_text(row.get("failure_type")) for row in matching)
         found.severities.update(str(row.get("severity")).upper() for row in matching)
         counted_ += len(matching)
@@ -3355,7 +3356,7 @@ def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> 
     first = errored[0]
     return (
         f"Runs that crashed without a signal are not in this list: {len(errored)} of the {where} "
-        f"errored or stalled, the newest of {shown_id(first.get('agent_id'))}. "
+        f"errored or stalled, the newest of {agent_of(first)}. "
         f"{next_run(first, now)}."
     )
 
@@ -3385,7 +3386,7 @@ def search_everywhere(
             raise fleet
         found = search_fleet(backend, fleet, filters, wanted)
     if not counting and isinstance(fleet, Found):
-        own = {shown_id(one.get("agent_id")): filters.own_types(one) for one in fleet.rows}
+        own = {agent_of(one): filters.own_types(one) for one in fleet.rows}
         found.agents = +Counter({name: types.total() for name, types in own.items()})
         found.types = sum(own.values(), Counter[str]())
     return found, fleet
@@ -4178,7 +4179,7 @@ def run_head(detail: Json, now: float) -> str:
     cause = error_type(detail)
     lines = (
         f"Run: {shown_id(detail.get('run_id'))}",
-        f"Agent:    {shown_id(detail.get('agent_id'))}{version(detail.get('agent_version'))}",
+        f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
         f"Steps:    {step_count(detail, events)}",
@@ -4279,9 +4280,7 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     rest = min(part[len(kept)].indexes()) if more else first
     where = f'steps="{rest}-{last}".' if rest > first else "they do not fit into an answer."
     return blocks(
-        section(
-            f"Run {run} of {shown_id(detail.get('agent_id'))}, steps {first}-{last} in full:", kept
-        ),
+        section(f"Run {run} of {agent_of(detail)}, steps {first}-{last} in full:", kept),
         f"… {more} more entries not shown: {where}" if more else "",
         parallel_note(part),
     )
@@ -4685,7 +4684,7 @@ def newest_errored(runs: Found | DunetraceError, now: float) -> str:
 
 def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> str:
     """Why there are no patterns: no signals, or none that are recent and frequent enough."""
-    name, signals = shown_id(agent.get("agent_id")), count(agent.get("signal_count"))
+    name, signals = agent_of(agent), count(agent.get("signal_count"))
     if signals is None:
         return f"No failure patterns of {name} in the last 30 days.{runs_note(agent, runs, now)}"
     if not signals:
@@ -4996,7 +4995,7 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
         rows = next(backend.listed("runs", given_id(agent_id) or None, limit=100)).rows
         known = [shown_id(run.get("run_id")) for run in rows]
     elif argument == "agent_id":
-        known = [shown_id(agent.get("agent_id")) for agent in api().agents().rows]
+        known = [*map(agent_of, api().agents().rows)]
     elif argument == "failure_type":
         seen = Counter[str]()
         for agent in api().agents().rows:
