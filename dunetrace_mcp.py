@@ -1980,15 +1980,16 @@ FEWEST_RUNS = 3  # of which a share says something
 ENOUGH_RUNS, WORSE = 5, 0.15  # of a version, and what its share must grow by to be called worse
 
 
-def failure_types(agent: Json) -> list[tuple[str, int]]:
-    """Failure types of an agent with their signal counts, most first."""
-    counts = [(str(kind), count(n) or 0) for kind, n in mapping(agent.get("failure_types")).items()]
-    return sorted(counts, key=lambda pair: (-pair[1], pair[0]))
+def agent_of(row: Json) -> str:
+    """The id of an agent, or that of a run's or a signal's agent, as answers show it."""
+    return shown_id(row.get("agent_id"))
 
 
 def own_types(agent: Json) -> Counter[str]:
-    """Signals of an agent by failure type, by its own counts in GET /v1/agents."""
-    return Counter({type_text(kind): n for kind, n in failure_types(agent)})
+    """Signals of an agent by failure type, most first, by its own counts in GET /v1/agents."""
+    counts = mapping(agent.get("failure_types")).items()
+    pairs = ((type_text(kind), count(n) or 0) for kind, n in counts)
+    return Counter(dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))))
 
 
 def agents_text(fleet: Found, now: float, contains: str = "") -> str:
@@ -2058,7 +2059,7 @@ def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
     signals, together."""
 
     def same(agent: Json) -> tuple[str, bool]:
-        return agent_cells(agent, now), bool(failure_types(agent))
+        return agent_cells(agent, now), bool(own_types(agent))
 
     folded: list[list[Json]] = []
     for (_, failing), group in itertools.groupby(agents, same):
@@ -2552,7 +2553,7 @@ def newest_failed(
 
 def next_step(summary: Summary, now: float) -> str:
     """The newest errored run first, then what the signals lead to."""
-    if not failure_types(summary.agent):
+    if not own_types(summary.agent):
         return ""
     errored = newest_failed(summary.runs, ["errored"])
     steps = [f"{next_run(errored, now)}, that {end_text(errored)}"] if errored else []
@@ -2615,11 +2616,6 @@ def summarize_agent(agent_id: AgentId) -> str:
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
 # The signals of one agent, and one signal in full, wherever it stands.
-
-
-def agent_of(row: Json) -> str:
-    """The id of an agent, or that of a run's or a signal's agent, as answers show it."""
-    return shown_id(row.get("agent_id"))
 
 
 def shown_run(row: Json) -> str:
@@ -4999,7 +4995,7 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
     elif argument == "failure_type":
         seen = Counter[str]()
         for agent in api().agents().rows:
-            seen.update({type_text(kind): n for kind, n in failure_types(agent)})
+            seen.update(own_types(agent))
         known = [
             *(kind for kind, _ in seen.most_common()),
             *(kind for kind in detectors() if kind not in seen),
