@@ -1985,6 +1985,11 @@ def agent_of(row: Json) -> str:
     return shown_id(row.get("agent_id"))
 
 
+def kind_of(row: Json) -> str:
+    """The failure type of a signal, or of a row of the insights, as answers show it."""
+    return type_text(row.get("failure_type"))
+
+
 def own_types(agent: Json) -> Counter[str]:
     """Signals of an agent by failure type, most first, by its own counts in GET /v1/agents."""
     counts = mapping(agent.get("failure_types")).items()
@@ -2273,7 +2278,7 @@ def is_systemic(pattern: Json) -> bool:
 def in_runs(pattern: Json) -> str:
     """`TOOL_LOOP in 17 of 65 runs (7 days)`"""
     affected, total = counted(pattern.get("affected_runs")), count(pattern.get("total_runs"))
-    kind = type_text(pattern.get("failure_type"))
+    kind = kind_of(pattern)
     return f"{kind} in {affected} of {plural(total or 0, 'run')} (7 days)"
 
 
@@ -2403,9 +2408,7 @@ def breakdown_lines(agent: Json, insights: Json) -> list[str]:
     """The eight most frequent failure types with their share and whether they are systemic; the
     rest by name and count."""
     types, runs = own_types(agent), agent.get("run_count")
-    systemic = {
-        type_text(one.get("failure_type")) for one in patterns_of(insights) if is_systemic(one)
-    }
+    systemic = set(map(kind_of, filter(is_systemic, patterns_of(insights))))
     lines = [
         f"  {kind:<35} {n:>4} signals{share(n, runs)}{'  SYSTEMIC' if kind in systemic else ''}"
         for kind, n in types.most_common(MOST_TYPES)
@@ -2527,7 +2530,7 @@ def recent_text(summary: Summary, now: float) -> str:
         return no_signals_text(summary.agent, summary.runs, "", now)
     latest: dict[object, Json] = {}
     for signal in summary.recent.rows:
-        latest.setdefault(type_text(signal.get("failure_type")), signal)
+        latest.setdefault(kind_of(signal), signal)
     recent = without_raw(list(latest.values())[:3], False)
     return section("Most recent signals:", (recent_signal(signal, now) for signal in recent))
 
@@ -2631,7 +2634,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
     since = ago(others[-1].get("detected_at"), now) if others else ""
     return {
         "icon": severity_icon(signal.get("severity")),
-        "type": type_text(signal.get("failure_type")),
+        "type": kind_of(signal),
         "severity": severity_text(signal.get("severity")),
         "conf": percent(signal.get("confidence")),
         "step": counted(signal.get("step_index")),
@@ -2651,7 +2654,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
 
 def what_of(signal: Json) -> str:
     """What happened or, where the backend sends no explanation, what the type means."""
-    said, kind = text_of(signal.get("what")), type_text(signal.get("failure_type"))
+    said, kind = text_of(signal.get("what")), kind_of(signal)
     known = detectors().get(kind.upper())
     if said.strip() or not known:
         return said
@@ -2851,7 +2854,7 @@ def signal_text(signal: Json, now: float, raw: bool = False, dashboard: str = ""
         "\n".join(
             (
                 f"{severity_icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
-                f"Type:      {type_text(signal.get('failure_type'))}{shadow}",
+                f"Type:      {kind_of(signal)}{shadow}",
                 f"Severity:  {severity_text(signal.get('severity'))}  "
                 f"confidence={percent(signal.get('confidence'))}",
                 f"Agent:     {agent_of(signal)}{version(signal.get('agent_version'))}",
@@ -3187,7 +3190,7 @@ def read_matches(
         ]
         found.rows += map(listed_signal, matching[: wanted - len(found.rows)])
         found.agents.update(map(agent_of, matching))
-        found.types.update(type_text(row.get("failure_type")) for row in matching)
+        found.types.update(map(kind_of, matching))
         found.severities.update(str(row.get("severity")).upper() for row in matching)
         counted_ += len(matching)
         read += len(page.rows)
@@ -4158,7 +4161,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     if signals:
         worst = worst_of(signals)
         icon = severity_icon(severity_text(worst.get("severity")).upper())
-        kind = f"{type_text(worst.get('failure_type'))} ({severity_text(worst.get('severity'))})"
+        kind = f"{kind_of(worst)} ({severity_text(worst.get('severity'))})"
         most = "the worst " if len(signals) > 1 else ""
         raised = f" with {plural(len(signals), 'signal')}, {most}{kind}"
     elif isinstance(detail.get("signals"), list) and not counted_:
@@ -4408,7 +4411,7 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
     patterns = patterns_of(insights)
     systemic = [one for one in patterns if is_systemic(one)]
     lines = [
-        f"  🚨 SYSTEMIC  {type_text(one.get('failure_type'))}  "
+        f"  🚨 SYSTEMIC  {kind_of(one)}  "
         f"{counted(one.get('affected_runs'))}/{counted(one.get('total_runs'))} runs "
         f"({percent(one.get('rate'))})\n"
         f"            first seen {ago(one.get('first_seen'), now)}  last seen "
@@ -4427,9 +4430,7 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
 
 def pattern_counts(patterns: list[Json]) -> str:
     """`TOOL_LOOP  2/24 runs`, `TOOL_LOOP×2, COST_SPIKE×1 of 24 runs`."""
-    counts = {
-        type_text(one.get("failure_type")): count(one.get("affected_runs")) or 0 for one in patterns
-    }
+    counts = {kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns}
     total = max(count(one.get("total_runs")) or 0 for one in patterns)
     if len(counts) == 1:
         return f"{next(iter(counts))}  {counts.popitem()[1]}/{plural(total, 'run')}"
@@ -4448,7 +4449,7 @@ def trend_lines(insights: Json, now: float) -> list[str]:
     for row in dicts(insights.get("signal_trends")):
         day, n = words(row.get("day"), 10), count(row.get("count")) or 0
         if re.fullmatch(r"\d{4}-\d\d-\d\d", day) and day >= days_back(now, 7):
-            table[type_text(row.get("failure_type"))][day] += n
+            table[kind_of(row)][day] += n
         else:
             older += n
     ordered = sorted(table.items(), key=lambda pair: -pair[1].total())
@@ -4478,7 +4479,7 @@ def runs_by_day(insights: Json) -> dict[str, dict[str, tuple[int, int]]]:
     for row in rows:
         affected, total = count(row.get("affected_runs")), count(row.get("total_runs"))
         if affected is not None and total:
-            days[words(row.get("day"), 10)][type_text(row.get("failure_type"))] = affected, total
+            days[words(row.get("day"), 10)][kind_of(row)] = affected, total
     if len(rows) >= MOST_RATES and days:
         del days[min(days)]
     return days
@@ -4538,7 +4539,7 @@ def input_lines(insights: Json) -> list[str]:
             f"({percent(one.get('rate'))})"
         )
         name = safe("input_hash", one.get("input_hash"), False)[:8]
-        groups[name, runs].append(type_text(one.get("failure_type")))
+        groups[name, runs].append(kind_of(one))
     lines = [f"  hash={name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
     what = "This input hash consistently causes this failure."
     lines += [
