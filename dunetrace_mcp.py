@@ -5967,12 +5967,8 @@ def demo_fleet() -> tuple[list[Json], list[Json]]:
 def demo_table(name: str, agent_id: str) -> list[Json]:
     """The rows of one of DEMO_TABLES that belong to an agent; times are hours before DEMO_NOW
     there."""
-    head, *lines = re.search(
-        rf"^{name}: (.*(?:\n  "
-        rf".*)*)",
-        DEMO_TABLES,
-        re.M,
-    )[1].splitlines()  # type: ignore[index]
+    table = re.search(rf"^{name}: (.*(?:\n  .*)*)", DEMO_TABLES, re.M)
+    head, *lines = table[1].splitlines()  # type: ignore[index]
     rows = (dict(zip(head.split(), line.split(), strict=True)) for line in lines)
     return [
         {key: demo_value(key, value) for key, value in row.items() if key != "agent"}
@@ -5992,7 +5988,8 @@ def demo_value(key: str, value: str) -> Any:
 
 def demo_agent(agent_id: str) -> Json:
     """An agent's row in the list of agents."""
-    runs, signals = (rows_of(agent_id, rows) for rows in demo_fleet())
+    own = {"agent_id": agent_id, "limit": str(LARGEST_PAGE)}
+    runs, signals = (demo_rows(what, own)[what] for what in ("runs", "signals"))
     severities = Counter(signal["severity"] for signal in signals)
     return {
         "agent_id": agent_id,
@@ -6005,42 +6002,28 @@ def demo_agent(agent_id: str) -> Json:
     }
 
 
-def rows_of(agent_id: str | None, rows: list[Json]) -> list[Json]:
-    return [row for row in rows if agent_id in (None, row["agent_id"])]
-
-
 def demo_health(agent_id: str) -> Json:
     """An agent's health score from its row of components."""
     components = {row.pop("name"): row for row in demo_table("components", agent_id)}
     for component in components.values():
         component["label"] = component["label"].replace("_", " ")
     score = sum(component["score"] for component in components.values()) or None
-    samples = len(rows_of(agent_id, demo_fleet()[0]))
     return {
         "score": score,
         "components": components,
-        "sample_runs": samples,
+        "sample_runs": demo_rows("runs", {"agent_id": agent_id})["page"]["total"],
         "baseline_ready": False,
     }
 
 
-DEMO_INSIGHTS = (
-    "systemic_patterns",
-    "signal_trends",
-    "failure_rates",
-    "versions",
-    "deploy_regressions",
-)
-
-
-def demo_rows(what: str, agent_id: str | None, query: Mapping[str, str]) -> Json:
+def demo_rows(what: str, query: Mapping[str, str]) -> Json:
     """A page of `agents`, `runs` or `signals`, of one agent or of all."""
     if what == "agents":
         rows = sorted(map(demo_agent, DEMO_RUNS), key=lambda agent: -agent["last_seen"])
     else:
-        rows = rows_of(agent_id, demo_fleet()[what == "signals"])
-    wanted = [(key, query[key].upper()) for key in ("severity", "failure_type") if query.get(key)]
-    chosen = [row for row in rows if all(row[key] == value for key, value in wanted)]
+        rows = demo_fleet()[what == "signals"]
+    filters = {"agent_id", "severity", "failure_type"} & query.keys()
+    chosen = [row for row in rows if all(row[name] == query[name] for name in filters)]
     offset, limit = int(query.get("offset", 0)), int(query.get("limit", 50))
     shown = [
         {key: one for key, one in row.items() if key != "events"}
@@ -6053,13 +6036,14 @@ def demo_answer(parts: list[str], query: Mapping[str, str]) -> Json | None:
     """What the newest Customer API would answer for a path, from the demo fleet; None for 404."""
     match parts:
         case ["v1", ("agents" | "runs" | "signals") as what]:
-            return demo_rows(what, query.get("agent_id"), query)
+            return demo_rows(what, query)
         case ["v1", "agents", agent_id, ("runs" | "signals") as what]:
-            return demo_rows(what, agent_id, query)
+            return demo_rows(what, {**query, "agent_id": agent_id})
         case ["v1", "agents", agent_id, "health-score"]:
             return demo_health(agent_id)
         case ["v1", "agents", agent_id, "insights"]:
-            return {name: demo_table(name, agent_id) for name in DEMO_INSIGHTS}
+            names = "systemic_patterns signal_trends failure_rates versions deploy_regressions"
+            return {name: demo_table(name, agent_id) for name in names.split()}
         case ["v1", "runs", run_id]:
             runs, signals = demo_fleet()
             own = [signal for signal in signals if signal["run_id"] == run_id]
