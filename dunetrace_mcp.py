@@ -1722,16 +1722,16 @@ class Server(FastMCP[Any]):
             schema["additionalProperties"] = False
         return tools
 
-    async def call_tool(self, name: str, arguments: Json | None, context: Any = None) -> Any:
+    async def call_tool(self, name: str, arguments: Json | None, *context: Any) -> Any:
         """Runs a tool; every failure is a DunetraceError with the text that the client sees."""
         given = {key: value for key, value in (arguments or {}).items() if value is not None}
-        extra = () if context is None else (context,)
         try:
             check_arguments(name, given, self.functions)
             # mcp 2.x hands the context in, 1.x has it ready.
-            token = CALL.set(Call(progress_of(context or getattr(self, "get_context", object)())))
+            (own,) = context or (getattr(self, "get_context", object)(),)
+            token = CALL.set(Call(progress_of(own)))
             try:
-                return await super().call_tool(name, given, *extra)
+                return await super().call_tool(name, given, *context)
             finally:
                 CALL.reset(token)
         except ToolError as error:
@@ -1739,7 +1739,7 @@ class Server(FastMCP[Any]):
                 delivered(failure_text(name, error.__cause__ or error, self.functions))
             ) from None
 
-    async def read_resource(self, uri: Any, context: Any = None) -> Any:
+    async def read_resource(self, uri: Any, *context: Any) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode
         alike on both majors."""
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
@@ -1759,11 +1759,9 @@ class Server(FastMCP[Any]):
             raise invalid_params(
                 f"There is no resource {echo(str(uri))}.{near} Resources: {', '.join(known)}."
             )
-        return await super().read_resource(uri, *(() if context is None else (context,)))
+        return await super().read_resource(uri, *context)
 
-    async def get_prompt(
-        self, name: str, arguments: Json | None = None, context: Any = None
-    ) -> Any:
+    async def get_prompt(self, name: str, arguments: Json | None = None, *context: Any) -> Any:
         """The text of a prompt; a prompt or an argument that is missing is named as such."""
         prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
         if name not in prompts:
@@ -1778,7 +1776,7 @@ class Server(FastMCP[Any]):
         hours = str(given.get("since_hours", "24")).strip()
         if not re.fullmatch(r"\d{1,7}", hours, re.ASCII):
             raise invalid_params(f"since_hours must be a number of hours, not {echo(hours)!r}.")
-        return await super().get_prompt(name, given, *(() if context is None else (context,)))
+        return await super().get_prompt(name, given, *context)
 
 
 # The SDK reads its input in threads of anyio's default limiter: calls that wait there would make
