@@ -36,7 +36,7 @@ import errno
 import functools
 import hashlib
 import hmac
-import http
+import http.client
 import inspect
 import ipaddress
 import itertools
@@ -1381,7 +1381,11 @@ class Api:
             cure = (
                 f"It asks to come back after {echo(wait)}{' s' if wait.isdigit() else ''}. {cure}"
             )
-        said = f" {clean(detail, 600)!r}" if detail else f" {HTTP_PHRASES.get(status, '')}".rstrip()
+        said = (
+            f" {clean(detail, 600)!r}"
+            if detail
+            else f" {http.client.responses.get(status, '')}".rstrip()
+        )
         return self.sentence(path, f"answered {status}{said}.", cure, kind)
 
     def page(self, template: str, *ids: object, key: str, **params: object) -> Page:
@@ -1492,9 +1496,6 @@ class Api:
         for row in rows:
             row["run"] = short.get(str(row.get("run_id")))
         return rows
-
-
-HTTP_PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 def detail_of(body: bytes) -> str:
