@@ -5332,12 +5332,7 @@ class Gate:
         return replace(self, agent_id=given_id(self.agent_id), failure_type=kind, fail_on=worst)
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """One line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why."""
-
-    state: str
-    text: str
+Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why
 
 
 @dataclass(frozen=True)
@@ -5393,33 +5388,33 @@ def detected_at(signal: Json) -> float | None:
 def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     """That any run was processed at all: without one, nothing else says anything."""
     if isinstance(runs, DunetraceError):
-        return Criterion("UNKNOWN", f"runs in the last {gate.hours} h: {runs}")
+        return "UNKNOWN", f"runs in the last {gate.hours} h: {runs}"
     if runs.rows:
-        return Criterion("PASS", f"runs processed in the last {gate.hours} h: {len(runs.rows)}")
+        return "PASS", f"runs processed in the last {gate.hours} h: {len(runs.rows)}"
     why = (
         "the telemetry may be dead"
         if runs.trusted
         else "the backend lists none although it counts some"
     )
-    return Criterion("UNKNOWN", f"runs processed in the last {gate.hours} h: none, {why}")
+    return "UNKNOWN", f"runs processed in the last {gate.hours} h: none, {why}"
 
 
 def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     """The share of the window's runs that errored or stalled; a run whose end is not known may
     have."""
     if isinstance(runs, DunetraceError):
-        return Criterion("UNKNOWN", f"errored or stalled: {runs}")
+        return "UNKNOWN", f"errored or stalled: {runs}"
     ended, n = Counter(map(outcome, runs.rows)), len(runs.rows)
     text = f"errored or stalled: {ended['errored']} of {plural(n, 'run')}, at most {gate.max_errored:g}%"
     if n < gate.min_runs:
-        return Criterion("UNKNOWN", f"{text}; it takes {plural(gate.min_runs, 'run')} to tell")
+        return "UNKNOWN", f"{text}; it takes {plural(gate.min_runs, 'run')} to tell"
     if not runs.whole:
-        return Criterion("UNKNOWN", f"{text}; not all runs of that time could be read")
+        return "UNKNOWN", f"{text}; not all runs of that time could be read"
     if 100 * ended["errored"] > gate.max_errored * n:
-        return Criterion("FAIL", text)
+        return "FAIL", text
     if 100 * (ended["errored"] + ended["unknown"]) > gate.max_errored * n:
-        return Criterion("UNKNOWN", f"{text}; how {ended['unknown']} of them ended is not known")
-    return Criterion("PASS", text)
+        return "UNKNOWN", f"{text}; how {ended['unknown']} of them ended is not known"
+    return "PASS", text
 
 
 def signal_criterion(
@@ -5430,11 +5425,9 @@ def signal_criterion(
     severity = f"severity {gate.fail_on} or worse" if gate.fail_on else "any severity"
     text = f"{f'{gate.failure_type} ' if gate.failure_type else ''}signals of {severity} in the last {gate.hours} h"
     if isinstance(signals, DunetraceError):
-        return Criterion("UNKNOWN", f"{text}: {signals}")
+        return "UNKNOWN", f"{text}: {signals}"
     if not signals.trusted:
-        return Criterion(
-            "UNKNOWN", f"{text}: the backend lists none, but does not say that there are none"
-        )
+        return "UNKNOWN", f"{text}: the backend lists none, but does not say that there are none"
     ranks = list(SEVERITIES)
     milder = ranks[ranks.index(gate.fail_on) + 1 :] if gate.fail_on else []
     found = [
@@ -5452,10 +5445,10 @@ def signal_criterion(
     ]
     if not found and short:
         why = f"{plural(len(short), 'run')} of that time count more signals than the list has"
-        return Criterion("UNKNOWN", f"{text}: {why}")
+        return "UNKNOWN", f"{text}: {why}"
     if not found and not signals.whole:
-        return Criterion("UNKNOWN", f"{text}: none so far, but not all of that time could be read")
-    return Criterion("FAIL" if found else "PASS", f"{text}: {len(found)}, allowed 0")
+        return "UNKNOWN", f"{text}: none so far, but not all of that time could be read"
+    return "FAIL" if found else "PASS", f"{text}: {len(found)}, allowed 0"
 
 
 def type_of(signal: Json) -> str:
@@ -5470,16 +5463,12 @@ def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
     if isinstance(health, DunetraceError):
         skipped = health.kind == "route" and gate.min_score is None
         why = "this backend has none" if skipped else str(health)
-        return Criterion("SKIP" if skipped else "UNKNOWN", f"health score: {why}")
+        return "SKIP" if skipped else "UNKNOWN", f"health score: {why}"
     score = number(health.get("score"))
     if score is None:
         samples = counted(health.get("sample_runs"))
-        return Criterion(
-            "UNKNOWN", f"health score: none yet ({samples} processed runs in 30 days, needs 3)"
-        )
-    return Criterion(
-        "PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least}"
-    )
+        return "UNKNOWN", f"health score: none yet ({samples} processed runs in 30 days, needs 3)"
+    return "PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least}"
 
 
 def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
@@ -5506,9 +5495,8 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
     ]
 
 
-def gate_status(criteria: list[Criterion]) -> int:
+def gate_status(states: Set[str]) -> int:
     """0 when nothing fails or is unknown and something passes, 1 when one fails, else 2."""
-    states = {one.state for one in criteria}
     return 1 if "FAIL" in states else 0 if "UNKNOWN" not in states and "PASS" in states else 2
 
 
@@ -5517,10 +5505,10 @@ def run_gate(gate: Gate) -> int:
     try:
         criteria = gate_criteria(api(), gate.checked())
     except DunetraceError as error:
-        criteria = [Criterion("UNKNOWN", str(error))]
-    for one in criteria:
-        say(delivered(f"{one.state}  {one.text}"))
-    return gate_status(criteria)
+        criteria = [("UNKNOWN", str(error))]
+    for line in criteria:
+        say(delivered("  ".join(line)))
+    return gate_status({state for state, _ in criteria})
 
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────
