@@ -311,35 +311,23 @@ def shown_id(value: object) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         return NONE
     text = str(value)
-    plain = (
-        text == " ".join(text.split(" ")).strip()
-        and text.isprintable()
-        and not INVISIBLE.search(text)
-    )
-    if not plain or not text or (text[0] == text[-1] == '"'):
-        text = "".join(
-            c if c.isprintable() and not INVISIBLE.match(c) else json.dumps(c)[1:-1]
-            for c in json.dumps(text, ensure_ascii=False)
-        )
+    if not text or text != visible(text).strip() or text[0] == text[-1] == '"':
+        written = json.dumps(text, ensure_ascii=False)
+        text = "".join(visible(c) or json.dumps(c)[1:-1] for c in written)
     return capped(text, LONGEST_ID)
 
 
 def quoted(value: object) -> str:
     """An id as an argument of a call that is written out."""
     text = shown_id(value)
-    return (
-        text
-        if text[:1] == text[-1:] == '"' and len(text) > 1
-        else json.dumps(text, ensure_ascii=False)
-    )
+    return text if text[0] == text[-1] == '"' else json.dumps(text, ensure_ascii=False)
 
 
 def given_id(value: str) -> str:
     """The id that a caller means: `shown_id` undone."""
     if value[:1] == value[-1:] == '"':
         with contextlib.suppress(ValueError):
-            decoded = json.loads(value, strict=False)
-            return str(decoded)
+            return str(json.loads(value, strict=False))
     return value
 
 
