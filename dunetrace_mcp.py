@@ -282,7 +282,7 @@ def text_of(value: object) -> str:
 
 def words(value: object, most: int = 300) -> str:
     """A text field, or "—" where it is missing, empty or not text."""
-    return (clean(value, most) if isinstance(value, str) else "") or NONE
+    return clean(text_of(value), most) or NONE
 
 
 def first_sentence(value: object) -> str:
@@ -582,7 +582,7 @@ MOST_LINES = 60  # of one piece of code
 
 def code_block(code: object, language: object, indent: str) -> list[str]:
     """Lines of a fenced block whose content cannot end it."""
-    text = code if isinstance(code, str) else ""
+    text = text_of(code)
     lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
     if not text.strip():
         return []
@@ -590,9 +590,7 @@ def code_block(code: object, language: object, indent: str) -> list[str]:
         lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines not shown"]
     runs = re.findall("`{3,}", text)
     fence = "`" * (max(map(len, runs), default=2) + 1)
-    word = (
-        language if isinstance(language, str) and re.fullmatch(r"[\w+#-]{1,20}", language) else ""
-    )
+    word = text_of(language) if re.fullmatch(r"[\w+#-]{1,20}", text_of(language)) else ""
     return [
         (indent + line).rstrip()
         for line in (f"{fence}{word}", *(capped(line, 300) for line in lines), fence)
@@ -762,20 +760,20 @@ def safe_key(key: object, raw: bool) -> str:
 def type_text(value: object) -> str:
     """A failure type as the filters take it; one that has not the form of a type could be
     anything."""
-    if not isinstance(value, str) or not value:
-        return NONE
-    return value if re.fullmatch(r"[A-Za-z][\w-]{0,79}", value, re.ASCII) else hashed(value)
+    text = text_of(value)
+    plain = not text or re.fullmatch(r"[A-Za-z][\w-]{0,79}", text, re.ASCII)
+    return text or NONE if plain else hashed(text)
 
 
 def severity_text(value: object) -> str:
     """A severity in any case; another word if it has the form of one."""
-    known = isinstance(value, str) and value.upper() in SEVERITIES
-    return str(value) if known else name_text(value, "severity")
+    text = text_of(value)
+    return text if text.upper() in SEVERITIES else name_text(text, "severity")
 
 
 def name_text(value: object, name: str = "version") -> str:
     """A version or another word under the name of its field, if it has the form of one."""
-    return safe(name, value, False) if isinstance(value, str) and value else NONE
+    return safe(name, value, False) if text_of(value) else NONE
 
 
 def version(value: object) -> str:
@@ -1498,7 +1496,7 @@ def detail_of(body: bytes) -> str:
             f"{'.'.join(map(str, items(part.get('loc'))[1:]))}: {part.get('msg')}"
             for part in dicts(detail)
         )
-    return detail if isinstance(detail, str) else ""
+    return text_of(detail)
 
 
 def looks_like_html(headers: Mapping[str, str], body: bytes) -> bool:
@@ -1572,11 +1570,11 @@ def unseen(rows: list[Json], key: str, seen: set[object]) -> list[Json]:
     fresh = []
     for row in rows:
         ident = row.get(key)
-        if not isinstance(ident, str | int):
-            fresh.append(row)
-        elif ident not in seen:
+        if isinstance(ident, str | int):
+            if ident in seen:
+                continue
             seen.add(ident)
-            fresh.append(row)
+        fresh.append(row)
     return fresh
 
 
@@ -2827,8 +2825,8 @@ def get_agent_signals(
 
 def page_link(dashboard: str, run_id: object) -> str:
     """The page of a run on the dashboard, "" where there is none."""
-    plain = isinstance(run_id, str) and fits_path(run_id)
-    return f"Dashboard: {dashboard}/runs/{segment(run_id)}" if dashboard and plain else ""
+    fits = fits_path(text_of(run_id))
+    return f"Dashboard: {dashboard}/runs/{segment(run_id)}" if dashboard and fits else ""
 
 
 def signal_text(signal: Json, now: float, raw: bool = False, dashboard: str = "") -> str:
@@ -5441,8 +5439,7 @@ def signal_criterion(
 
 def type_of(signal: Json) -> str:
     """A signal's type as filters are written; one that is no text could be any, and so matches any."""
-    kind = signal.get("failure_type")
-    return re.sub(r"[\s-]+", "_", kind.strip()).upper() if isinstance(kind, str) else ""
+    return re.sub(r"[\s-]+", "_", text_of(signal.get("failure_type")).strip()).upper()
 
 
 def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
