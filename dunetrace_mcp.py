@@ -411,6 +411,11 @@ def instant(value: object) -> float | None:
     return seconds if seconds is not None and 0 <= seconds < 253_370_764_800 else None
 
 
+def newest_first(rows: list[Json], moment: str) -> list[Json]:
+    """Rows by a field that holds a time; those without a usable one come last."""
+    return sorted(rows, key=lambda row: -(instant(row.get(moment)) or 0))
+
+
 def date_text(value: object) -> str:
     seconds = instant(value)
     return NONE if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
@@ -2275,19 +2280,14 @@ def rate_text(part: object, whole: object) -> str:
 def change_text(insights: Json, now: float) -> str:
     """`; worse since deploy abcd1234, 1d ago: 25% (1/4) → 75% (3/4) of runs with signals`, by the
     newest compared deploy or else the newest version; "" where neither made it worse."""
-    deploys = sorted(
-        dicts(insights.get("deploy_regressions")),
-        key=lambda one: -(instant(one.get("deployed_at")) or 0),
-    )
+    deploys = newest_first(dicts(insights.get("deploy_regressions")), "deployed_at")
     if deploys and deploys[0].get("is_regression") is True:
         one = deploys[0]
         before = rate_text(one.get("before_signals"), one.get("before_runs"))
         after = rate_text(one.get("after_signals"), one.get("after_runs"))
         what = f"deploy {name_text(one.get('version'))}, {ago(one.get('deployed_at'), now)}"
         return f"; worse since {what}: {before} → {after} of runs with signals"
-    versions = sorted(
-        dicts(insights.get("versions")), key=lambda one: -(instant(one.get("first_seen")) or 0)
-    )
+    versions = newest_first(dicts(insights.get("versions")), "first_seen")
     pairs = [(one.get("runs_with_signals"), one.get("run_count")) for one in versions[:2]]
     rates = [ratio_of(*pair) for pair in pairs if (count(pair[1]) or 0) >= ENOUGH_RUNS]
     if len(rates) < 2 or None in rates or (rates[0] or 0) - (rates[1] or 0) <= WORSE:
@@ -3206,8 +3206,7 @@ def search_fleet(backend: Api, fleet: Found, filters: Filters, wanted: int) -> F
             found.agents += Counter({shown_id(name): result.matched})
             found.types += result.types
             found.severities += result.severities
-    found.rows.sort(key=lambda row: -(instant(row.get("detected_at")) or 0))
-    del found.rows[wanted:]
+    found.rows = newest_first(found.rows, "detected_at")[:wanted]
     return found
 
 
@@ -4552,19 +4551,15 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
     newest first."""
     compared = dicts(insights.get("deploy_regressions"))
     known = {shown_id(one.get("deploy_id")) for one in compared} - {NONE}
-    rest = [
-        one for one in dicts(insights.get("deploy_events")) if shown_id(one.get("id")) not in known
-    ]
-    lines = [(instant(one.get("deployed_at")) or 0, deploy_line(one, now)) for one in compared]
-    lines += [
-        (
-            instant(one.get("deployed_at")) or 0,
-            f"  ⚪ {name_text(one.get('version'))}  {ago(one.get('deployed_at'), now)}  not "
-            "compared (over 7 days old, or under 3 runs before or after)",
-        )
-        for one in rest
-    ]
-    ordered = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+    rows = [{**one, "line": deploy_line(one, now)} for one in compared]
+    for one in dicts(insights.get("deploy_events")):
+        if shown_id(one.get("id")) not in known:
+            line = (
+                f"  ⚪ {name_text(one.get('version'))}  {ago(one.get('deployed_at'), now)}  not "
+                "compared (over 7 days old, or under 3 runs before or after)"
+            )
+            rows.append({**one, "line": line})
+    ordered = [row["line"] for row in newest_first(rows, "deployed_at")]
     return ordered[:15] + [f"  … {len(ordered) - 15} older deploys not shown"] * (len(ordered) > 15)
 
 
