@@ -920,11 +920,8 @@ class Redaction:
         folded = [fold_spaces(line) for line in code.splitlines()]
         spans, at, lines = list(self.spans(" ".join(folded))), 0, []
         for line, text in zip(code.splitlines(), folded, strict=True):
-            own = [
-                (max(a - at, 0), min(b - at, len(text)))
-                for a, b in spans
-                if a < at + len(text) and b > at
-            ]
+            cut = ((max(a - at, 0), min(b - at, len(text))) for a, b in spans)
+            own = [(a, b) for a, b in cut if a < b]
             indent = line[: len(line) - len(line.lstrip())]
             lines.append(indent + self.without_pieces(text, own) if own else line)
             at += len(text) + 1
@@ -957,8 +954,9 @@ def redacted(signals: list[Json], events: Sequence[Json]) -> Iterator[Json]:
     parts = [text_of(fix.get(key)) for fix in fixes for key in ("description", "code")]
     redaction = Redaction(texts, [*said, *parts])
     for signal in signals:
-        explained = {key: signal[key] for key in EXPLANATIONS if isinstance(signal.get(key), str)}
-        hidden = {key: redaction.hide(text) for key, text in explained.items()}
+        hidden = {
+            key: redaction.hide(one) for key in EXPLANATIONS if (one := text_of(signal.get(key)))
+        }
         safe_fixes = [redaction.hide_in_fix(fix) for fix in dicts(signal.get("suggested_fixes"))]
         yield {**signal, **hidden, "suggested_fixes": safe_fixes}
 
@@ -3130,14 +3128,10 @@ def matched_words(filters: Filters) -> str:
 def listed_signal(signal: Json) -> Json:
     """What a search shows of a signal: evidence and explanation of a thousand agents would not
     fit into memory."""
-    (shown,) = without_raw(
-        [{key: signal.get(key) for key in ("title", "evidence", "failure_type")}], False
-    )
-    dropped = ("evidence", "what", "why_it_matters", "suggested_fixes", "evidence_summary")
-    return {
-        **{key: value for key, value in signal.items() if key not in dropped},
-        "title": shown["title"],
-    }
+    long = {"what", "why_it_matters", "suggested_fixes", "evidence_summary"}
+    (shown,) = without_raw([{key: signal[key] for key in signal.keys() - long}], False)
+    shown.pop("evidence", None)
+    return shown
 
 
 def search_list(
