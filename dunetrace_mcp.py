@@ -2200,10 +2200,9 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
     without runs to look at, or while more than a tenth of them ended nobody knows how.
     """
-    icon = score_icon(score)
-    if isinstance(runs, DunetraceError) or not runs.rows:
+    icon, ended = score_icon(score), count_outcomes(runs)
+    if not ended:
         return "⚪" if icon == "🟢" else icon
-    ended = count_outcomes(runs)
     if ended["errored"] > ERRORED_SHARE * ended.total():
         return "🔴"
     if ended["unknown"] > ERRORED_SHARE * ended.total() and icon == "🟢":
@@ -2213,8 +2212,13 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
 
-def count_outcomes(runs: Found) -> Counter[str]:
-    return Counter(outcome(run) for run in runs.rows[:NEWEST_RUNS])
+def newest_of(found: Found | DunetraceError) -> list[Json]:
+    """The rows that a verdict looks at; none where they could not be asked."""
+    return found.rows[:NEWEST_RUNS] if isinstance(found, Found) else []
+
+
+def count_outcomes(runs: Found | DunetraceError) -> Counter[str]:
+    return Counter(map(outcome, newest_of(runs)))
 
 
 def outcomes_text(runs: Found | DunetraceError) -> str:
@@ -2357,7 +2361,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     )
     if isinstance(health, DunetraceError):
         raise health
-    if number(health.get("score")) is None and not (isinstance(runs, Found) and runs.rows):
+    if number(health.get("score")) is None and not newest_of(runs):
         agent_named(backend, agent_id)
     return health_text(agent_id, health, runs)
 
@@ -2437,9 +2441,9 @@ def summary_verdict(summary: Summary, now: float) -> str:
     and what made it worse."""
     agent, runs = summary.agent, summary.runs
     score = mapping(summary.health).get("score")
-    icon, processed = health_icon(score, runs), isinstance(runs, Found) and bool(runs.rows)
-    insights = mapping(summary.insights)
-    state = STATES[icon] if icon != "⚪" or number(score) is not None or not processed else NO_SCORE
+    icon, insights = health_icon(score, runs), mapping(summary.insights)
+    scored = icon != "⚪" or number(score) is not None or not newest_of(runs)
+    state = STATES[icon] if scored else NO_SCORE
     return (
         f"{icon} {state}: {ends_verdict(agent, runs, summary.cause)}"
         f"{leading_failure(agent, insights)}{change_text(insights, now)}."
@@ -2533,8 +2537,7 @@ def newest_failed(
     runs: Found | DunetraceError, outcomes: Sequence[str] = ("errored", "signals")
 ) -> Json:
     """The newest run with one of these outcomes; empty where there is none."""
-    rows = runs.rows[:NEWEST_RUNS] if isinstance(runs, Found) else []
-    return next((run for run in rows if outcome(run) in outcomes), {})
+    return next((run for run in newest_of(runs) if outcome(run) in outcomes), {})
 
 
 def next_step(summary: Summary, now: float) -> str:
@@ -2550,7 +2553,9 @@ def next_step(summary: Summary, now: float) -> str:
     return f"Next: {'; '.join(steps)}."
 
 
-def row_from_lists(agent_id: str, runs: object, recent: object, insights: object) -> Json:
+def row_from_lists(
+    agent_id: str, runs: Found | DunetraceError, recent: Found | DunetraceError, insights: object
+) -> Json:
     """What the lists of one agent say in place of its row in the list of agents."""
     totals = {
         key: found.matched
@@ -2560,9 +2565,8 @@ def row_from_lists(agent_id: str, runs: object, recent: object, insights: object
     types = Counter[str]()
     for row in dicts(mapping(insights).get("signal_trends")):
         types[str(row.get("failure_type"))] += count(row.get("count")) or 0
-    newest = [run.get("completed_at") for run in (runs.rows if isinstance(runs, Found) else [])]
-    seen = max((moment for moment in map(instant, newest) if moment is not None), default=None)
-    return {"agent_id": agent_id, "last_seen": seen, "failure_types": dict(types), **totals}
+    seen = max((instant(run.get("completed_at")) or 0 for run in newest_of(runs)), default=0)
+    return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
 
 
 def cause_of_run(backend: Api, runs: Found | DunetraceError) -> str:
@@ -2589,10 +2593,8 @@ def summarize_agent(agent_id: AgentId) -> str:
     )
     summary = Summary(listed, health, recent, runs, insights, cause=cause_of_run(backend, runs))
     if isinstance(listed, DunetraceError):
-        scored = isinstance(health, dict) and number(health.get("score")) is not None
-        if not scored and not any(
-            isinstance(found, Found) and found.rows for found in (runs, recent)
-        ):
+        scored = number(mapping(health).get("score")) is not None
+        if not scored and not newest_of(runs) and not newest_of(recent):
             raise listed
         summary = replace(
             summary, agent=row_from_lists(agent_id, runs, recent, insights), unlisted=str(listed)
@@ -4596,7 +4598,7 @@ NEWER_INSIGHTS = {
 
 def errored_share(runs: Found | DunetraceError) -> str:
     """`; 🔴 5 of the newest 5 runs errored or stalled`, "" where none is known to have."""
-    ended = count_outcomes(runs) if isinstance(runs, Found) else Counter[str]()
+    ended = count_outcomes(runs)
     of = f"of the newest {plural(ended.total(), 'run')}"
     return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else ""
 
