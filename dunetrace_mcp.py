@@ -1416,26 +1416,21 @@ class Api:
         as long as some are missing, the first page is read again, then all of them.
         """
 
-        def ask(start: int) -> list[Json]:
-            return self.page("/v1/agents", key="agents", offset=start, limit=LARGEST_PAGE).rows
+        def ask(start: int) -> Page:
+            return self.page("/v1/agents", key="agents", offset=start, limit=LARGEST_PAGE)
 
-        first = self.page("/v1/agents", key="agents", offset=0, limit=LARGEST_PAGE)
-        seen: set[object] = set()
-        rows, total = unseen(first.rows, "agent_id", seen), first.total
-        if total is None or len(first.rows) < min(total, LARGEST_PAGE):
-            rest = self.pages(
-                "/v1/agents", key="agents", offset=len(first.rows), limit=LARGEST_PAGE
-            )
-            rows += (
-                [row for page in rest for row in unseen(page.rows, "agent_id", seen)]
-                if rows
-                else []
-            )
-            return Found(rows, max(total or 0, len(rows)))
+        first, seen = ask(0), set[object]()
+        rows, total = unseen(first.rows, "agent_id", seen), first.total or 0
         behind = range(LARGEST_PAGE, min(total, MOST_ROWS), LARGEST_PAGE)
-        for starts in (behind, [0], [0, *behind]):
-            for page in in_batches(ask, starts if len(rows) < total else ()):
-                rows += unseen(page, "agent_id", seen)
+        rounds = (behind, [0], [0, *behind]) if rows else ()
+        pages: Iterator[Page] = (
+            page for one in rounds if len(rows) < total for page in in_batches(ask, one)
+        )
+        if rows and (first.total is None or len(first.rows) < min(total, LARGEST_PAGE)):
+            asked = {"offset": len(first.rows), "limit": LARGEST_PAGE}
+            pages = self.pages("/v1/agents", key="agents", **asked)
+        for page in pages:
+            rows += unseen(page.rows, "agent_id", seen)
         return Found(rows, max(total, len(rows)))
 
     def listed(self, what: str, agent_id: str | None, **params: Any) -> Iterator[Page]:
