@@ -5134,13 +5134,6 @@ def source_of(name: str) -> str:
     return f"from {name}" if os.environ.get(name, "").strip() else "the default"
 
 
-def check_configuration() -> tuple[Api, str]:
-    """The backend that the settings name, and where each setting comes from."""
-    backend = api()
-    url = f"{backend.url} ({source_of('DUNETRACE_API_URL')})"
-    return backend, f"{url}, key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
-
-
 def check_address(backend: Api) -> str:
     """That the host resolves, and to what."""
     parts = urlsplit(backend.url)
@@ -5198,10 +5191,7 @@ def check_endpoints(backend: Api, agents: list[Json]) -> str:
         "dunetrace-mcp",
     )
     results = attempts(
-        *(
-            functools.partial(backend.get, path, *([name] if "{}" in path else []), limit=1)
-            for path in PROBES.values()
-        )
+        *(functools.partial(backend.get, path, name, limit=1) for path in PROBES.values())
     )
     lacks = [
         what
@@ -5250,8 +5240,9 @@ def check() -> int:
     """Walks the way a set-up can break and stops at the first fault, with its cure. Returns the
     exit status."""
     try:
-        backend, line = check_configuration()
-        say(f"✅ Configuration: {line}")
+        backend = api()
+        key = f"key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
+        say(f"✅ Configuration: {backend.url} ({source_of('DUNETRACE_API_URL')}), {key}")
         say(f"✅ Address: {check_address(backend)}")
         agents, line = check_api(backend)
         say(f"✅ Customer API: {line}")
@@ -5739,11 +5730,6 @@ def tool_text(tool: str, pairs: Sequence[str]) -> str:
     return "\n".join(block.text for block in getattr(result, "content", result))
 
 
-def gate_of(options: argparse.Namespace) -> Gate:
-    """The gate that the command line describes."""
-    return Gate(**{one.name: getattr(options, one.name) for one in fields(Gate)})
-
-
 def run_command(options: argparse.Namespace) -> int:
     """A command that ends by itself, within the time of one tool call; returns its exit status."""
     if options.command == "config":
@@ -5752,14 +5738,15 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command == "call":
         say(tool_text(options.tool, options.arguments))
         return 0
+    work, mark, status = check, "❌", 1
+    if options.command == "gate":
+        gate = Gate(**{one.name: getattr(options, one.name) for one in fields(Gate)})
+        work, mark, status = functools.partial(run_gate, gate), "UNKNOWN ", 2
     try:
-        return anyio.run(
-            run_in_thread,
-            check if options.command == "check" else lambda: run_gate(gate_of(options)),
-        )
+        return anyio.run(run_in_thread, work)
     except DunetraceError as error:
-        say(f"{'❌' if options.command == 'check' else 'UNKNOWN '} {error}")
-        return 1 if options.command == "check" else 2
+        say(f"{mark} {error}")
+        return status
 
 
 def serve(options: argparse.Namespace) -> int:
