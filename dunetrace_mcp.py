@@ -182,7 +182,7 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
         raise DunetraceError(f"{name} is not a URL. {example}", "config") from None
     if not given:
         return ""
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc:
         raise DunetraceError(
             f"{name} holds credentials. Take them out of the URL; the key belongs in "
             "DUNETRACE_API_KEY.",
@@ -4956,29 +4956,22 @@ COMPLETION_SECONDS = 0.25  # an editor asks at every keystroke; late is as good 
 def completions(argument: str, start: str, agent_id: str) -> list[str]:
     """Values of a prompt's or template's argument that contain `start`; those that begin with it
     come first."""
-    if argument == "framework":
-        known = list(guides())
-    elif argument == "run_id":
-        backend = api()
-        rows = next(backend.listed("runs", given_id(agent_id) or None, limit=100)).rows
-        known = [shown_id(run.get("run_id")) for run in rows]
-    elif argument == "agent_id":
-        known = [*map(agent_of, api().agents().rows)]
-    elif argument == "failure_type":
-        seen = Counter[str]()
-        for agent in api().agents().rows:
-            seen.update(own_types(agent))
-        known = [
-            *(kind for kind, _ in seen.most_common()),
-            *(kind for kind in detectors() if kind not in seen),
-        ]
-    else:
-        known = []
-    low = start.lower()
-    return sorted(
-        (one for one in known if low in one.lower()),
-        key=lambda one: not one.lower().startswith(low),
-    )
+    low, known = start.lower(), list[str]()
+    match argument:
+        case "framework":
+            known = [*guides()]
+        case "run_id":
+            rows = next(api().listed("runs", given_id(agent_id) or None, limit=100)).rows
+            known = [shown_id(run.get("run_id")) for run in rows]
+        case "agent_id":
+            known = [*map(agent_of, api().agents().rows)]
+        case "failure_type":
+            seen = Counter[str]()
+            for agent in api().agents().rows:
+                seen.update(own_types(agent))
+            known = [*dict.fromkeys((*dict(seen.most_common()), *detectors()))]
+    found = (one for one in known if low in one.lower())
+    return sorted(found, key=lambda one: one.lower().find(low) > 0)
 
 
 @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
@@ -5051,10 +5044,11 @@ def http_app(transport: str, host: str, token: str) -> Guard:
     from mcp.server.transport_security import TransportSecuritySettings
 
     names = [f"[{name}]" if ":" in name else name for name in dict.fromkeys((host, *LOOPBACK))]
+    hosts = [form for name in names for form in (name, f"{name}:*")]
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=not token,
-        allowed_hosts=[form for name in names for form in (name, f"{name}:*")],
-        allowed_origins=[f"http://{form}" for name in names for form in (name, f"{name}:*")],
+        allowed_hosts=hosts,
+        allowed_origins=[f"http://{form}" for form in hosts],
     )
     make = server.sse_app if transport == "sse" else server.streamable_http_app
     options: Json = {} if transport == "sse" else {"json_response": True, "stateless_http": True}
