@@ -288,13 +288,16 @@ def words(value: object, most: int = 300) -> str:
 
 def first_sentence(value: object) -> str:
     """What a list shows of an explanation; get_signal_detail shows the whole."""
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z`\"'])", words(value, 2000), maxsplit=1)[0]
+    return SENTENCES.split(words(value, 2000), maxsplit=1)[0]
+
+
+SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"'])")
 
 
 def thought(value: object) -> str:
     """The first sentences of an explanation up to the end of one that is nearest to 200
     characters, one at least; "…" where there are more."""
-    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z`\"'])", words(value, LONGEST_TEXT))
+    first, *rest = SENTENCES.split(words(value, LONGEST_TEXT))
     for sentence in rest:
         if len(first) + len(sentence) / 2 > 200:
             return f"{first} …"
@@ -333,12 +336,23 @@ def given_id(value: str) -> str:
 
 
 RUN_IN_TEXT = (
-    r'\brun_?id"?\s*[:=]\s*["`]?([^\s,"`}·|]+)',
-    r"\brun:\*?\s*`([^`]+)`",
-    r"\brun:\s*([^\s`·|]+)",
+    r'\brun(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
+    r'\brun(?:_?id)?"?\s*[:=]\s*([^\s,"`}·|]+)',
     r"[·|]\s*run\s+`?([^\s`·|]+)",
     r"\b([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\b",
 )
+AGENT_IN_TEXT = (
+    r'\bagent(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
+    r'\bagent(?:_?id)?"?\s*[:=]\s*((?:(?!\s\s)[^",`}·|\n])+)',
+    r"[·|]\s*agent\s+`?([^`·|\n]+)",
+)
+
+
+def find_in(text: str, patterns: Iterable[str]) -> str:
+    """What the first pattern that fits finds in a pasted text, "" where none does."""
+    text = text.replace("\\n", "\n").replace('\\"', '"')
+    hits = (re.search(pattern, text, re.I) for pattern in patterns)
+    return next((given_id(f'"{hit[1].strip()}"') for hit in hits if hit), "")
 
 
 def run_in(text: str) -> str:
@@ -348,22 +362,17 @@ def run_in(text: str) -> str:
     ...                            "HIGH: loop · agent x · run r2 · step 7", "*Run:* `r3`", "a run")]
     ['a b', 'r1', 'r2', 'r3', '']
     """
-    text = text.replace('\\"', '"')
-    if link := re.search(r"://\S*?/runs/([^\s/?#|<>()\[\]\"'`]+)", text):
+    if link := re.search(r"://\S*?/runs/([^\s/?#|<>()\[\]\"'`\\]+)", text):
         return unquote(link[1])
-    if quoted_ := re.search(r'\brun_?id"?\s*[:=]\s*("[^"]+")', text, re.I):
-        return given_id(quoted_[1])
-    for pattern in RUN_IN_TEXT:
-        if found := re.search(pattern, text, re.I):
-            return found[1]
-    return ""
+    return find_in(text, RUN_IN_TEXT)
 
 
 def given_run(value: str) -> str:
     """The run id in what a person pastes: an id, its beginning, a link to the dashboard's page of a
-    run, an alert, the JSON of a webhook."""
+    run, an alert, the JSON of a webhook. A word without any of their marks is an id."""
     text = given_id(value.strip()) if value.strip() else ""
-    return run_in(text) or text.removesuffix("…")
+    pasted = re.search(r"\s|://|[={]", text)
+    return (pasted and run_in(text)) or text.removesuffix("…")
 
 
 def number(value: object) -> float | int | None:
@@ -550,9 +559,12 @@ def fitting(parts: list[str], room: int = ROOM) -> list[str]:
     return parts
 
 
-def left_out(total: int, shown: int, thing: str, how: str) -> str:
+def left_out(total: int, shown: int, thing: str, how: str, exact: bool = True) -> str:
     """The closing line of a list that does not show all."""
-    return f"… {plural(total - shown, f'more {thing}')} not shown: {how}" if total > shown else ""
+    if total <= shown:
+        return "" if exact else "… more may match: narrow the filters to see them."
+    least = "" if exact else "at least "
+    return f"… {least}{plural(total - shown, f'more {thing}')} not shown: {how}"
 
 
 def call_text(tool: str, **arguments: object) -> str:
@@ -973,6 +985,7 @@ LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
 MOST_PAGES = 40  # of a list, before a count becomes "at least"
 MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
+UUID_FORM = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 SHORTEST_ID = 13  # characters of a run id in a list; of a UUIDv7 those are its millisecond
 MOST_SHOWN = 50_000  # beginnings of run ids that are remembered
 ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
@@ -1584,15 +1597,17 @@ def unseen(rows: list[Json], key: str, seen: set[object]) -> list[Json]:
 
 
 def beginnings(ids: Iterable[str], whole: dict[str, str]) -> dict[str, str]:
-    """What lists show of run ids: SHORTEST_ID characters or more of their beginning, as many as tell
-    them from each other and from those that `whole` has, which learns them.
+    """What lists show of run ids that are UUIDs: SHORTEST_ID characters or more of their
+    beginning, as many as tell them from each other and from those that `whole` has, which learns
+    them. Other ids are shown whole.
 
-    >>> beginnings(["019e217d-bd24-7d72-a8be", "019e217d-bd24-7d99-b000", "run-7"], {})
-    {'019e217d-bd24-7d72-a8be': '019e217d-bd24-7d7', '019e217d-bd24-7d99-b000': '019e217d-bd24-7d9'}
+    >>> twins = [f"019e217d-bd24-7d{n}2-a8be-4715c2dcf385" for n in range(2)]
+    >>> list(beginnings([*twins, "run-7"], {}).values())
+    ['019e217d-bd24-7d0', '019e217d-bd24-7d1']
     """
-    plain = sorted(one for one in set(ids) if re.fullmatch(r"[\w.:-]{17,}", one, re.ASCII))
+    uuids = sorted(one for one in set(ids) if re.fullmatch(UUID_FORM, one))
     short = {}
-    for before, ident, behind in zip(["", *plain], plain, [*plain[1:], ""], strict=False):
+    for before, ident, behind in zip(["", *uuids], uuids, [*uuids[1:], ""], strict=False):
         alike = max(
             len(os.path.commonprefix([ident, other]))  # noqa: RUF071
             for other in (before, behind)
@@ -2034,6 +2049,8 @@ ERRORED_SHARE = 0.1  # of those runs, above which an agent is not well whatever 
 STATES = {"🔴": "Failing", "🟡": "Not well", "🟢": "Healthy", "⚪": "Unknown"}
 NO_SCORE = "Not scored"
 MOST_TYPES = 8  # that are shown one by one
+MOST_ALIKE = 100  # agents without signals on one line
+OLD = 86_400  # seconds since the newest run, beyond which a verdict says so
 RECENT_SIGNALS = 20  # among which the newest of each type is looked for
 FEWEST_RUNS = 3  # of which a share says something
 ENOUGH_RUNS, WORSE = 5, 0.15  # of a version, and what its share must grow by to be called worse
@@ -2120,7 +2137,7 @@ def agent_cells(agent: Json, now: float) -> str:
 
 def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
     """Agents in order; neighbours of which the table would say the same, and which have no
-    signals, together."""
+    signals, together, up to MOST_ALIKE."""
 
     def same(agent: Json) -> tuple[str, bool]:
         return agent_cells(agent, now), bool(own_types(agent))
@@ -2128,7 +2145,8 @@ def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
     folded: list[list[Json]] = []
     for (_, failing), group in itertools.groupby(agents, same):
         entry = list(group)
-        folded += [[one] for one in entry] if failing or len(entry) < 3 else [entry]
+        size = 1 if failing or len(entry) < 3 else MOST_ALIKE
+        folded += [entry[n : n + size] for n in range(0, len(entry), size)]
     return folded
 
 
@@ -2351,20 +2369,25 @@ def rate_text(part: object, whole: object) -> str:
 
 
 def change_text(insights: Json, now: float) -> str:
-    """`; worse since deploy abcd1234, 1d ago: 25% (1/4) → 75% (3/4) of runs with signals`, by the
-    newest compared deploy or else the newest version; "" where neither made it worse."""
-    deploys = newest_first(dicts(insights.get("deploy_regressions")), "deployed_at")
-    if deploys and deploys[0].get("is_regression") is True:
-        one = deploys[0]
-        before = rate_text(one.get("before_signals"), one.get("before_runs"))
-        after = rate_text(one.get("after_signals"), one.get("after_runs"))
-        what = f"deploy {name_text(one.get('version'))}, {ago(one.get('deployed_at'), now)}"
-        return f"; worse since {what}: {before} → {after} of runs with signals"
+    """`; worse in the 2 h after deploy abcd1234, 1d ago: 25% (1/4) → 75% (3/4) of runs with
+    signals`, by the newest deploy or else the newest version, if it still runs; "" where neither
+    made it worse."""
+    compared = newest_first(dicts(insights.get("deploy_regressions")), "deployed_at")
+    deploys = [instant(one.get("deployed_at")) or 0 for one in dicts(insights.get("deploy_events"))]
+    newest = compared[0] if compared else {}
+    at = instant(newest.get("deployed_at")) or 0
+    if newest.get("is_regression") is True and at >= max(deploys, default=0):
+        before = rate_text(newest.get("before_signals"), newest.get("before_runs"))
+        after = rate_text(newest.get("after_signals"), newest.get("after_runs"))
+        what = f"deploy {name_text(newest.get('version'))}, {ago(at, now)}"
+        return f"; worse in the 2 h after {what}: {before} → {after} of runs with signals"
     versions = newest_first(dicts(insights.get("versions")), "first_seen")
     pairs = [(one.get("runs_with_signals"), one.get("run_count")) for one in versions[:2]]
     rates = [ratio_of(*pair) for pair in pairs if (count(pair[1]) or 0) >= ENOUGH_RUNS]
     if len(rates) < 2 or None in rates or (rates[0] or 0) - (rates[1] or 0) <= WORSE:
         return ""
+    if newest_first(versions, "last_seen")[0] is not versions[0]:
+        return ""  # another one runs by now
     new, old = (rate_text(*pair) for pair in pairs)
     what = f"version{version(versions[0].get('agent_version')).replace('  ', ' ')}"
     return f"; worse since {what}, {ago(versions[0].get('first_seen'), now)}: {old} → {new} of runs with signals"
@@ -2475,25 +2498,28 @@ def breakdown_lines(agent: Json, insights: Json) -> list[str]:
     return [*lines, more] if rest else lines
 
 
-def ends_verdict(agent: Json, runs: Found | DunetraceError, cause: str = "") -> str:
-    """How the newest runs of an agent went, what is wrong first; `cause` is the error_type of the
-    newest that errored."""
+def ends_verdict(agent: Json, runs: Found | DunetraceError, now: float, cause: str = "") -> str:
+    """How the newest runs of an agent went, what is wrong first, and what may be newer than they
+    are; `cause` is the error_type of the newest that errored."""
     if isinstance(runs, DunetraceError):
         return "how its runs ended could not be asked"
+    flying = flying_runs(agent, runs)
     if not runs.rows:
-        flying = count(agent.get("run_count")) or 0
         return (
             f"{plural(flying, 'run')} started, none is processed yet" if flying else "no runs yet"
         )
     ended = count_outcomes(runs)
     named = {
-        "errored": f"errored or stalled{f' ({cause})' if cause else ''}",
+        "errored": f"errored or stalled{f' (the newest: {cause})' if cause else ''}",
         "signals": "had signals",
         "unknown": "ended nobody knows how",
     }
     known = [f"{ended[key]} {said}" for key, said in named.items() if ended[key]]
     of = f"of the newest {plural(ended.total(), 'run')}"
-    return f"{of}, {', '.join(known)}" if known else f"all {of} completed without signals"
+    said = f"{of}, {', '.join(known)}" if known else f"all {of} completed without signals"
+    newest = max((moment_of(run) or 0 for run in newest_of(runs)), default=0)
+    old = f", the newest {ago(newest, now)}" if newest and now - newest > OLD else ""
+    return f"{said}{old}{flying_text(agent, runs)}"
 
 
 def leading_failure(agent: Json, insights: Json) -> str:
@@ -2512,10 +2538,12 @@ def summary_verdict(summary: Summary, now: float) -> str:
     agent, runs = summary.agent, summary.runs
     score = mapping(summary.health).get("score")
     icon, insights = health_icon(score, runs), mapping(summary.insights)
+    if icon == "🟢" and flying_runs(agent, runs) > len(newest_of(runs)):
+        icon = "⚪"  # most of what is new is not known
     scored = icon != "⚪" or number(score) is not None or not newest_of(runs)
     state = STATES[icon] if scored else NO_SCORE
     return (
-        f"{icon} {state}: {ends_verdict(agent, runs, summary.cause)}"
+        f"{icon} {state}: {ends_verdict(agent, runs, now, summary.cause)}"
         f"{leading_failure(agent, insights)}{change_text(insights, now)}."
     )
 
@@ -2558,10 +2586,17 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
     )
 
 
+def flying_runs(agent: Json, runs: Found | DunetraceError) -> int:
+    """How many runs of an agent have started and are not processed."""
+    if isinstance(runs, DunetraceError):
+        return 0
+    return max(0, (count(agent.get("run_count")) or 0) - runs.matched)
+
+
 def flying_text(agent: Json, runs: Found | DunetraceError) -> str:
     """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
-    flying = (count(agent.get("run_count")) or 0) - runs.matched if isinstance(runs, Found) else 0
-    return f"; {flying} not processed yet" if flying > 0 else ""
+    flying = flying_runs(agent, runs)
+    return f"; {flying} not processed yet" if flying else ""
 
 
 def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
@@ -2684,17 +2719,20 @@ def shown_run(row: Json) -> str:
 
 def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, str]:
     """The fields of a signal, redacted, as text for the templates of the lists that show one;
-    `others` are equal to it and older."""
+    `others` say the same of other steps or runs: all their steps, the highest confidence."""
     ids = ranges(n for one in others if (n := count(one.get("id"))) is not None)
+    every = (signal, *others)
+    steps = [n for one in every if (n := count(one.get("step_index"))) is not None]
+    sure = [c for one in every if (c := number(one.get("confidence"))) is not None]
     since = ago(others[-1].get("detected_at"), now) if others else ""
     return {
         "icon": severity_icon(signal.get("severity")),
         "type": kind_of(signal),
         "severity": severity_text(signal.get("severity")),
-        "conf": percent(signal.get("confidence")),
-        "step": counted(signal.get("step_index")),
+        "conf": percent(max(sure, default=None)),
+        "step": ranges(steps) or NONE,
         "ago": ago(signal.get("detected_at"), now),
-        "times": f"  ×{len(others) + 1} since {since}" if others else "",
+        "times": f"  ×{len(others) + 1} back to {since}" if others else "",
         "id": shown_id(signal.get("id")),
         "others": f"  others: {ids}" if ids else "",
         "run": shown_run(signal),
@@ -2779,7 +2817,10 @@ def signal_list(
         *lay_out(rows, now),
         "\n".join(
             note
-            for note in (left_out(found.matched, shown, "signal", rest(offset=shown)), *notes)
+            for note in (
+                left_out(found.matched, shown, "signal", rest(offset=shown), found.exact),
+                *notes,
+            )
             if note
         ),
     )
@@ -2865,8 +2906,12 @@ def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
     )
 
 
-def beyond_text(offset: int, matched: int, thing: str) -> str:
-    return f"Nothing from offset {offset} on: {plural(matched, thing)} match, counted from 0."
+def beyond_text(offset: int, found: Found, thing: str) -> str:
+    """What to say of an offset behind the last match."""
+    least = "" if found.exact else "at least "
+    more = "" if found.exact else " Narrow the filters to see older ones."
+    matched = plural(found.matched, thing)
+    return f"Nothing from offset {offset} on: {least}{matched} match, counted from 0.{more}"
 
 
 @server.read_only("List an agent's failures", "errors, problems, alerts, newest")
@@ -2880,7 +2925,7 @@ def get_agent_signals(
     found = backend.rows("signals", agent_id, limit, offset_from(offset), severity=severity)
     if not found.rows:
         if found.matched:
-            return beyond_text(offset, found.matched, "signal")
+            return beyond_text(offset, found, "signal")
         agent, runs = agent_and_runs(backend, agent_id)
         return no_signals_text(
             agent, runs, f"severity={severity}" if severity else "", backend.now()
@@ -3405,14 +3450,21 @@ def search_text(
 
 
 def check_known_type(kind: str, agents: list[Json]) -> None:
-    """Raises DunetraceError for a failure type that neither these agents nor the detectors know:
-    likely misspelt."""
+    """Raises DunetraceError for a failure type that neither these agents nor the detectors know,
+    likely misspelt, or that is stored in another case, which no filter of the API matches."""
     seen = {one for agent in agents for one in mapping(agent.get("failure_types"))}
     if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
         raise DunetraceError(
             f"No signal has the failure type {kind}, and no detector of that name is "
             f"known.{did_you_mean(kind, [*map(type_text, seen), *detectors()])} Failure types "
             f"seen: {', '.join(sorted(map(type_text, seen))) or 'none'}.",
+            "invalid",
+        )
+    stored = [type_text(one) for one in seen if one.upper() == kind != one]
+    if kind and stored and kind not in seen:
+        raise DunetraceError(
+            f"There are signals of the type {stored[0]}, which the backend's filter does not match "
+            "in that case: search without failure_type.",
             "invalid",
         )
 
@@ -3504,7 +3556,12 @@ def search_everywhere(
             raise fleet
         found = search_fleet(backend, fleet, filters, wanted)
     if not counting and isinstance(fleet, Found):
-        own = {agent_of(one): filters.own_types(one) for one in fleet.rows}
+        unasked = {name for name, _ in found.failed}
+        own = {
+            agent_of(one): filters.own_types(one)
+            for one in fleet.rows
+            if one.get("agent_id") not in unasked
+        }
         found.agents = +Counter({name: types.total() for name, types in own.items()})
         found.types = sum(own.values(), Counter[str]())
     return found, fleet
@@ -3567,7 +3624,7 @@ def search_signals(
         return no_match_text(backend, agent_id, found, fleet, filters)
     found.rows = backend.named(found.rows[offset:])
     if not found.rows:
-        return beyond_text(offset, found.matched, "signal")
+        return beyond_text(offset, found, "signal")
     arguments = {"agent_id": agent_id, "limit": limit if limit != 30 else 0}
     return search_text(found, filters, backend.now(), note, offset, arguments)
 
@@ -3700,7 +3757,7 @@ def get_agent_runs(
     else:
         found, read = backend.rows("runs", agent_id, limit, offset_from(offset)), 0
     if not found.rows and found.matched:
-        return beyond_text(offset, found.matched, "run")
+        return beyond_text(offset, found, "run")
     name = shown_id(agent_id)
     if read:
         return errored_text(name, found, read, backend.now(), note, offset, arguments)
@@ -4190,7 +4247,8 @@ def timeline(
     texts, above = [], dict[str, list[str]]()
     for entry in entries:
         kind, said = entry.steps[0].kind, remarks(entry.steps[0], raw)
-        texts.append(entry_text(entry, zero, raw, said if short else above.get(kind, [])))
+        dull = short and (kind.partition(".")[0] in HEADLINE or kind == "run.started")
+        texts.append(entry_text(entry, zero, raw, said if dull else above.get(kind, [])))
         above[kind] = said
     kept = entries_kept(texts, *by_importance(entries, named), room)
     lines, at = [], 0
@@ -4263,20 +4321,32 @@ def worst_of(signals: list[Json]) -> Json:
 
 def failed_calls(steps: list[Step]) -> str:
     """`; 5 of 166 calls failed (pay×5)`, "" where none is known to have failed."""
-    calls = [step for step in steps if step.kind.endswith(".called")]
+    calls = sum(step.kind.endswith(".called") for step in steps)
     failed = Counter(
         field_text("tool_name", called_name(step.event), False) or step.kind.partition(".")[0]
-        for step in calls
-        if step.failed()
+        for step in steps
+        if step.kind.endswith((".called", ".responded")) and step.failed()
     )
     if not failed:
         return ""
-    return f"; {failed.total()} of {plural(len(calls), 'call')} failed ({named_counts(failed, 3)})"
+    of = plural(max(calls, failed.total()), "call")
+    return f"; {failed.total()} of {of} failed ({named_counts(failed, 3)})"
+
+
+def doubts(steps: list[Step]) -> str:
+    """What else speaks against calling a run clean: a policy that was triggered, events that were
+    dropped."""
+    policies = sum(step.kind == "policy.triggered" for step in steps)
+    dropped = sum(count(step.asked("dropped_events")) or 0 for step in steps)
+    triggered = f"; {plural(policies, 'policy trigger')}" if policies else ""
+    return triggered + (f"; {plural(dropped, 'event')} were dropped" if dropped else "")
 
 
 def run_verdict(detail: Json, steps: list[Step]) -> str:
-    """How a run ended, its worst signal, and how many of its calls failed."""
-    ended, cause, failed = run_ended(detail), error_type(detail), failed_calls(steps)
+    """How a run ended, its worst signal, how many of its calls failed, and what else speaks
+    against it."""
+    ended, cause = run_ended(detail), error_type(detail)
+    against = failed_calls(steps) + doubts(steps)
     said = {"end unknown": "How it ended is not known"}.get(ended, ended.capitalize())
     signals, counted_ = dicts(detail.get("signals")), count(detail.get("signal_count"))
     icon, raised = "⚪", ", its signals were not sent"
@@ -4288,9 +4358,9 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
         raised = f" with {plural(len(signals), 'signal')}, {most}{kind}"
     elif isinstance(detail.get("signals"), list) and not counted_:
         raised = " without signals"
-        icon = "⚪" if ended != "completed" else "🟡" if failed else "✅"
+        icon = "⚪" if ended != "completed" else "🟡" if against else "✅"
     icon = "🔴" if ended in ("errored", "stalled") else icon
-    return f"{icon} {said}{f' ({cause})' if cause else ''}{raised}{failed}."
+    return f"{icon} {said}{f' ({cause})' if cause else ''}{raised}{against}."
 
 
 def run_head(detail: Json, now: float) -> str:
@@ -4427,16 +4497,21 @@ def parent_line(events: list[Json]) -> str:
 
 
 def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
-    """Ids of the runs that begin with `start`, and which agents could not be asked. With v0.3.0,
+    """Ids of the runs that begin with `start`, and what could not be looked at. With v0.3.0,
     which has no list over all agents, all agents are asked."""
+    stopped: list[str] = []
 
     def ids_of(name: str) -> set[str]:
-        pages = backend.listed("runs", name or None, limit=LARGEST_PAGE)
-        rows = (run for page in itertools.islice(pages, MOST_PAGES) for run in page.rows)
-        return {str(run.get("run_id")) for run in rows if str(run.get("run_id")).startswith(start)}
+        ids: set[str] = set()
+        for n, page in enumerate(backend.listed("runs", name or None, limit=LARGEST_PAGE), 1):
+            ids.update(str(run.get("run_id")) for run in page.rows)
+            if n == MOST_PAGES:
+                stopped.append(f" among the newest {MOST_PAGES * LARGEST_PAGE} (give the whole id)")
+                break
+        return {one for one in ids if one.startswith(start)}
 
     try:
-        return ids_of(agent_id), ""
+        return ids_of(agent_id), "".join(stopped)
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
@@ -4450,7 +4525,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
         if isinstance(one, DunetraceError)
     ]
     found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
-    return found, f"; {failed_text(failed)}" if failed else ""
+    return found, "".join(stopped[:1]) + (f"; {failed_text(failed)}" if failed else "")
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
@@ -4463,7 +4538,7 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
             raise
     if shown := backend.whole.get(name):
         return backend.get("/v1/runs/{}", shown)
-    whole = re.fullmatch(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", name)
+    whole = re.fullmatch(UUID_FORM, name)
     found, failed = (
         (set[str](), "")
         if whole or len(name) < ENOUGH_OF_ID
@@ -4484,7 +4559,7 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
 
 
 def unknown_run(name: str, failed: str) -> DunetraceError:
-    """The error for a run that is not there; `failed` says who could not be asked."""
+    """The error for a run that is not there; `failed` says what could not be looked at."""
     hint = (
         ""
         if len(name) >= ENOUGH_OF_ID
@@ -4566,12 +4641,14 @@ def days_back(now: float, days: int) -> str:
 
 def trend_lines(insights: Json, now: float) -> list[str]:
     """signal_trends of the last 7 days as a table of types and days, eight types and the others
-    together; says how many older ones there are."""
+    together; says how many older ones there are. Of a list as long as the API sends at most, the
+    oldest day may be cut and is left out."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
-    older = 0
-    for row in dicts(insights.get("signal_trends")):
+    rows, older = dicts(insights.get("signal_trends")), 0
+    cut = min(words(row.get("day"), 10) for row in rows) if len(rows) >= MOST_RATES else ""
+    for row in rows:
         day, n = words(row.get("day"), 10), count(row.get("count")) or 0
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", day) and day >= days_back(now, 7):
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", day) and day >= days_back(now, 7) and day != cut:
             table[kind_of(row)][day] += n
         else:
             older += n
@@ -4581,17 +4658,17 @@ def trend_lines(insights: Json, now: float) -> list[str]:
         others = sum((counts for _, counts in ordered[MOST_TYPES:]), Counter[str]())
         ordered[MOST_TYPES:] = [(f"{len(ordered) - MOST_TYPES} others", others)]
     wide = max([30, *map(len, table)])
-    rows = [
-        f"  {kind:<{wide}}" + "".join(f"  {counts[day]:>5}" for day in days)
-        for kind, counts in ordered
-    ]
-    head = [
+    lines = [
         f"  {'FAILURE TYPE':<{wide}}" + "".join(f"  {day[5:]}" for day in days),
         "  " + "─" * (wide + 7 * len(days)),
+        *(
+            f"  {kind:<{wide}}" + "".join(f"  {counts[day]:>5}" for day in days)
+            for kind, counts in ordered
+        ),
     ]
-    return (head + rows if rows else ["  none"] * (older > 0)) + [
-        f"  and {plural(older, 'signal')} in the days before"
-    ] * (older > 0)
+    least = "at least " if cut else ""
+    more = f"  and {least}{plural(older, 'signal')} in the days before"
+    return (lines if table else ["  none"] * (older > 0)) + [more] * (older > 0)
 
 
 def runs_by_day(insights: Json) -> dict[str, dict[str, tuple[int, int]]]:
@@ -4626,26 +4703,26 @@ def trend_arrow(rate: float, past: float) -> str:
 
 
 def rate_lines(insights: Json, now: float) -> list[str]:
-    """failure_rates: each type's rate in the last 7 days against the 7 before. Days without any
-    failure are not in that list."""
-    days = runs_by_day(insights)
-    week, fortnight = days_back(now, 7), days_back(now, 14)
+    """Each type's rate in the last 7 days, by systemic_patterns or failure_rates, against the 7
+    before where failure_rates has all of those days: days without any failure are not in it."""
+    days, week, fortnight = runs_by_day(insights), days_back(now, 7), days_back(now, 14)
     newest, runs = rates_within(days, week, "9999")
     before, runs_before = rates_within(days, fortnight, week)
-    kinds = [kind for kind, _ in (newest or before).most_common(MOST_TYPES)]
-    if max(runs, runs_before) < FEWEST_RUNS:
+    known = sum(week <= day for day in days)
+    if patterns := patterns_of(insights):
+        newest = Counter({kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns})
+        runs, known = max(count(one.get("total_runs")) or 0 for one in patterns), 7
+    compared = known == 7 == sum(fortnight <= day < week for day in days)
+    kinds = [kind for kind, _ in newest.most_common(MOST_TYPES)]
+    if runs < FEWEST_RUNS:
         return []
-    wide = max([12, *map(len, kinds)])
-    lines = []
+    wide, lines = max([12, *map(len, kinds)]), []
+    part = "" if known == 7 else f" on {plural(known, 'day')} with failures"
     for kind in kinds:
         rate, past = ratio_of(newest[kind], runs), ratio_of(before[kind], runs_before)
-        arrow = (
-            ""
-            if past is None
-            else f"  {trend_arrow(rate or 0, past)} from {percent(past)} ({before[kind]}/{runs_before} in the 7 days before)"
-        )
+        arrow = f"  {trend_arrow(rate or 0, past or 0)} from {percent(past)} ({before[kind]}/{runs_before} in the 7 days before)"
         lines.append(
-            f"  {kind:<{wide}}  {bar(rate)}  {percent(rate):>4}  ({newest[kind]}/{runs} runs){arrow}"
+            f"  {kind:<{wide}}  {bar(rate)}  {percent(rate):>4}  ({newest[kind]}/{runs} runs{part}){arrow if compared else ''}"
         )
     return lines
 
@@ -4740,10 +4817,13 @@ NEWER_INSIGHTS = {
 
 
 def errored_share(runs: Found | DunetraceError) -> str:
-    """`; 🔴 5 of the newest 5 runs errored or stalled`, "" where none is known to have."""
+    """`; 🔴 5 of the newest 5 runs errored or stalled`, or that this is not known."""
+    if isinstance(runs, DunetraceError):
+        return "; how its runs ended could not be asked"
     ended = count_outcomes(runs)
     of = f"of the newest {plural(ended.total(), 'run')}"
-    return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else ""
+    none = "" if ended else "; no runs are processed"
+    return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else none
 
 
 def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -> str:
@@ -4761,7 +4841,7 @@ def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -
     elif patterns:
         said = f"⚠ Occasional: no type is systemic in {plural(total, 'run')} (7 days)"
     elif "systemic_patterns" in insights:
-        said = "No failures in the last 7 days"
+        said = "No signals in the last 7 days"
     else:
         said = "⚪ Unknown: this backend does not tell systemic from occasional"
     return f"{said}{errored_share(runs)}{change_text(insights, now)}."
@@ -5205,7 +5285,7 @@ def search_issues(
     page = backend.page("/v1/issues/search", key="issues", **asked, offset=offset_from(offset))
     found = Found(page.rows, offset + len(page.rows) if page.total is None else page.total)
     if not page.rows and found.matched:
-        return beyond_text(offset, found.matched, "issue")
+        return beyond_text(offset, found, "issue")
     if not page.rows:
         if agent_id:
             agent_named(backend, agent_id)
@@ -5958,14 +6038,7 @@ def agent_in(text: str) -> str:
     >>> [agent_in(text) for text in ("loop · agent x y · run r", "*Agent:* `x`", '{"agent_id": "x"}', "x")]
     ['x y', 'x', 'x', '']
     """
-    text = text.replace('\\"', '"')
-    patterns = (
-        r'\bagent_?id"?\s*[:=]\s*["`]?([^",`}·|]+)',
-        r"\bagent:\*?\s*`?([^`·|]+)",
-        r"[·|]\s*agent\s+`?([^`·|]+)",
-    )
-    hits = (re.search(pattern, text, re.I) for pattern in patterns)
-    return next((hit[1].strip() for hit in hits if hit), "")
+    return find_in(text, AGENT_IN_TEXT)
 
 
 TYPE_FORM = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
