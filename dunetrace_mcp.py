@@ -4714,7 +4714,8 @@ def rate_lines(insights: Json, now: float) -> list[str]:
         runs, known = max(count(one.get("total_runs")) or 0 for one in patterns), 7
     compared = known == 7 == sum(fortnight <= day < week for day in days)
     kinds = [kind for kind, _ in newest.most_common(MOST_TYPES)]
-    if runs < FEWEST_RUNS:
+    said_above = patterns and not compared and len(kinds) > 1
+    if runs < FEWEST_RUNS or said_above:
         return []
     wide, lines = max([12, *map(len, kinds)]), []
     part = "" if known == 7 else f" on {plural(known, 'day')} with failures"

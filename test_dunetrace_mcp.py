@@ -5131,16 +5131,6 @@ Daily signal counts (last 7 days):
   TYPE_Q                             23     25     28     29
   16 others                         232    264    312    328
 
-Failure rate by type (last 7 days):
-  TYPE_A        ██████████░░░░░░░░░░   50%  (30/60 runs)
-  TYPE_B        █████████░░░░░░░░░░░   48%  (29/60 runs)
-  TYPE_C        █████████░░░░░░░░░░░   47%  (28/60 runs)
-  TYPE_D        █████████░░░░░░░░░░░   45%  (27/60 runs)
-  TYPE_E        ████████░░░░░░░░░░░░   43%  (26/60 runs)
-  TYPE_F        ████████░░░░░░░░░░░░   42%  (25/60 runs)
-  TYPE_G        ████████░░░░░░░░░░░░   40%  (24/60 runs)
-  TYPE_H        ███████░░░░░░░░░░░░░   38%  (23/60 runs)
-
 Input patterns that reliably trigger failures (rate ≥ 50%):
   hash=07617d3a  TYPE_A, TYPE_B  3/3 runs (100%)
   hash=07617d3a  TYPE_C  3/4 runs (100%)
@@ -5669,10 +5659,6 @@ Daily signal counts (last 7 days):
   ─────────────────────────────────────────────────────────────────
   TOOL_LOOP                           1      2      1      5      5
   and 4 signals in the days before
-
-Failure rate by type (last 7 days):
-  TOOL_LOOP     ████████████████████  100%  (12/12 runs)
-  COST_SPIKE    █░░░░░░░░░░░░░░░░░░░    8%  (1/12 runs)
 
 Input patterns that reliably trigger failures (rate ≥ 50%):
   hash=e47617d3  TOOL_LOOP  38/39 runs (97%)
