@@ -74,7 +74,7 @@ import requests
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import INVALID_PARAMS, Completion, ToolAnnotations
 from pydantic import AfterValidator, Field, ValidationError
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util.retry import Retry
@@ -1088,18 +1088,6 @@ class CallAdapter(HTTPAdapter):
         return pool
 
 
-class Bearer(requests.auth.AuthBase):
-    """Sends the key. As the session's own auth it also keeps requests from taking one out of a
-    .netrc."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
-
-
 @dataclass
 class Page:
     """Rows of one list answer and the number of rows that the whole list has (None if not said, or
@@ -1257,7 +1245,7 @@ class Api:
         self.whole: dict[str, str] = {}  # run ids by the beginnings that answers showed
         self.ahead = 0.0  # seconds by which the backend's clock is ahead of this one
         self.session = requests.Session()
-        self.session.auth = Bearer(key)
+        self.session.auth = self.authorized
         host = urlsplit(url).hostname or ""
         # A proxy cannot reach this machine's own loopback, and must not be sent what is meant for
         # it.
@@ -1269,6 +1257,12 @@ class Api:
             self.session.mount(scheme, CallAdapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES))
         if url == DEMO_URL:
             self.session.mount("demo://", DemoAdapter())
+
+    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """A request with the key. As the session's own auth this also keeps requests from taking
+        one out of a .netrc."""
+        request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
     def now(self) -> float:
         """Epoch seconds by the backend's own clock, as its last answer told it."""
@@ -5990,7 +5984,7 @@ def demo_answer(parts: list[str], query: Mapping[str, str]) -> Json | None:
     return None
 
 
-class DemoAdapter(BaseAdapter):
+class DemoAdapter(HTTPAdapter):
     """Answers the requests of a session from the demo fleet, as a backend would."""
 
     def send(
@@ -6000,15 +5994,11 @@ class DemoAdapter(BaseAdapter):
         query = {name: values[-1] for name, values in parse_qs(str(url.query)).items()}
         data = demo_answer([unquote(part) for part in str(url.path).strip("/").split("/")], query)
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
-        response = requests.Response()
-        response.status_code, response.url = 404 if data is None else 200, str(request.url)
-        date = format_datetime(DEMO_DATE, usegmt=True)
-        response.headers.update({"Content-Type": "application/json", "Date": date})
-        response.raw = HTTPResponse(BytesIO(body), preload_content=False)
-        return response
-
-    def close(self) -> None:
-        pass
+        headers = {"Content-Type": "application/json"}
+        headers["Date"] = format_datetime(DEMO_DATE, usegmt=True)
+        status = 404 if data is None else 200
+        raw = HTTPResponse(BytesIO(body), headers, status, preload_content=False)
+        return self.build_response(request, raw)
 
 
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────
