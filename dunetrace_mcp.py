@@ -715,18 +715,6 @@ def json_text(value: object) -> str:
         return "nested too deeply"
 
 
-def scalar(name: str, value: object, raw: bool, most: int) -> str:
-    """One value that is not a container; text is bare here."""
-    if is_free(name, value):
-        return clean(value, most) if raw else hashed(value)
-    if isinstance(value, str):
-        return clean(value, most)
-    if isinstance(value, bool):
-        return str(value)
-    n = number(value)
-    return NONE if n is None else f"{round(n, 4)}"
-
-
 DEEPEST = 4  # containers inside containers that are shown field by field
 
 
@@ -749,12 +737,14 @@ def safe(name: str, value: object, raw: bool, most: int = 400, depth: int = 0) -
         shown = value if len(value) <= 5 else value[:2]
         parts = [safe(name, one, raw, most, depth + 1) for one in shown]
         return "[" + ", ".join(parts + [f"…+{len(value) - 2} more"] * (len(value) > 5)) + "]"
-    text = scalar(name, value, raw, most)
-    return (
-        f"'{text}'"
-        if depth and isinstance(value, str) and (raw or not is_free(name, value))
-        else text
-    )
+    free = is_free(name, value)
+    if free and not raw:
+        return hashed(value)
+    if free or isinstance(value, str | bool):
+        text = clean(value, most)
+        return f"'{text}'" if depth and isinstance(value, str) else text
+    n = number(value)
+    return NONE if n is None else f"{round(n, 4)}"
 
 
 def safe_key(key: object, raw: bool) -> str:
