@@ -515,13 +515,13 @@ def plural(n: int, thing: str) -> str:
 
 def section(title: str, lines: Iterable[str]) -> str:
     """A title and its lines; nothing when there are no lines."""
-    body = "\n".join(line for line in lines if line)
+    body = blocks(*lines, gap="\n")
     return f"{title}\n{body}" if body else ""
 
 
-def blocks(*parts: str) -> str:
-    """The parts that are not empty, a blank line between them."""
-    return "\n\n".join(part for part in parts if part)
+def blocks(*parts: str, gap: str = "\n\n") -> str:
+    """The parts that are not empty, a blank line or another gap between them."""
+    return gap.join(filter(None, parts))
 
 
 def paragraph(text: object, indent: str = "  ") -> str:
@@ -2030,11 +2030,9 @@ def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
     """Agents in order; neighbours of which the table would say the same, and which have no
     signals, together."""
 
-    def same(agent: Json) -> tuple[str, bool]:
-        return agent_cells(agent, now), bool(own_types(agent))
-
     folded: list[list[Json]] = []
-    for (_, failing), group in itertools.groupby(agents, same):
+    same = itertools.groupby(agents, lambda one: (agent_cells(one, now), bool(own_types(one))))
+    for (_, failing), group in same:
         entry = list(group)
         folded += [[one] for one in entry] if failing or len(entry) < 3 else [entry]
     return folded
@@ -2686,11 +2684,7 @@ def signal_list(
     return blocks(
         list_heading(replace(found, rows=rows), what, now),
         *lay_out(rows, now),
-        "\n".join(
-            note
-            for note in (left_out(found.matched, shown, "signal", rest(offset=shown)), *notes)
-            if note
-        ),
+        blocks(left_out(found.matched, shown, "signal", rest(offset=shown)), *notes, gap="\n"),
     )
 
 
@@ -3221,7 +3215,7 @@ def search_verdict(found: Found, filters: Filters) -> str:
     least = "" if found.exact else "at least "
     head = f"{least}{plural(found.matched, 'signal')}{matched_words(filters)}"
     head += f" ({plural(len(found.failed), 'agent')} not asked)" if found.failed else ""
-    lead = ", ".join(part for part in parts if part)
+    lead = blocks(*parts, gap=", ")
     return f"{head}{', ' + ' and '.join(severe) if known else ''}{': ' + lead if lead else ''}."
 
 
@@ -3237,7 +3231,7 @@ def search_text(
     backends. The call for the rest has these `arguments` beside the filters."""
     rest = functools.partial(call_text, "search_signals", **filters.arguments(), **arguments)
     return blocks(
-        "\n".join(one for one in (search_verdict(found, filters), counts_text(found)) if one),
+        blocks(search_verdict(found, filters), counts_text(found), gap="\n"),
         signal_list(
             found, "Signals", now, found_signals, offset, rest, [note, failed_text(found.failed)]
         ),
@@ -3278,15 +3272,8 @@ def nothing_found_text(
         first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
     first += unread_text(found)
     failed = failed_text(found.failed)
-    return "\n".join(
-        line
-        for line in (
-            first,
-            failed and f"That is not all: {failed}",
-            crashes_text(runs, filters, now),
-        )
-        if line
-    )
+    more = failed and f"That is not all: {failed}"
+    return blocks(first, more, crashes_text(runs, filters, now), gap="\n")
 
 
 def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> str:
@@ -3482,7 +3469,7 @@ def runs_text(
             "─" * len(head),
             *rows,
             "",
-            *(n for n in (left_out(found.matched, shown, "run", more), note) if n),
+            blocks(left_out(found.matched, shown, "run", more), note, gap="\n"),
         )
     ).rstrip()
 
@@ -3819,7 +3806,7 @@ def headline(steps: list[Step], raw: bool) -> str:
         parts += [f"top={max(scores):.2f}" if scores else "", state, last]
     else:
         parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step.kind)]
-    return "  ".join(part for part in parts if part)
+    return blocks(*parts, gap="  ")
 
 
 def remarks(step: Step, raw: bool) -> list[str]:
@@ -3924,7 +3911,7 @@ def fold_text(entry: Entry) -> str:
     parts += (
         [variety(steps, ("error", "error_hash"), "error", "errors")] if steps[0].failed() else []
     )
-    return "  " + ", ".join(part for part in parts if part)
+    return f"  {blocks(*parts, gap=', ')}"
 
 
 def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) -> str:
@@ -4135,7 +4122,7 @@ def run_head(detail: Json, now: float) -> str:
     events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     cause = error_type(detail)
-    lines = (
+    return blocks(
         f"Run: {shown_id(detail.get('run_id'))}",
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
@@ -4145,8 +4132,8 @@ def run_head(detail: Json, now: float) -> str:
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
         parent_line(events),
+        gap="\n",
     )
-    return "\n".join(line for line in lines if line)
 
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
