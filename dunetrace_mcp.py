@@ -1613,20 +1613,15 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
         return error
 
 
-def gather(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results of tasks that run at once; raises the first error."""
-    results = attempts(*tasks)
-    for result in results:
-        if isinstance(result, DunetraceError):
-            raise result
-    return results
-
-
 def in_batches(ask: Callable[[int], T], starts: Sequence[int]) -> Iterator[T]:
-    """What `ask` answers to each start, AT_ONCE requests at a time, in order; whoever has enough
-    stops reading."""
+    """What `ask` answers to each start, AT_ONCE requests at a time, in order; raises the first
+    error. Whoever has enough stops reading."""
     for n in range(0, len(starts), AT_ONCE):
-        yield from gather(*(functools.partial(ask, start) for start in starts[n : n + AT_ONCE]))
+        some = starts[n : n + AT_ONCE]
+        for result in attempts(*(functools.partial(ask, start) for start in some)):
+            if isinstance(result, DunetraceError):
+                raise result
+            yield result
 
 
 # ── Server ────────────────────────────────────────────────────────────────────────────────────────
