@@ -2095,17 +2095,19 @@ def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | Dunetrace
     return agent, runs
 
 
-def ask_about(backend: Api, agent_id: str, what: str) -> Json:
-    """GET /v1/agents/{id}/{what}; where that cannot be asked, an unknown agent is named as such
-    first."""
-    try:
-        return backend.get(f"/v1/agents/{{}}/{what}", agent_id)
-    except DunetraceError as error:
-        if error.kind not in {"route", "path"}:
-            raise
-        agent_named(backend, agent_id)
-        other = " summarize_agent takes it." if error.kind == "path" else ""
-        raise DunetraceError(f"{error}{other}", error.kind) from None
+def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, Found | DunetraceError]:
+    """GET /v1/agents/{id}/{what} and the agent's newest runs; where the former cannot be asked, an
+    unknown agent is named as such first."""
+    answer, runs = attempts(
+        lambda: backend.get(f"/v1/agents/{{}}/{what}", agent_id),
+        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
+    )
+    if isinstance(answer, DunetraceError):
+        if answer.kind in {"route", "path"}:
+            agent_named(backend, agent_id)
+        other = " summarize_agent takes it." if answer.kind == "path" else ""
+        raise DunetraceError(f"{answer}{other}", answer.kind)
+    return answer, runs
 
 
 def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float) -> str:
@@ -2327,12 +2329,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     latency), and how its newest runs ended. Use it for a number to compare; summarize_agent says
     more."""
     backend = api()
-    health, runs = attempts(
-        lambda: ask_about(backend, agent_id, "health-score"),
-        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
-    )
-    if isinstance(health, DunetraceError):
-        raise health
+    health, runs = ask_about(backend, agent_id, "health-score")
     if number(health.get("score")) is None and not newest_of(runs):
         agent_named(backend, agent_id)
     return health_text(agent_id, health, runs)
@@ -4635,12 +4632,7 @@ def get_agent_patterns(agent_id: AgentId) -> str:
     version, and the rates before and after each deploy. Answers "is it systemic?", "did the
     deploy cause it?"."""
     backend = api()
-    insights, runs = attempts(
-        lambda: ask_about(backend, agent_id, "insights"),
-        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
-    )
-    if isinstance(insights, DunetraceError):
-        raise insights
+    insights, runs = ask_about(backend, agent_id, "insights")
     recurring = ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")
     if not any(insights.get(key) for key in recurring):
         agent, runs = agent_and_runs(backend, agent_id)
