@@ -2861,8 +2861,9 @@ class SignalList:
 
     def __init__(self, backend: Api, agent_id: str | None) -> None:
         self.backend, self.agent_id = backend, agent_id
-        self.windows: dict[int, list[Json]] = {}
         self.total: int | None = 0
+        # The rows of one small part of the list, asked for once.
+        self.window = functools.cache(lambda n: self.read(n * WINDOW, WINDOW))
 
     def read(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
         """Some rows of the list; learns how long it is."""
@@ -2871,12 +2872,6 @@ class SignalList:
         if self.total is not None:  # what contradicted itself once stays unknown
             self.total = len(page.rows) if page.total is None and page.last else page.total
         return page.rows
-
-    def window(self, n: int) -> list[Json]:
-        """The rows of one small part of the list, asked for once."""
-        if n not in self.windows:
-            self.windows[n] = self.read(n * WINDOW, WINDOW)
-        return self.windows[n]
 
     def age(self, n: int) -> int:
         """Grows along the list: the middle id of a window, which no single row out of place can
@@ -4205,8 +4200,8 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     part.sort(key=lambda step: min(step.indexes()))
     run = shown_id(detail.get("run_id"))
     if not part:
-        indexes = set[int]().union(*(step.indexes() for step in steps))
-        has = f"has steps {min(indexes)} to {max(indexes)}" if indexes else "has no events"
+        known = steps_text(steps).replace("-", " to ")
+        has = f"has steps {known}" if known else "has no events"
         raise DunetraceError(
             f"No event of run {run} is in steps {first}-{last}: it {has}.", "invalid"
         )
