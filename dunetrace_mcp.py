@@ -100,6 +100,7 @@ except ImportError:  # mcp 1.x
 __version__ = "1.0.0"
 
 Json = dict[str, Any]
+Rows = list[Json]
 T = TypeVar("T")
 log = logging.getLogger("dunetrace_mcp")
 
@@ -399,7 +400,7 @@ def items(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def dicts(value: object) -> list[Json]:
+def dicts(value: object) -> Rows:
     """A list of objects; what is not an object becomes an empty one, so that its place stays
     visible."""
     return [mapping(item) for item in items(value)]
@@ -411,7 +412,7 @@ def instant(value: object) -> float | None:
     return seconds if seconds is not None and 0 <= seconds < 253_370_764_800 else None
 
 
-def newest_first(rows: list[Json], moment: str) -> list[Json]:
+def newest_first(rows: Rows, moment: str) -> Rows:
     """Rows by a field that holds a time; those without a usable one come last."""
     return sorted(rows, key=lambda row: -(instant(row.get(moment)) or 0))
 
@@ -922,7 +923,7 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def without_raw(signals: list[Json], raw: bool, events: Sequence[Json] = ()) -> list[Json]:
+def without_raw(signals: Rows, raw: bool, events: Sequence[Json] = ()) -> Rows:
     """Signals whose explanations no longer quote the free text of their own evidence, or of
     their run, if its `events` are given."""
     if raw:
@@ -931,7 +932,7 @@ def without_raw(signals: list[Json], raw: bool, events: Sequence[Json] = ()) -> 
     return [one for group in groups for one in redacted(group, events)]
 
 
-def redacted(signals: list[Json], events: Sequence[Json]) -> Iterator[Json]:
+def redacted(signals: Rows, events: Sequence[Json]) -> Iterator[Json]:
     """Signals that are safe to show as far as their evidence and the events tell."""
     texts = Texts(shown={str(signal.get("failure_type")) for signal in signals})
     for signal in signals:
@@ -1083,7 +1084,7 @@ class Page:
     """Rows of one list answer and the number of rows that the whole list has (None if not said, or
     if the answer contradicts itself)."""
 
-    rows: list[Json]
+    rows: Rows
     total: int | None
     last: bool = False  # whether this page is known to end its list
 
@@ -1092,7 +1093,7 @@ class Page:
 class Found:
     """Rows of a list, newest first, and how many there are in all."""
 
-    rows: list[Json]
+    rows: Rows
     matched: int
     exact: bool = True
     unknown: int = 0  # of the runs that were read, those whose end is not known
@@ -1447,7 +1448,7 @@ class Api:
     ) -> Found:
         """The newest `most` rows of an agent's `signals` or `runs`, from an offset on, and how
         many there are."""
-        rows: list[Json] = []
+        rows: Rows = []
         asked = {"offset": offset, "limit": min(most, LARGEST_PAGE), **params}
         for page in self.listed(what, agent_id, **asked):
             rows += page.rows
@@ -1456,7 +1457,7 @@ class Api:
         known = offset + len(rows) if page.total is None else page.total
         return Found(self.named(rows[:most]), known)
 
-    def named(self, rows: list[Json]) -> list[Json]:
+    def named(self, rows: Rows) -> Rows:
         """The rows, which get what answers show of their run ids as `run`."""
         if len(self.whole) > MOST_SHOWN:
             self.whole.clear()
@@ -1546,7 +1547,7 @@ CAUSES = (
 )
 
 
-def unseen(rows: list[Json], key: str, seen: set[object]) -> list[Json]:
+def unseen(rows: Rows, key: str, seen: set[object]) -> Rows:
     """The rows whose id is not in `seen` yet, which learns them; a row without a usable id
     always counts as new."""
     fresh = []
@@ -2021,11 +2022,11 @@ def agent_cells(agent: Json, now: float) -> str:
     return f" {runs:>4} {signals:>5} {critical:>4} {high:>4}  {seen}"
 
 
-def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
+def fold_agents(agents: Rows, now: float) -> list[Rows]:
     """Agents in order; neighbours of which the table would say the same, and which have no
     signals, together."""
 
-    folded: list[list[Json]] = []
+    folded: list[Rows] = []
     same = itertools.groupby(agents, lambda one: (agent_cells(one, now), bool(own_types(one))))
     for (_, failing), group in same:
         entry = list(group)
@@ -2033,7 +2034,7 @@ def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
     return folded
 
 
-def agent_row(entry: list[Json], now: float, wide: int) -> str:
+def agent_row(entry: Rows, now: float, wide: int) -> str:
     """The lines of the fleet's table for an agent and those that are folded with it: its counts,
     then its failure types with theirs, or the ids of the others."""
     agent, *others = entry
@@ -2186,7 +2187,7 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
 
-def newest_of(found: Found | DunetraceError) -> list[Json]:
+def newest_of(found: Found | DunetraceError) -> Rows:
     """The rows that a verdict looks at; none where they could not be asked."""
     return found.rows[:NEWEST_RUNS] if isinstance(found, Found) else []
 
@@ -2222,7 +2223,7 @@ def components_of(health: Json) -> list[tuple[str, Json]]:
     ]
 
 
-def patterns_of(insights: Json) -> list[Json]:
+def patterns_of(insights: Json) -> Rows:
     """systemic_patterns, last 7 days, the ones in most runs first."""
     return sorted(
         dicts(insights.get("systemic_patterns")),
@@ -2620,14 +2621,14 @@ def first_fix(signal: Json) -> str:
     return thought(fixes[0].get("description")) if fixes else NONE
 
 
-def fold_signals(signals: list[Json]) -> list[list[Json]]:
+def fold_signals(signals: Rows) -> list[Rows]:
     """Signals that say the same of the same agent together, in the order of the newest of each.
 
     >>> rows = [{"id": n, "title": title} for n, title in ((3, "loop"), (2, "cost"), (1, "loop"))]
     >>> [[row["id"] for row in group] for group in fold_signals(rows)]
     [[3, 1], [2]]
     """
-    groups: dict[str, list[Json]] = defaultdict(list)
+    groups: dict[str, Rows] = defaultdict(list)
     for signal in signals:
         same = ("agent_id", "failure_type", "severity", "title")
         groups[json_text([signal.get(key) for key in same])].append(signal)
@@ -2662,7 +2663,7 @@ def signal_list(
     found: Found,
     what: str,
     now: float,
-    lay_out: Callable[[list[Json], float], list[str]],
+    lay_out: Callable[[Rows, float], list[str]],
     offset: int,
     rest: Callable[..., str],
     notes: Sequence[str],
@@ -2680,7 +2681,7 @@ def signal_list(
     )
 
 
-def agent_signals(signals: list[Json], now: float) -> list[str]:
+def agent_signals(signals: Rows, now: float) -> list[str]:
     """Signals as the list of one agent shows them; what an entry of the type said before is left
     out."""
     said: set[str] = set()
@@ -2835,7 +2836,7 @@ def evidence_lines(evidence: Json, raw: bool) -> list[str]:
     return kept + [f"  … {len(lines) - len(kept)} more fields not shown"] * (len(lines) > len(kept))
 
 
-def fix_lines(fixes: list[Json]) -> list[str]:
+def fix_lines(fixes: Rows) -> list[str]:
     """Suggested fixes with their code, numbered."""
     lines: list[str] = []
     for n, fix in enumerate(fixes[:20], 1):
@@ -2865,7 +2866,7 @@ class SignalList:
         # The rows of one small part of the list, asked for once.
         self.window = functools.cache(lambda n: self.read(n * WINDOW, WINDOW))
 
-    def read(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
+    def read(self, offset: int, limit: int, explain: str = "false") -> Rows:
         """Some rows of the list; learns how long it is."""
         asked = {"offset": offset, "limit": limit, "explain": explain}
         page = next(self.backend.listed("signals", self.agent_id, **asked))
@@ -2930,7 +2931,7 @@ class SignalList:
         return place[1] if place else row
 
 
-def place_of(signal_id: int, rows: list[Json], offset: int) -> Place | None:
+def place_of(signal_id: int, rows: Rows, offset: int) -> Place | None:
     """Where a signal stands in a list, if it is among the rows that begin at `offset`."""
     return next(
         ((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None
@@ -2968,7 +2969,7 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
         for one in fleet.rows
         if one.get("agent_id") and one.get("signal_count") != 0
     ]
-    hit: list[Json] = []
+    hit: Rows = []
 
     def look(name: str) -> None:
         if not hit:
@@ -3166,7 +3167,7 @@ def search_fleet(backend: Api, fleet: Found, filters: Filters, wanted: int) -> F
     return found
 
 
-def found_signals(signals: list[Json], now: float) -> list[str]:
+def found_signals(signals: Rows, now: float) -> list[str]:
     """Signals as a search shows them."""
     template = (
         "{icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}{times}\n"
@@ -3225,7 +3226,7 @@ def search_text(
     )
 
 
-def check_known_type(kind: str, agents: list[Json]) -> None:
+def check_known_type(kind: str, agents: Rows) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know:
     likely misspelt."""
     seen = {one for agent in agents for one in mapping(agent.get("failure_types"))}
@@ -3650,7 +3651,7 @@ def call_id(event: Json) -> tuple[str, str]:
     return str(event.get("event_type")).partition(".")[0], str(payload_of(event).get("call_id"))
 
 
-def certain_ids(events: list[Json]) -> set[tuple[str, str]]:
+def certain_ids(events: Rows) -> set[tuple[str, str]]:
     """The call_ids that exactly one call and one response carry: two that overlap may be
     answered under one id."""
     carried = Counter((str(event.get("event_type")), call_id(event)) for event in events)
@@ -3662,7 +3663,7 @@ def certain_ids(events: list[Json]) -> set[tuple[str, str]]:
     }
 
 
-def steps_of(events: list[Json]) -> list[Step]:
+def steps_of(events: Rows) -> list[Step]:
     """Events in order, each response joined to its call where the data tell which that is.
 
     A response carries the step_index of the call opened last, so that calls in parallel cannot be
@@ -3941,7 +3942,7 @@ def steps_named(value: object, name: str = "") -> Iterator[int]:
         yield count(value) or 0
 
 
-def steps_apart(signals: list[Json]) -> set[int]:
+def steps_apart(signals: Rows) -> set[int]:
     """The steps that evidence names by themselves, and which so must not vanish in a fold."""
     named = [pair for one in signals for pair in mapping(one.get("evidence")).items()]
     steps = {count(value) for name, value in named if POINT_FIELD.fullmatch(name)}
@@ -4027,7 +4028,7 @@ def gap_text(entries: list[Entry]) -> str:
 # The detail of a run out of the pieces above, and the ways to name one.
 
 
-def step_count(detail: Json, events: list[Json]) -> str:
+def step_count(detail: Json, events: Rows) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
     detail."""
     steps = count(detail.get("step_count"))
@@ -4037,7 +4038,7 @@ def step_count(detail: Json, events: list[Json]) -> str:
     )
 
 
-def run_signal(group: list[Json], now: float) -> str:
+def run_signal(group: Rows, now: float) -> str:
     """A signal, and those that say the same, as the detail of their run shows it."""
     return (
         "  {icon} {type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}\n"
@@ -4061,7 +4062,7 @@ def run_ended(detail: Json) -> str:
     return "errored" if crashed else end_text(detail)
 
 
-def worst_of(signals: list[Json]) -> Json:
+def worst_of(signals: Rows) -> Json:
     """The worst of some signals by severity; one that is not known counts as worst."""
     ranks = list(SEVERITIES)
 
@@ -4226,7 +4227,7 @@ def steps_range(steps: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def parent_line(events: list[Json]) -> str:
+def parent_line(events: Rows) -> str:
     """The runs that this one belongs to, where its events name any."""
     parents = {
         shown_id(event.get("parent_run_id"))
@@ -4361,7 +4362,7 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
     return lines + [f"  {label}  {pattern_counts(some)}" for label, some in kinds if some]
 
 
-def pattern_counts(patterns: list[Json]) -> str:
+def pattern_counts(patterns: Rows) -> str:
     """`TOOL_LOOP  2/24 runs`, `TOOL_LOOP×2, COST_SPIKE×1 of 24 runs`."""
     counts = {kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns}
     total = max(count(one.get("total_runs")) or 0 for one in patterns)
@@ -5100,7 +5101,7 @@ def check_address(backend: Api) -> str:
     return f"{parts.hostname} is {', '.join(sorted(addresses)[:3])}, port {port}"
 
 
-def check_api(backend: Api) -> tuple[list[Json], str]:
+def check_api(backend: Api) -> tuple[Rows, str]:
     """That a Customer API answers and takes the key. Its sister services answer /health, but not
     /v1/agents."""
     started = time.monotonic()
@@ -5111,7 +5112,7 @@ def check_api(backend: Api) -> tuple[list[Json], str]:
     )
 
 
-def check_agents(backend: Api, agents: list[Json]) -> str:
+def check_agents(backend: Api, agents: Rows) -> str:
     """That any agent has ever sent an event."""
     if not agents:
         raise DunetraceError(
@@ -5131,7 +5132,7 @@ PROBES = {
 }
 
 
-def check_endpoints(backend: Api, agents: list[Json]) -> str:
+def check_endpoints(backend: Api, agents: Rows) -> str:
     """Which of the newer endpoints there are; without them the tools still work, some with less."""
     name = next(
         (agent["agent_id"] for agent in agents if fits_path(agent.get("agent_id") or "")),
@@ -5249,7 +5250,7 @@ Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, 
 class Window:
     """The rows of a list that belong to the last hours, and whether all of them were read."""
 
-    rows: list[Json]
+    rows: Rows
     whole: bool
     trusted: bool = True  # False: the list is empty though its total is not, or it has none
 
@@ -5259,7 +5260,7 @@ def read_window(
 ) -> Window:
     """The runs or signals of the last hours, whatever their order; a row without a usable time,
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
-    rows: list[Json] = []
+    rows: Rows = []
     pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
     read = 0
     for page in itertools.islice(pages, MOST_PAGES):
@@ -5278,7 +5279,7 @@ def read_window(
     return Window(rows, False)
 
 
-def alive_at(rows: list[Json], moment: Callable[[Json], float | None]) -> list[float | None]:
+def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float | None]:
     """The moments of rows, newest first. A run that stalled has no end of its own: it was
     processed after those that are listed behind it, so it is at least as young."""
     moments, youngest = list[float | None](), 0.0
@@ -5804,7 +5805,7 @@ def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
             yield from [(noun, called, {**answer, "latency_ms": int(ms)}, int(ms))] * int(times)
 
 
-def demo_events(kind: str, moment: float) -> list[Json]:
+def demo_events(kind: str, moment: float) -> Rows:
     """The events of a run that begins at a moment: a call and a response for each of its calls."""
     start = {
         "model": "gpt-4o-mini",
@@ -5821,12 +5822,12 @@ def demo_events(kind: str, moment: float) -> list[Json]:
 
 
 @functools.cache
-def demo_fleet() -> tuple[list[Json], list[Json]]:
+def demo_fleet() -> tuple[Rows, Rows]:
     """All runs (with their events) and all signals of the demo, newest first."""
     import tomllib  # 5 ms that only the demo needs
 
-    runs: list[Json] = []
-    signals: list[Json] = []
+    runs: Rows = []
+    signals: Rows = []
     known = tomllib.loads(DEMO_SIGNALS)
     schedule = [
         (float(one[:-1]), one[-1], name) for name, some in DEMO_RUNS.items() for one in some.split()
@@ -5856,7 +5857,7 @@ def demo_fleet() -> tuple[list[Json], list[Json]]:
     return runs[::-1], signals[::-1]
 
 
-def demo_table(name: str, agent_id: str) -> list[Json]:
+def demo_table(name: str, agent_id: str) -> Rows:
     """The rows of one of DEMO_TABLES that belong to an agent; times are hours before DEMO_NOW
     there."""
     table = re.search(rf"^{name}: (.*(?:\n  .*)*)", DEMO_TABLES, re.M)
