@@ -1103,6 +1103,9 @@ class Found:
     failed: list[tuple[str, DunetraceError]] = field(default_factory=list)
 
 
+MaybeFound = Found | DunetraceError  # a list, or why it could not be had
+
+
 def segment(value: object) -> str:
     """An id quoted for use as one segment of a path; raises DunetraceError for one that no path can
     carry.
@@ -2080,7 +2083,7 @@ def agent_named(backend: Api, agent_id: str) -> Json:
     raise DunetraceError(unknown_agent_text(agent_id, fleet), "missing")
 
 
-def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | DunetraceError]:
+def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, MaybeFound]:
     """An agent's row and its newest runs; raises DunetraceError when there is no such agent.
 
     The API answers with empty lists for an agent that does not exist, so only the list of agents
@@ -2096,7 +2099,7 @@ def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | Dunetrace
     return agent, runs
 
 
-def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, Found | DunetraceError]:
+def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]:
     """GET /v1/agents/{id}/{what} and the agent's newest runs; where the former cannot be asked, an
     unknown agent is named as such first."""
     answer, runs = attempts(
@@ -2111,7 +2114,7 @@ def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, Found | Dun
     return answer, runs
 
 
-def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
     name, started = agent_of(agent), count(agent.get("run_count"))
@@ -2169,7 +2172,7 @@ def score_icon(score: object) -> str:
     return "⚪" if n is None else "🟢" if n >= 80 else "🟡" if n >= 50 else "🔴"
 
 
-def health_icon(score: object, runs: Found | DunetraceError) -> str:
+def health_icon(score: object, runs: MaybeFound) -> str:
     """The colour of an agent, by the worse of its score and of how its newest runs ended.
 
     No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
@@ -2187,16 +2190,16 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
 
-def newest_of(found: Found | DunetraceError) -> Rows:
+def newest_of(found: MaybeFound) -> Rows:
     """The rows that a verdict looks at; none where they could not be asked."""
     return found.rows[:NEWEST_RUNS] if isinstance(found, Found) else []
 
 
-def count_outcomes(runs: Found | DunetraceError) -> Counter[str]:
+def count_outcomes(runs: MaybeFound) -> Counter[str]:
     return Counter(map(outcome, newest_of(runs)))
 
 
-def outcomes_text(runs: Found | DunetraceError) -> str:
+def outcomes_text(runs: MaybeFound) -> str:
     """`last 20: 2 clean, 18 with signals, 0 errored or stalled`."""
     if isinstance(runs, DunetraceError):
         return "how they ended could not be asked"
@@ -2283,7 +2286,7 @@ def component_value(component: Json) -> str:
     return f"  (current: {round(value, 1)} {words(component.get('label'), 80)}{against})"
 
 
-def only_signals(score: object, runs: Found | DunetraceError) -> str:
+def only_signals(score: object, runs: MaybeFound) -> str:
     """Why the colour is worse than the score, "" where it is not."""
     worse = health_icon(score, runs) != score_icon(score)
     return (
@@ -2293,7 +2296,7 @@ def only_signals(score: object, runs: Found | DunetraceError) -> str:
     )
 
 
-def health_text(agent_id: str, health: Json, runs: Found | DunetraceError) -> str:
+def health_text(agent_id: str, health: Json, runs: MaybeFound) -> str:
     """The answer of GET /v1/agents/{id}/health-score beside how the newest runs ended; component
     values are percent, tokens and milliseconds."""
     samples, score = counted(health.get("sample_runs")), health.get("score")
@@ -2346,8 +2349,8 @@ class Summary:
 
     agent: Json
     health: Json | DunetraceError
-    recent: Found | DunetraceError
-    runs: Found | DunetraceError
+    recent: MaybeFound
+    runs: MaybeFound
     insights: Json | DunetraceError
     unlisted: str = ""  # why its row had to be made up from its lists
     cause: str = ""  # the error_type of the newest run that errored
@@ -2375,7 +2378,7 @@ def breakdown_lines(agent: Json, insights: Json) -> list[str]:
     return [*lines, more] if rest else lines
 
 
-def ends_verdict(agent: Json, runs: Found | DunetraceError, cause: str = "") -> str:
+def ends_verdict(agent: Json, runs: MaybeFound, cause: str = "") -> str:
     """How the newest runs of an agent went, what is wrong first; `cause` is the error_type of the
     newest that errored."""
     if isinstance(runs, DunetraceError):
@@ -2458,13 +2461,13 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
     )
 
 
-def flying_text(agent: Json, runs: Found | DunetraceError) -> str:
+def flying_text(agent: Json, runs: MaybeFound) -> str:
     """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
     flying = (count(agent.get("run_count")) or 0) - runs.matched if isinstance(runs, Found) else 0
     return f"; {flying} not processed yet" if flying > 0 else ""
 
 
-def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
+def health_line(health: Json | DunetraceError, runs: MaybeFound) -> str:
     """The score in a summary, or why there is none."""
     if isinstance(health, DunetraceError):
         why = {
@@ -2503,9 +2506,7 @@ def recent_signal(signal: Json, now: float) -> str:
     ).format(**facts(signal, now))
 
 
-def newest_failed(
-    runs: Found | DunetraceError, outcomes: Sequence[str] = ("errored", "signals")
-) -> Json:
+def newest_failed(runs: MaybeFound, outcomes: Sequence[str] = ("errored", "signals")) -> Json:
     """The newest run with one of these outcomes; empty where there is none."""
     return next((run for run in newest_of(runs) if outcome(run) in outcomes), {})
 
@@ -2523,9 +2524,7 @@ def next_step(summary: Summary, now: float) -> str:
     return f"Next: {'; '.join(steps)}."
 
 
-def row_from_lists(
-    agent_id: str, runs: Found | DunetraceError, recent: Found | DunetraceError, insights: object
-) -> Json:
+def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights: object) -> Json:
     """What the lists of one agent say in place of its row in the list of agents."""
     totals = {
         key: found.matched
@@ -2539,7 +2538,7 @@ def row_from_lists(
     return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
 
 
-def cause_of_run(backend: Api, runs: Found | DunetraceError) -> str:
+def cause_of_run(backend: Api, runs: MaybeFound) -> str:
     """The error_type of the newest errored run, "" where there is none or it cannot be had."""
     run = newest_failed(runs, ["errored"])
     if run.get("exit_reason") != "run.errored":
@@ -2716,9 +2715,7 @@ def agent_signals_text(
     return signal_list(safe_, what, now, agent_signals, offset, rest, notes)
 
 
-def no_signals_text(
-    agent: Json, runs: Found | DunetraceError, filters: str, now: float, read: str = ""
-) -> str:
+def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, read: str = "") -> str:
     """Why an agent's list of signals is empty: no runs, no signals, or none that the filters let
     through; `read` says what of the list was not read."""
     signals, name = count(agent.get("signal_count")), agent_of(agent)
@@ -2741,7 +2738,7 @@ def unread_text(found: Found) -> str:
     return "" if found.exact else newest
 
 
-def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
@@ -3241,8 +3238,8 @@ def check_known_type(kind: str, agents: Rows) -> None:
 
 def nothing_found_text(
     found: Found,
-    fleet: Found | DunetraceError,
-    runs: Found | DunetraceError,
+    fleet: MaybeFound,
+    runs: MaybeFound,
     filters: Filters,
     now: float,
 ) -> str:
@@ -3264,7 +3261,7 @@ def nothing_found_text(
     return blocks(first, more, crashes_text(runs, filters, now), gap="\n")
 
 
-def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> str:
+def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
     """What a search for signals cannot tell: runs that errored need not have one."""
     if isinstance(runs, DunetraceError):
         return (
@@ -3302,9 +3299,7 @@ def moment_of(run: Json) -> float | None:
     )
 
 
-def search_everywhere(
-    backend: Api, filters: Filters, wanted: int
-) -> tuple[Found, Found | DunetraceError]:
+def search_everywhere(backend: Api, filters: Filters, wanted: int) -> tuple[Found, MaybeFound]:
     """Matches of the whole fleet, and the fleet. Where its agents' own counts say how many of which
     agent and type match, nothing is read for that."""
     counting = bool(filters.severity or filters.hours)
@@ -3329,7 +3324,7 @@ def no_match_text(
     backend: Api,
     agent_id: str,
     found: Found,
-    fleet: Found | DunetraceError | None,
+    fleet: MaybeFound | None,
     filters: Filters,
 ) -> str:
     """Why a search of one agent, or of the `fleet`, is empty; asks what it needs to tell."""
@@ -4550,14 +4545,14 @@ NEWER_INSIGHTS = {
 }
 
 
-def errored_share(runs: Found | DunetraceError) -> str:
+def errored_share(runs: MaybeFound) -> str:
     """`; 🔴 5 of the newest 5 runs errored or stalled`, "" where none is known to have."""
     ended = count_outcomes(runs)
     of = f"of the newest {plural(ended.total(), 'run')}"
     return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else ""
 
 
-def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -> str:
+def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
     """Whether failures are systemic or occasional, as far as the backend tells, how the newest runs
     ended, and what made it worse."""
     patterns = patterns_of(insights)
@@ -4578,7 +4573,7 @@ def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -
     return f"{said}{errored_share(runs)}{change_text(insights, now)}."
 
 
-def patterns_text(agent_id: str, insights: Json, runs: Found | DunetraceError, now: float) -> str:
+def patterns_text(agent_id: str, insights: Json, runs: MaybeFound, now: float) -> str:
     """What recurs in an agent's failures, for GET /v1/agents/{id}/insights; `runs` are its
     newest ones."""
     absent = [name for key, name in NEWER_INSIGHTS.items() if key not in insights]
@@ -4603,13 +4598,13 @@ def patterns_text(agent_id: str, insights: Json, runs: Found | DunetraceError, n
     )
 
 
-def newest_errored(runs: Found | DunetraceError, now: float) -> str:
+def newest_errored(runs: MaybeFound, now: float) -> str:
     """The call that shows the newest of the runs that errored, "" where none did."""
     run = newest_failed(runs, ["errored"])
     return f". {next_run(run, now)}." if run else ""
 
 
-def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def no_patterns_text(agent: Json, runs: MaybeFound, now: float) -> str:
     """Why there are no patterns: no signals, or none that are recent and frequent enough."""
     name, signals = agent_of(agent), count(agent.get("signal_count"))
     if signals is None:
