@@ -5583,42 +5583,6 @@ def set_up_logging(verbose: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-GATE_OPTIONS: dict[str, Json] = {
-    "--min-score": dict(
-        type=int, metavar="N", help="least score (default 70, where the backend has scores)"
-    ),
-    "--fail-on": dict(
-        metavar="SEVERITY",
-        help="this severity or a worse one fails (default CRITICAL; any with --failure-type)",
-    ),
-    "--since": dict(
-        type=int,
-        metavar="HOURS",
-        dest="hours",
-        help="how far back runs and signals count (default 24)",
-    ),
-    "--failure-type": dict(metavar="TYPE", help="only signals of this type count"),
-    "--max-errored": dict(
-        type=float,
-        metavar="PERCENT",
-        help="share of runs that may error or stall (default 10)",
-    ),
-    "--min-runs": dict(type=int, metavar="N", help="runs that it takes (default 1)"),
-}
-
-
-OPTIONS: dict[str, Json] = {
-    "--demo": dict(action="store_true", help="use the built-in demo fleet instead of a backend"),
-    "--verbose": dict(action="store_true", help="one line per request on standard error"),
-}
-TRANSPORTS: dict[str, Json] = {
-    "--sse": dict(action="store_true", help="serve over HTTP with SSE at /sse"),
-    "--http": dict(action="store_true", help="serve streamable HTTP at /mcp, without sessions"),
-}
-LISTENING: dict[str, Json] = {
-    "--host": dict(help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"),
-    "--port": dict(type=int, help="port to listen on (default 8000)"),
-}
 COMMANDS = {
     "call": "print one tool's text",
     "check": "check the set-up step by step, from the settings to an editor's call",
@@ -5627,16 +5591,40 @@ COMMANDS = {
 }
 
 
-def add_options(parser: Any, options: dict[str, Json], **more: Any) -> None:
-    """Adds a table of options to a parser or a group of one."""
-    for name, option in options.items():
-        parser.add_argument(name, **option, **more)
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    """The options that say how to serve."""
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
+    add("--http", action="store_true", help="serve streamable HTTP at /mcp, without sessions")
+    add, absent = parser.add_argument, argparse.SUPPRESS
+    where = "address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"
+    add("--host", default=absent, help=where)
+    add("--port", type=int, default=absent, help="port to listen on (default 8000)")
+
+
+def add_gate(parser: argparse.ArgumentParser) -> None:
+    """What an agent must meet, with the defaults of a Gate."""
+    add, least = parser.add_argument, "least score (default 70, where the backend has scores)"
+    worst = "this severity or a worse one fails (default CRITICAL; any with --failure-type)"
+    back = "how far back runs and signals count (default 24)"
+    share = "share of runs that may error or stall (default 10)"
+    add("agent_id", metavar="agent")
+    add("--min-score", type=int, metavar="N", help=least)
+    add("--fail-on", metavar="SEVERITY", help=worst)
+    add("--since", type=int, metavar="HOURS", dest="hours", help=back)
+    add("--failure-type", metavar="TYPE", help="only signals of this type count")
+    add("--max-errored", type=float, metavar="PERCENT", help=share)
+    add("--min-runs", type=int, metavar="N", help="runs that it takes (default 1)")
+    parser.set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line: how to serve, or one of COMMANDS."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    add_options(common, OPTIONS)
+    demo = "use the built-in demo fleet instead of a backend"
+    common.add_argument("--demo", action="store_true", help=demo)
+    verbose = "one line per request on standard error"
+    common.add_argument("--verbose", action="store_true", help=verbose)
     parser = argparse.ArgumentParser(
         prog="dunetrace-mcp",
         parents=[common],
@@ -5645,8 +5633,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "DUNETRACE_MCP_TOKEN.",
     )
     parser.add_argument("--version", action="version", version=f"dunetrace-mcp {__version__}")
-    add_options(parser.add_mutually_exclusive_group(), TRANSPORTS)
-    add_options(parser, LISTENING, default=argparse.SUPPRESS)
+    add_serving(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add = {
         name: commands.add_parser(name, parents=[common], help=text, description=text)
@@ -5655,9 +5642,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add["call"].add_argument("tool", help=f"one of {', '.join(server.functions)}")
     add["call"].add_argument("arguments", nargs="*", metavar="name=value")
     add["config"].add_argument("client", choices=list(CONFIGS))
-    add["gate"].add_argument("agent_id", metavar="agent")
-    add_options(add["gate"], GATE_OPTIONS)
-    add["gate"].set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
+    add_gate(add["gate"])
     return parser
 
 
