@@ -498,9 +498,8 @@ def bar(fraction: float | None) -> str:
 
 def sparkline(values: object) -> str:
     """Seven days of counts as `▁▁▂▅█▃▁  0–9 a day`, "" where they are not seven counts."""
-    counts = [count(value) for value in items(values)]
-    known = [n for n in counts if n is not None]
-    if len(known) != 7 or len(counts) != 7 or not any(known):
+    known = [n for value in items(values) if (n := count(value)) is not None]
+    if not any(known) or not len(known) == len(items(values)) == 7:
         return ""
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * n / max(known))] for n in known)
     return f"{bars}  {min(known)}–{max(known)} a day"
@@ -860,7 +859,7 @@ class Redaction:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
         text = self.unquoted(fold_spaces(text)[: 2 * LONGEST_TEXT])
-        return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
+        return self.short.sub(lambda match: hashed(match[0]), self.without(self.spans(text), text))
 
     def unquoted(self, text: str) -> str:
         """The text without hidden ones that stand whole between quotation marks, of any kind: an
@@ -889,10 +888,10 @@ class Redaction:
             if end > start and text[start:at].strip("`\"' .,:;") not in self.shown:
                 yield start, at
 
-    def without_pieces(self, text: str, spans: Iterable[tuple[int, int]] | None = None) -> str:
-        """The text with the given stretches, or all that repeat hidden texts, hashed."""
+    def without(self, spans: Iterable[tuple[int, int]], text: str) -> str:
+        """The text with the given stretches hashed."""
         kept, at = "", 0
-        for start, end in self.spans(text) if spans is None else spans:
+        for start, end in spans:
             part = text[start:end].strip()
             kept += text[at:start] + text[start:end].replace(part, hashed(part) if part else part)
             at = end
@@ -914,7 +913,7 @@ class Redaction:
             cut = ((max(a - at, 0), min(b - at, len(text))) for a, b in spans)
             own = [(a, b) for a, b in cut if a < b]
             indent = line[: len(line) - len(line.lstrip())]
-            lines.append(indent + self.without_pieces(text, own) if own else line)
+            lines.append(indent + self.without(own, text) if own else line)
             at += len(text) + 1
         return "\n".join(lines)
 
@@ -1768,7 +1767,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
 
     On mcp 1.x a tool that outlives its cancellation would answer twice, which ends the session.
     """
-    call = CALL.get(None) or Call()
+    call = current_call()
     token = CALL.set(call)
     try:
         with anyio.fail_after(call.ends - time.monotonic() + 1):
@@ -2560,14 +2559,14 @@ def summarize_agent(agent_id: AgentId) -> str:
         lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
         lambda: backend.get("/v1/agents/{}/insights", agent_id),
     )
-    summary = Summary(listed, health, recent, runs, insights, cause=cause_of_run(backend, runs))
+    unlisted = ""
     if isinstance(listed, DunetraceError):
         scored = number(mapping(health).get("score")) is not None
         if not scored and not newest_of(runs) and not newest_of(recent):
             raise listed
-        summary = replace(
-            summary, agent=row_from_lists(agent_id, runs, recent, insights), unlisted=str(listed)
-        )
+        listed, unlisted = row_from_lists(agent_id, runs, recent, insights), str(listed)
+    cause = cause_of_run(backend, runs)
+    summary = Summary(listed, health, recent, runs, insights, unlisted, cause)
     return summary_text(summary, backend.now(), dashboard_url(os.environ))
 
 
@@ -3800,7 +3799,7 @@ def remarks(step: Step, raw: bool) -> list[str]:
         *called.items(),
         *((name, value) for name, value in answered.items() if called.get(name) != value),
     ]
-    names = {name for name, _ in fields}
+    names = {*called, *answered}
     shown = [
         f"{safe_key(name, raw)}={safe(name, value, raw)}"
         for name, value in fields
@@ -4232,7 +4231,7 @@ def parent_line(events: Rows) -> str:
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
 
-def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
+def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[list[str], str]:
     """Ids of the runs that begin with `start`, and which agents could not be asked. With v0.3.0,
     which has no list over all agents, all agents are asked."""
 
@@ -4242,7 +4241,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
         return {str(run.get("run_id")) for run in rows if str(run.get("run_id")).startswith(start)}
 
     try:
-        return ids_of(agent_id), ""
+        return sorted(ids_of(agent_id)), ""
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
@@ -4256,7 +4255,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
         if isinstance(one, DunetraceError)
     ]
     found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
-    return found, f"; {failed_text(failed)}" if failed else ""
+    return sorted(found), f"; {failed_text(failed)}" if failed else ""
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
@@ -4270,20 +4269,16 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
     if shown := backend.whole.get(name):
         return backend.get("/v1/runs/{}", shown)
     whole = re.fullmatch(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", name)
-    found, failed = (
-        (set[str](), "")
-        if whole or len(name) < ENOUGH_OF_ID
-        else runs_beginning(backend, name, agent_id)
-    )
-    ids = sorted(found)
+    ids, failed = list[str](), ""
+    if not whole and len(name) >= ENOUGH_OF_ID:
+        ids, failed = runs_beginning(backend, name, agent_id)
     if not ids:
         raise unknown_run(name, failed)
     if len(ids) > 1:
-        listed = ", ".join(shown_id(one) for one in ids[:10]) + (
-            f" and {len(ids) - 10} more" if len(ids) > 10 else ""
-        )
+        listed = ", ".join(map(shown_id, ids[:10]))
+        more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
         raise DunetraceError(
-            f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of the id.",
+            f"{len(ids)} runs begin with {shown_id(name)}: {listed}{more}. Give more of the id.",
             "invalid",
         )
     return backend.get("/v1/runs/{}", ids[0])
