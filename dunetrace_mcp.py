@@ -75,7 +75,7 @@ import requests
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.types import INVALID_PARAMS, Completion, ToolAnnotations
 from pydantic import AfterValidator, Field, ValidationError
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util.retry import Retry
@@ -101,6 +101,7 @@ except ImportError:  # mcp 1.x
 __version__ = "1.0.0"
 
 Json = dict[str, Any]
+Rows = list[Json]
 T = TypeVar("T")
 log = logging.getLogger("dunetrace_mcp")
 
@@ -409,7 +410,7 @@ def items(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def dicts(value: object) -> list[Json]:
+def dicts(value: object) -> Rows:
     """A list of objects; what is not an object becomes an empty one, so that its place stays
     visible."""
     return [mapping(item) for item in items(value)]
@@ -421,7 +422,7 @@ def instant(value: object) -> float | None:
     return seconds if seconds is not None and 0 <= seconds < 253_370_764_800 else None
 
 
-def newest_first(rows: list[Json], moment: str) -> list[Json]:
+def newest_first(rows: Rows, moment: str) -> Rows:
     """Rows by a field that holds a time; those without a usable one come last."""
     return sorted(rows, key=lambda row: -(instant(row.get(moment)) or 0))
 
@@ -507,9 +508,8 @@ def bar(fraction: float | None) -> str:
 
 def sparkline(values: object) -> str:
     """Seven days of counts as `▁▁▂▅█▃▁  0–9 a day`, "" where they are not seven counts."""
-    counts = [count(value) for value in items(values)]
-    known = [n for n in counts if n is not None]
-    if len(known) != 7 or len(counts) != 7 or not any(known):
+    known = [n for value in items(values) if (n := count(value)) is not None]
+    if not any(known) or not len(known) == len(items(values)) == 7:
         return ""
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * n / max(known))] for n in known)
     return f"{bars}  {min(known)}–{max(known)} a day"
@@ -525,13 +525,13 @@ def plural(n: int, thing: str) -> str:
 
 def section(title: str, lines: Iterable[str]) -> str:
     """A title and its lines; nothing when there are no lines."""
-    body = "\n".join(line for line in lines if line)
+    body = blocks(*lines, gap="\n")
     return f"{title}\n{body}" if body else ""
 
 
-def blocks(*parts: str) -> str:
-    """The parts that are not empty, a blank line between them."""
-    return "\n\n".join(part for part in parts if part)
+def blocks(*parts: str, gap: str = "\n\n") -> str:
+    """The parts that are not empty, a blank line or another gap between them."""
+    return gap.join(filter(None, parts))
 
 
 def paragraph(text: object, indent: str = "  ") -> str:
@@ -728,18 +728,6 @@ def json_text(value: object) -> str:
         return "nested too deeply"
 
 
-def scalar(name: str, value: object, raw: bool, most: int) -> str:
-    """One value that is not a container; text is bare here."""
-    if is_free(name, value):
-        return clean(value, most) if raw else hashed(value)
-    if isinstance(value, str):
-        return clean(value, most)
-    if isinstance(value, bool):
-        return str(value)
-    n = number(value)
-    return NONE if n is None else f"{round(n, 4)}"
-
-
 DEEPEST = 4  # containers inside containers that are shown field by field
 
 
@@ -762,12 +750,14 @@ def safe(name: str, value: object, raw: bool, most: int = 400, depth: int = 0) -
         shown = value if len(value) <= 5 else value[:2]
         parts = [safe(name, one, raw, most, depth + 1) for one in shown]
         return "[" + ", ".join(parts + [f"…+{len(value) - 2} more"] * (len(value) > 5)) + "]"
-    text = scalar(name, value, raw, most)
-    return (
-        f"'{text}'"
-        if depth and isinstance(value, str) and (raw or not is_free(name, value))
-        else text
-    )
+    free = is_free(name, value)
+    if free and not raw:
+        return hashed(value)
+    if free or isinstance(value, str | bool):
+        text = clean(value, most)
+        return f"'{text}'" if depth and isinstance(value, str) else text
+    n = number(value)
+    return NONE if n is None else f"{round(n, 4)}"
 
 
 def safe_key(key: object, raw: bool) -> str:
@@ -882,7 +872,7 @@ class Redaction:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
         text = self.unquoted(fold_spaces(text)[: 2 * LONGEST_TEXT])
-        return self.short.sub(lambda match: hashed(match[0]), self.without_pieces(text))
+        return self.short.sub(lambda match: hashed(match[0]), self.without(self.spans(text), text))
 
     def unquoted(self, text: str) -> str:
         """The text without hidden ones that stand whole between quotation marks, of any kind: an
@@ -911,10 +901,10 @@ class Redaction:
             if end > start and text[start:at].strip("`\"' .,:;") not in self.shown:
                 yield start, at
 
-    def without_pieces(self, text: str, spans: Iterable[tuple[int, int]] | None = None) -> str:
-        """The text with the given stretches, or all that repeat hidden texts, hashed."""
+    def without(self, spans: Iterable[tuple[int, int]], text: str) -> str:
+        """The text with the given stretches hashed."""
         kept, at = "", 0
-        for start, end in self.spans(text) if spans is None else spans:
+        for start, end in spans:
             part = text[start:end].strip()
             kept += text[at:start] + text[start:end].replace(part, hashed(part) if part else part)
             at = end
@@ -936,7 +926,7 @@ class Redaction:
             cut = ((max(a - at, 0), min(b - at, len(text))) for a, b in spans)
             own = [(a, b) for a, b in cut if a < b]
             indent = line[: len(line) - len(line.lstrip())]
-            lines.append(indent + self.without_pieces(text, own) if own else line)
+            lines.append(indent + self.without(own, text) if own else line)
             at += len(text) + 1
         return "\n".join(lines)
 
@@ -945,7 +935,7 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def without_raw(signals: list[Json], raw: bool, events: Sequence[Json] = ()) -> list[Json]:
+def without_raw(signals: Rows, raw: bool, events: Sequence[Json] = ()) -> Rows:
     """Signals whose explanations no longer quote the free text of their own evidence, or of
     their run, if its `events` are given."""
     if raw:
@@ -954,7 +944,7 @@ def without_raw(signals: list[Json], raw: bool, events: Sequence[Json] = ()) -> 
     return [one for group in groups for one in redacted(group, events)]
 
 
-def redacted(signals: list[Json], events: Sequence[Json]) -> Iterator[Json]:
+def redacted(signals: Rows, events: Sequence[Json]) -> Iterator[Json]:
     """Signals that are safe to show as far as their evidence and the events tell."""
     texts = Texts(shown={str(signal.get("failure_type")) for signal in signals})
     for signal in signals:
@@ -1102,24 +1092,12 @@ class CallAdapter(HTTPAdapter):
         return pool
 
 
-class Bearer(requests.auth.AuthBase):
-    """Sends the key. As the session's own auth it also keeps requests from taking one out of a
-    .netrc."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
-
-
 @dataclass
 class Page:
     """Rows of one list answer and the number of rows that the whole list has (None if not said, or
     if the answer contradicts itself)."""
 
-    rows: list[Json]
+    rows: Rows
     total: int | None
     last: bool = False  # whether this page is known to end its list
 
@@ -1128,7 +1106,7 @@ class Page:
 class Found:
     """Rows of a list, newest first, and how many there are in all."""
 
-    rows: list[Json]
+    rows: Rows
     matched: int
     exact: bool = True
     unknown: int = 0  # of the runs that were read, those whose end is not known
@@ -1136,6 +1114,9 @@ class Found:
     types: Counter[str] = field(default_factory=Counter)  # the same by failure type
     severities: Counter[str] = field(default_factory=Counter)  # the same by severity
     failed: list[tuple[str, DunetraceError]] = field(default_factory=list)
+
+
+MaybeFound = Found | DunetraceError  # a list, or why it could not be had
 
 
 def segment(value: object) -> str:
@@ -1271,7 +1252,7 @@ class Api:
         self.whole: dict[str, str] = {}  # run ids by the beginnings that answers showed
         self.ahead = 0.0  # seconds by which the backend's clock is ahead of this one
         self.session = requests.Session()
-        self.session.auth = Bearer(key)
+        self.session.auth = self.authorized
         host = urlsplit(url).hostname or ""
         # A proxy cannot reach this machine's own loopback, and must not be sent what is meant for
         # it.
@@ -1287,6 +1268,12 @@ class Api:
         if url == DEMO_URL:
             self.session.adapters.clear()
             self.session.mount("demo://", DemoAdapter())
+
+    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """A request with the key. As the session's own auth this also keeps requests from taking
+        one out of a .netrc."""
+        request.headers["Authorization"] = f"Bearer {self.key}"
+        return request
 
     def now(self) -> float:
         """Epoch seconds by the backend's own clock, as its last answer told it."""
@@ -1483,7 +1470,7 @@ class Api:
     ) -> Found:
         """The newest `most` rows of an agent's `signals` or `runs`, from an offset on, and how
         many there are."""
-        rows: list[Json] = []
+        rows: Rows = []
         asked = {"offset": offset, "limit": min(most, LARGEST_PAGE), **params}
         for page in self.listed(what, agent_id, **asked):
             rows += page.rows
@@ -1492,7 +1479,7 @@ class Api:
         known = offset + len(rows) if page.total is None else page.total
         return Found(self.named(rows[:most]), known)
 
-    def named(self, rows: list[Json]) -> list[Json]:
+    def named(self, rows: Rows) -> Rows:
         """The rows, which get what answers show of their run ids as `run`."""
         if len(self.whole) > MOST_SHOWN:
             self.whole.clear()
@@ -1582,7 +1569,7 @@ CAUSES = (
 )
 
 
-def unseen(rows: list[Json], key: str, seen: set[object]) -> list[Json]:
+def unseen(rows: Rows, key: str, seen: set[object]) -> Rows:
     """The rows whose id is not in `seen` yet, which learns them; a row without a usable id
     always counts as new."""
     fresh = []
@@ -1842,7 +1829,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
 
     On mcp 1.x a tool that outlives its cancellation would answer twice, which ends the session.
     """
-    call = CALL.get(None) or Call()
+    call = current_call()
     token = CALL.set(call)
     try:
         with anyio.fail_after(call.ends - time.monotonic() + 1):
@@ -2135,22 +2122,20 @@ def agent_cells(agent: Json, now: float) -> str:
     return f" {runs:>4} {signals:>5} {critical:>4} {high:>4}  {seen}"
 
 
-def fold_agents(agents: list[Json], now: float) -> list[list[Json]]:
+def fold_agents(agents: Rows, now: float) -> list[Rows]:
     """Agents in order; neighbours of which the table would say the same, and which have no
     signals, together, up to MOST_ALIKE."""
 
-    def same(agent: Json) -> tuple[str, bool]:
-        return agent_cells(agent, now), bool(own_types(agent))
-
-    folded: list[list[Json]] = []
-    for (_, failing), group in itertools.groupby(agents, same):
+    folded: list[Rows] = []
+    same = itertools.groupby(agents, lambda one: (agent_cells(one, now), bool(own_types(one))))
+    for (_, failing), group in same:
         entry = list(group)
         size = 1 if failing or len(entry) < 3 else MOST_ALIKE
         folded += [entry[n : n + size] for n in range(0, len(entry), size)]
     return folded
 
 
-def agent_row(entry: list[Json], now: float, wide: int) -> str:
+def agent_row(entry: Rows, now: float, wide: int) -> str:
     """The lines of the fleet's table for an agent and those that are folded with it: its counts,
     then its failure types with theirs, or the ids of the others."""
     agent, *others = entry
@@ -2196,7 +2181,7 @@ def agent_named(backend: Api, agent_id: str) -> Json:
     raise DunetraceError(unknown_agent_text(agent_id, fleet), "missing")
 
 
-def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | DunetraceError]:
+def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, MaybeFound]:
     """An agent's row and its newest runs; raises DunetraceError when there is no such agent.
 
     The API answers with empty lists for an agent that does not exist, so only the list of agents
@@ -2212,20 +2197,30 @@ def agent_and_runs(backend: Api, agent_id: str) -> tuple[Json, Found | Dunetrace
     return agent, runs
 
 
-def ask_about(backend: Api, agent_id: str, what: str) -> Json:
+def ask_agent(backend: Api, agent_id: str, what: str) -> Json:
     """GET /v1/agents/{id}/{what}; where that cannot be asked, an unknown agent is named as such
     first."""
     try:
         return backend.get(f"/v1/agents/{{}}/{what}", agent_id)
     except DunetraceError as error:
-        if error.kind not in {"route", "path"}:
-            raise
-        agent_named(backend, agent_id)
+        if error.kind in {"route", "path"}:
+            agent_named(backend, agent_id)
         other = " summarize_agent takes it." if error.kind == "path" else ""
         raise DunetraceError(f"{error}{other}", error.kind) from None
 
 
-def quiet_text(what: str, agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]:
+    """What `ask_agent` answers, and the agent's newest runs."""
+    answer, runs = attempts(
+        lambda: ask_agent(backend, agent_id, what),
+        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
+    )
+    if isinstance(answer, DunetraceError):
+        raise answer
+    return answer, runs
+
+
+def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
     name, started = agent_of(agent), count(agent.get("run_count"))
@@ -2283,7 +2278,7 @@ def score_icon(score: object) -> str:
     return "⚪" if n is None else "🟢" if n >= 80 else "🟡" if n >= 50 else "🔴"
 
 
-def health_icon(score: object, runs: Found | DunetraceError) -> str:
+def health_icon(score: object, runs: MaybeFound) -> str:
     """The colour of an agent, by the worse of its score and of how its newest runs ended.
 
     No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
@@ -2301,16 +2296,16 @@ def health_icon(score: object, runs: Found | DunetraceError) -> str:
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
 
-def newest_of(found: Found | DunetraceError) -> list[Json]:
+def newest_of(found: MaybeFound) -> Rows:
     """The rows that a verdict looks at; none where they could not be asked."""
     return found.rows[:NEWEST_RUNS] if isinstance(found, Found) else []
 
 
-def count_outcomes(runs: Found | DunetraceError) -> Counter[str]:
+def count_outcomes(runs: MaybeFound) -> Counter[str]:
     return Counter(map(outcome, newest_of(runs)))
 
 
-def outcomes_text(runs: Found | DunetraceError) -> str:
+def outcomes_text(runs: MaybeFound) -> str:
     """`last 20: 2 clean, 18 with signals, 0 errored or stalled`."""
     if isinstance(runs, DunetraceError):
         return "how they ended could not be asked"
@@ -2337,7 +2332,7 @@ def components_of(health: Json) -> list[tuple[str, Json]]:
     ]
 
 
-def patterns_of(insights: Json) -> list[Json]:
+def patterns_of(insights: Json) -> Rows:
     """systemic_patterns, last 7 days, the ones in most runs first."""
     return sorted(
         dicts(insights.get("systemic_patterns")),
@@ -2402,7 +2397,7 @@ def component_value(component: Json) -> str:
     return f"  (current: {round(value, 1)} {words(component.get('label'), 80)}{against})"
 
 
-def only_signals(score: object, runs: Found | DunetraceError) -> str:
+def only_signals(score: object, runs: MaybeFound) -> str:
     """Why the colour is worse than the score, "" where it is not."""
     worse = health_icon(score, runs) != score_icon(score)
     return (
@@ -2412,7 +2407,7 @@ def only_signals(score: object, runs: Found | DunetraceError) -> str:
     )
 
 
-def health_text(agent_id: str, health: Json, runs: Found | DunetraceError) -> str:
+def health_text(agent_id: str, health: Json, runs: MaybeFound) -> str:
     """The answer of GET /v1/agents/{id}/health-score beside how the newest runs ended; component
     values are percent, tokens and milliseconds."""
     samples, score = counted(health.get("sample_runs")), health.get("score")
@@ -2448,12 +2443,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     """Health score 0-100 of one agent over 30 days, what it is made of (failures, loops, tokens,
     latency), and how its newest runs ended. summarize_agent says more."""
     backend = api()
-    health, runs = attempts(
-        lambda: ask_about(backend, agent_id, "health-score"),
-        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
-    )
-    if isinstance(health, DunetraceError):
-        raise health
+    health, runs = ask_about(backend, agent_id, "health-score")
     if number(health.get("score")) is None and not newest_of(runs):
         agent_named(backend, agent_id)
     return health_text(agent_id, health, runs)
@@ -2469,8 +2459,8 @@ class Summary:
 
     agent: Json
     health: Json | DunetraceError
-    recent: Found | DunetraceError
-    runs: Found | DunetraceError
+    recent: MaybeFound
+    runs: MaybeFound
     insights: Json | DunetraceError
     unlisted: str = ""  # why its row had to be made up from its lists
     cause: str = ""  # the error_type of the newest run that errored
@@ -2498,7 +2488,7 @@ def breakdown_lines(agent: Json, insights: Json) -> list[str]:
     return [*lines, more] if rest else lines
 
 
-def ends_verdict(agent: Json, runs: Found | DunetraceError, now: float, cause: str = "") -> str:
+def ends_verdict(agent: Json, runs: MaybeFound, now: float, cause: str = "") -> str:
     """How the newest runs of an agent went, what is wrong first, and what may be newer than they
     are; `cause` is the error_type of the newest that errored."""
     if isinstance(runs, DunetraceError):
@@ -2586,20 +2576,20 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
     )
 
 
-def flying_runs(agent: Json, runs: Found | DunetraceError) -> int:
+def flying_runs(agent: Json, runs: MaybeFound) -> int:
     """How many runs of an agent have started and are not processed."""
     if isinstance(runs, DunetraceError):
         return 0
     return max(0, (count(agent.get("run_count")) or 0) - runs.matched)
 
 
-def flying_text(agent: Json, runs: Found | DunetraceError) -> str:
+def flying_text(agent: Json, runs: MaybeFound) -> str:
     """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
     flying = flying_runs(agent, runs)
     return f"; {flying} not processed yet" if flying else ""
 
 
-def health_line(health: Json | DunetraceError, runs: Found | DunetraceError) -> str:
+def health_line(health: Json | DunetraceError, runs: MaybeFound) -> str:
     """The score in a summary, or why there is none."""
     if isinstance(health, DunetraceError):
         why = {
@@ -2638,9 +2628,7 @@ def recent_signal(signal: Json, now: float) -> str:
     ).format(**facts(signal, now))
 
 
-def newest_failed(
-    runs: Found | DunetraceError, outcomes: Sequence[str] = ("errored", "signals")
-) -> Json:
+def newest_failed(runs: MaybeFound, outcomes: Sequence[str] = ("errored", "signals")) -> Json:
     """The newest run with one of these outcomes; empty where there is none."""
     return next((run for run in newest_of(runs) if outcome(run) in outcomes), {})
 
@@ -2658,9 +2646,7 @@ def next_step(summary: Summary, now: float) -> str:
     return next_line(*steps)
 
 
-def row_from_lists(
-    agent_id: str, runs: Found | DunetraceError, recent: Found | DunetraceError, insights: object
-) -> Json:
+def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights: object) -> Json:
     """What the lists of one agent say in place of its row in the list of agents."""
     totals = {
         key: found.matched
@@ -2674,7 +2660,7 @@ def row_from_lists(
     return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
 
 
-def cause_of_run(backend: Api, runs: Found | DunetraceError) -> str:
+def cause_of_run(backend: Api, runs: MaybeFound) -> str:
     """The error_type of the newest errored run, "" where there is none or it cannot be had."""
     run = newest_failed(runs, ["errored"])
     if run.get("exit_reason") != "run.errored":
@@ -2696,14 +2682,14 @@ def summarize_agent(agent_id: AgentId) -> str:
         lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
         lambda: backend.get("/v1/agents/{}/insights", agent_id),
     )
-    summary = Summary(listed, health, recent, runs, insights, cause=cause_of_run(backend, runs))
+    unlisted = ""
     if isinstance(listed, DunetraceError):
         scored = number(mapping(health).get("score")) is not None
         if not scored and not newest_of(runs) and not newest_of(recent):
             raise listed
-        summary = replace(
-            summary, agent=row_from_lists(agent_id, runs, recent, insights), unlisted=str(listed)
-        )
+        listed, unlisted = row_from_lists(agent_id, runs, recent, insights), str(listed)
+    cause = cause_of_run(backend, runs)
+    summary = Summary(listed, health, recent, runs, insights, unlisted, cause)
     return summary_text(summary, backend.now(), dashboard_url(os.environ))
 
 
@@ -2759,14 +2745,14 @@ def first_fix(signal: Json) -> str:
     return thought(fixes[0].get("description")) if fixes else NONE
 
 
-def fold_signals(signals: list[Json]) -> list[list[Json]]:
+def fold_signals(signals: Rows) -> list[Rows]:
     """Signals that say the same of the same agent together, in the order of the newest of each.
 
     >>> rows = [{"id": n, "title": title} for n, title in ((3, "loop"), (2, "cost"), (1, "loop"))]
     >>> [[row["id"] for row in group] for group in fold_signals(rows)]
     [[3, 1], [2]]
     """
-    groups: dict[str, list[Json]] = defaultdict(list)
+    groups: dict[str, Rows] = defaultdict(list)
     for signal in signals:
         same = ("agent_id", "failure_type", "severity", "title")
         groups[json_text([signal.get(key) for key in same])].append(signal)
@@ -2801,7 +2787,7 @@ def signal_list(
     found: Found,
     what: str,
     now: float,
-    lay_out: Callable[[list[Json], float], list[str]],
+    lay_out: Callable[[Rows, float], list[str]],
     offset: int,
     rest: Callable[..., str],
     notes: Sequence[str],
@@ -2815,18 +2801,15 @@ def signal_list(
     return blocks(
         list_heading(replace(found, rows=rows), what, now),
         *lay_out(rows, now),
-        "\n".join(
-            note
-            for note in (
-                left_out(found.matched, shown, "signal", rest(offset=shown), found.exact),
-                *notes,
-            )
-            if note
+        blocks(
+            left_out(found.matched, shown, "signal", rest(offset=shown), found.exact),
+            *notes,
+            gap="\n",
         ),
     )
 
 
-def agent_signals(signals: list[Json], now: float) -> list[str]:
+def agent_signals(signals: Rows, now: float) -> list[str]:
     """Signals as the list of one agent shows them; what an entry of the type said before is left
     out."""
     said: set[str] = set()
@@ -2861,9 +2844,7 @@ def agent_signals_text(
     return signal_list(safe_, what, now, agent_signals, offset, rest, notes)
 
 
-def no_signals_text(
-    agent: Json, runs: Found | DunetraceError, filters: str, now: float, read: str = ""
-) -> str:
+def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, read: str = "") -> str:
     """Why an agent's list of signals is empty: no runs, no signals, or none that the filters let
     through; `read` says what of the list was not read."""
     signals, name = count(agent.get("signal_count")), agent_of(agent)
@@ -2886,7 +2867,7 @@ def unread_text(found: Found) -> str:
     return "" if found.exact else newest
 
 
-def runs_note(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
@@ -3005,7 +2986,7 @@ def evidence_lines(evidence: Json, raw: bool) -> list[str]:
     return kept + [f"  … {len(lines) - len(kept)} more fields not shown"] * (len(lines) > len(kept))
 
 
-def fix_lines(fixes: list[Json]) -> list[str]:
+def fix_lines(fixes: Rows) -> list[str]:
     """Suggested fixes with their code, numbered."""
     lines: list[str] = []
     for n, fix in enumerate(fixes[:20], 1):
@@ -3031,22 +3012,17 @@ class SignalList:
 
     def __init__(self, backend: Api, agent_id: str | None) -> None:
         self.backend, self.agent_id = backend, agent_id
-        self.windows: dict[int, list[Json]] = {}
         self.total: int | None = 0
+        # The rows of one small part of the list, asked for once.
+        self.window = functools.cache(lambda n: self.read(n * WINDOW, WINDOW))
 
-    def read(self, offset: int, limit: int, explain: str = "false") -> list[Json]:
+    def read(self, offset: int, limit: int, explain: str = "false") -> Rows:
         """Some rows of the list; learns how long it is."""
         asked = {"offset": offset, "limit": limit, "explain": explain}
         page = next(self.backend.listed("signals", self.agent_id, **asked))
         if self.total is not None:  # what contradicted itself once stays unknown
             self.total = len(page.rows) if page.total is None and page.last else page.total
         return page.rows
-
-    def window(self, n: int) -> list[Json]:
-        """The rows of one small part of the list, asked for once."""
-        if n not in self.windows:
-            self.windows[n] = self.read(n * WINDOW, WINDOW)
-        return self.windows[n]
 
     def age(self, n: int) -> int:
         """Grows along the list: the middle id of a window, which no single row out of place can
@@ -3105,7 +3081,7 @@ class SignalList:
         return place[1] if place else row
 
 
-def place_of(signal_id: int, rows: list[Json], offset: int) -> Place | None:
+def place_of(signal_id: int, rows: Rows, offset: int) -> Place | None:
     """Where a signal stands in a list, if it is among the rows that begin at `offset`."""
     return next(
         ((offset + n, row) for n, row in enumerate(rows) if row.get("id") == signal_id), None
@@ -3187,7 +3163,7 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
         for one in fleet.rows
         if one.get("agent_id") and one.get("signal_count") != 0
     ]
-    hit: list[Json] = []
+    hit: Rows = []
 
     def look(name: str) -> None:
         if not hit:
@@ -3390,7 +3366,7 @@ def search_fleet(backend: Api, fleet: Found, filters: Filters, wanted: int) -> F
     return found
 
 
-def found_signals(signals: list[Json], now: float) -> list[str]:
+def found_signals(signals: Rows, now: float) -> list[str]:
     """Signals as a search shows them."""
     template = (
         "{icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}{times}\n"
@@ -3426,7 +3402,7 @@ def search_verdict(found: Found, filters: Filters) -> str:
     least = "" if found.exact else "at least "
     head = f"{least}{plural(found.matched, 'signal')}{matched_words(filters)}"
     head += f" ({plural(len(found.failed), 'agent')} not asked)" if found.failed else ""
-    lead = ", ".join(part for part in parts if part)
+    lead = blocks(*parts, gap=", ")
     return f"{head}{', ' + ' and '.join(severe) if known else ''}{': ' + lead if lead else ''}."
 
 
@@ -3442,14 +3418,14 @@ def search_text(
     backends. The call for the rest has these `arguments` beside the filters."""
     rest = functools.partial(call_text, "search_signals", **filters.arguments(), **arguments)
     return blocks(
-        "\n".join(one for one in (search_verdict(found, filters), counts_text(found)) if one),
+        blocks(search_verdict(found, filters), counts_text(found), gap="\n"),
         signal_list(
             found, "Signals", now, found_signals, offset, rest, [note, failed_text(found.failed)]
         ),
     )
 
 
-def check_known_type(kind: str, agents: list[Json]) -> None:
+def check_known_type(kind: str, agents: Rows) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know,
     likely misspelt, or that is stored in another case, which no filter of the API matches."""
     seen = {one for agent in agents for one in mapping(agent.get("failure_types"))}
@@ -3471,8 +3447,8 @@ def check_known_type(kind: str, agents: list[Json]) -> None:
 
 def nothing_found_text(
     found: Found,
-    fleet: Found | DunetraceError,
-    runs: Found | DunetraceError,
+    fleet: MaybeFound,
+    runs: MaybeFound,
     filters: Filters,
     now: float,
 ) -> str:
@@ -3490,18 +3466,11 @@ def nothing_found_text(
         first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
     first += unread_text(found)
     failed = failed_text(found.failed)
-    return "\n".join(
-        line
-        for line in (
-            first,
-            failed and f"That is not all: {failed}",
-            crashes_text(runs, filters, now),
-        )
-        if line
-    )
+    more = failed and f"That is not all: {failed}"
+    return blocks(first, more, crashes_text(runs, filters, now), gap="\n")
 
 
-def crashes_text(runs: Found | DunetraceError, filters: Filters, now: float) -> str:
+def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
     """What a search for signals cannot tell: runs that errored need not have one."""
     if isinstance(runs, DunetraceError):
         return (
@@ -3539,9 +3508,7 @@ def moment_of(run: Json) -> float | None:
     )
 
 
-def search_everywhere(
-    backend: Api, filters: Filters, wanted: int
-) -> tuple[Found, Found | DunetraceError]:
+def search_everywhere(backend: Api, filters: Filters, wanted: int) -> tuple[Found, MaybeFound]:
     """Matches of the whole fleet, and the fleet. Where its agents' own counts say how many of which
     agent and type match, nothing is read for that."""
     counting = bool(filters.severity or filters.hours)
@@ -3571,7 +3538,7 @@ def no_match_text(
     backend: Api,
     agent_id: str,
     found: Found,
-    fleet: Found | DunetraceError | None,
+    fleet: MaybeFound | None,
     filters: Filters,
 ) -> str:
     """Why a search of one agent, or of the `fleet`, is empty; asks what it needs to tell."""
@@ -3702,7 +3669,7 @@ def runs_text(
             "─" * len(head),
             *rows,
             "",
-            *(n for n in (left_out(found.matched, shown, "run", more), note) if n),
+            blocks(left_out(found.matched, shown, "run", more), note, gap="\n"),
         )
     ).rstrip()
 
@@ -3896,7 +3863,7 @@ def call_id(event: Json) -> tuple[str, str]:
     return str(event.get("event_type")).partition(".")[0], str(payload_of(event).get("call_id"))
 
 
-def certain_ids(events: list[Json]) -> set[tuple[str, str]]:
+def certain_ids(events: Rows) -> set[tuple[str, str]]:
     """The call_ids that exactly one call and one response carry: two that overlap may be
     answered under one id."""
     carried = Counter((str(event.get("event_type")), call_id(event)) for event in events)
@@ -3908,7 +3875,7 @@ def certain_ids(events: list[Json]) -> set[tuple[str, str]]:
     }
 
 
-def steps_of(events: list[Json]) -> list[Step]:
+def steps_of(events: Rows) -> list[Step]:
     """Events in order, each response joined to its call where the data tell which that is.
 
     A response carries the step_index of the call opened last, so that calls in parallel cannot be
@@ -4039,7 +4006,7 @@ def headline(steps: list[Step], raw: bool) -> str:
         parts += [f"top={max(scores):.2f}" if scores else "", state, last]
     else:
         parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step.kind)]
-    return "  ".join(part for part in parts if part)
+    return blocks(*parts, gap="  ")
 
 
 def remarks(step: Step, raw: bool) -> list[str]:
@@ -4050,7 +4017,7 @@ def remarks(step: Step, raw: bool) -> list[str]:
         *called.items(),
         *((name, value) for name, value in answered.items() if called.get(name) != value),
     ]
-    names = {name for name, _ in fields}
+    names = {*called, *answered}
     shown = [
         f"{safe_key(name, raw)}={safe(name, value, raw)}"
         for name, value in fields
@@ -4144,7 +4111,7 @@ def fold_text(entry: Entry) -> str:
     parts += (
         [variety(steps, ("error", "error_hash"), "error", "errors")] if steps[0].failed() else []
     )
-    return "  " + ", ".join(part for part in parts if part)
+    return f"  {blocks(*parts, gap=', ')}"
 
 
 def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) -> str:
@@ -4187,7 +4154,7 @@ def steps_named(value: object, name: str = "") -> Iterator[int]:
         yield count(value) or 0
 
 
-def steps_apart(signals: list[Json]) -> set[int]:
+def steps_apart(signals: Rows) -> set[int]:
     """The steps that evidence names by themselves, and which so must not vanish in a fold."""
     named = [pair for one in signals for pair in mapping(one.get("evidence")).items()]
     steps = {count(value) for name, value in named if POINT_FIELD.fullmatch(name)}
@@ -4274,7 +4241,7 @@ def gap_text(entries: list[Entry]) -> str:
 # The detail of a run out of the pieces above, and the ways to name one.
 
 
-def step_count(detail: Json, events: list[Json]) -> str:
+def step_count(detail: Json, events: Rows) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
     detail."""
     steps = count(detail.get("step_count"))
@@ -4284,7 +4251,7 @@ def step_count(detail: Json, events: list[Json]) -> str:
     )
 
 
-def run_signal(group: list[Json], now: float) -> str:
+def run_signal(group: Rows, now: float) -> str:
     """A signal, and those that say the same, as the detail of their run shows it."""
     return (
         "  {icon} {type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}\n"
@@ -4308,7 +4275,7 @@ def run_ended(detail: Json) -> str:
     return "errored" if crashed else end_text(detail)
 
 
-def worst_of(signals: list[Json]) -> Json:
+def worst_of(signals: Rows) -> Json:
     """The worst of some signals by severity; one that is not known counts as worst."""
     ranks = list(SEVERITIES)
 
@@ -4368,7 +4335,7 @@ def run_head(detail: Json, now: float) -> str:
     events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     cause = error_type(detail)
-    lines = (
+    return blocks(
         f"Run: {shown_id(detail.get('run_id'))}",
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
@@ -4378,8 +4345,8 @@ def run_head(detail: Json, now: float) -> str:
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
         parent_line(events),
+        gap="\n",
     )
-    return "\n".join(line for line in lines if line)
 
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
@@ -4460,8 +4427,8 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     part.sort(key=lambda step: min(step.indexes()))
     run = shown_id(detail.get("run_id"))
     if not part:
-        indexes = set[int]().union(*(step.indexes() for step in steps))
-        has = f"has steps {min(indexes)} to {max(indexes)}" if indexes else "has no events"
+        known = steps_text(steps).replace("-", " to ")
+        has = f"has steps {known}" if known else "has no events"
         raise DunetraceError(
             f"No event of run {run} is in steps {first}-{last}: it {has}.", "invalid"
         )
@@ -4486,7 +4453,7 @@ def steps_range(steps: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def parent_line(events: list[Json]) -> str:
+def parent_line(events: Rows) -> str:
     """The runs that this one belongs to, where its events name any."""
     parents = {
         shown_id(event.get("parent_run_id"))
@@ -4496,7 +4463,7 @@ def parent_line(events: list[Json]) -> str:
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
 
-def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], str]:
+def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[list[str], str]:
     """Ids of the runs that begin with `start`, and what could not be looked at. With v0.3.0,
     which has no list over all agents, all agents are asked."""
     stopped: list[str] = []
@@ -4511,7 +4478,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
         return {one for one in ids if one.startswith(start)}
 
     try:
-        return ids_of(agent_id), "".join(stopped)
+        return sorted(ids_of(agent_id)), "".join(stopped)
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
@@ -4525,7 +4492,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[set[str], s
         if isinstance(one, DunetraceError)
     ]
     found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
-    return found, "".join(stopped[:1]) + (f"; {failed_text(failed)}" if failed else "")
+    return sorted(found), "".join(stopped[:1]) + (f"; {failed_text(failed)}" if failed else "")
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
@@ -4539,20 +4506,16 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
     if shown := backend.whole.get(name):
         return backend.get("/v1/runs/{}", shown)
     whole = re.fullmatch(UUID_FORM, name)
-    found, failed = (
-        (set[str](), "")
-        if whole or len(name) < ENOUGH_OF_ID
-        else runs_beginning(backend, name, agent_id)
-    )
-    ids = sorted(found)
+    ids, failed = list[str](), ""
+    if not whole and len(name) >= ENOUGH_OF_ID:
+        ids, failed = runs_beginning(backend, name, agent_id)
     if not ids:
         raise unknown_run(name, failed)
     if len(ids) > 1:
-        listed = ", ".join(shown_id(one) for one in ids[:10]) + (
-            f" and {len(ids) - 10} more" if len(ids) > 10 else ""
-        )
+        listed = ", ".join(map(shown_id, ids[:10]))
+        more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
         raise DunetraceError(
-            f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of the id.",
+            f"{len(ids)} runs begin with {shown_id(name)}: {listed}{more}. Give more of the id.",
             "invalid",
         )
     return backend.get("/v1/runs/{}", ids[0])
@@ -4626,7 +4589,7 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
     return lines + [f"  {label}  {pattern_counts(some)}" for label, some in kinds if some]
 
 
-def pattern_counts(patterns: list[Json]) -> str:
+def pattern_counts(patterns: Rows) -> str:
     """`TOOL_LOOP  2/24 runs`, `TOOL_LOOP×2, COST_SPIKE×1 of 24 runs`."""
     counts = {kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns}
     total = max(count(one.get("total_runs")) or 0 for one in patterns)
@@ -4817,7 +4780,7 @@ NEWER_INSIGHTS = {
 }
 
 
-def errored_share(runs: Found | DunetraceError) -> str:
+def errored_share(runs: MaybeFound) -> str:
     """`; 🔴 5 of the newest 5 runs errored or stalled`, or that this is not known."""
     if isinstance(runs, DunetraceError):
         return "; how its runs ended could not be asked"
@@ -4827,7 +4790,7 @@ def errored_share(runs: Found | DunetraceError) -> str:
     return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else none
 
 
-def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -> str:
+def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
     """Whether failures are systemic or occasional, as far as the backend tells, how the newest runs
     ended, and what made it worse."""
     patterns = patterns_of(insights)
@@ -4848,7 +4811,7 @@ def patterns_verdict(insights: Json, runs: Found | DunetraceError, now: float) -
     return f"{said}{errored_share(runs)}{change_text(insights, now)}."
 
 
-def patterns_text(agent_id: str, insights: Json, runs: Found | DunetraceError, now: float) -> str:
+def patterns_text(agent_id: str, insights: Json, runs: MaybeFound, now: float) -> str:
     """What recurs in an agent's failures, for GET /v1/agents/{id}/insights; `runs` are its
     newest ones."""
     absent = [name for key, name in NEWER_INSIGHTS.items() if key not in insights]
@@ -4933,13 +4896,13 @@ def depth_text(agent_id: str, deep: Json, now: float) -> str:
     )
 
 
-def newest_errored(runs: Found | DunetraceError, now: float) -> str:
+def newest_errored(runs: MaybeFound, now: float) -> str:
     """The call that shows the newest of the runs that errored, "" where none did."""
     run = newest_failed(runs, ["errored"])
     return f". {next_run(run, now)}." if run else ""
 
 
-def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> str:
+def no_patterns_text(agent: Json, runs: MaybeFound, now: float) -> str:
     """Why there are no patterns: no signals, or none that are recent and frequent enough."""
     name, signals = agent_of(agent), count(agent.get("signal_count"))
     if signals is None:
@@ -4954,7 +4917,7 @@ def no_patterns_text(agent: Json, runs: Found | DunetraceError, now: float) -> s
 
 def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     """One failure of an agent in depth; raises DunetraceError where it has never had that."""
-    deep = ask_about(backend, agent_id, f"failure-patterns/{kind}")
+    deep = ask_agent(backend, agent_id, f"failure-patterns/{kind}")
     if not count(mapping(deep.get("overview")).get("affected_runs")):
         agent = agent_named(backend, agent_id)
         own = ", ".join(own_types(agent)) or "none"
@@ -4977,12 +4940,7 @@ def get_agent_patterns(agent_id: AgentId, failure_type: AnyType = "") -> str:
     backend, kind = api(), failure_type_of(failure_type)
     if kind:
         return ask_depth(backend, agent_id, kind)
-    insights, runs = attempts(
-        lambda: ask_about(backend, agent_id, "insights"),
-        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
-    )
-    if isinstance(insights, DunetraceError):
-        raise insights
+    insights, runs = ask_about(backend, agent_id, "insights")
     recurring = ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")
     if not any(insights.get(key) for key in recurring):
         agent, runs = agent_and_runs(backend, agent_id)
@@ -5214,7 +5172,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
     """Tokens and dollars of one agent over 1, 7 and 30 days: how much in failed runs, how much
     above its own baseline, waste by failure type, monthly projection."""
     backend = api()
-    stats = ask_about(backend, agent_id, "token-stats")
+    stats = ask_agent(backend, agent_id, "token-stats")
     windows = mapping(stats.get("windows"))
     if not any(count(mapping(one).get("run_count")) for one in windows.values()):
         agent_named(backend, agent_id)
@@ -5346,7 +5304,7 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
     """`cost_usd > 2.5` of a policy's condition or one of a detector's."""
     one = mapping(condition)
     operator = text_of(one.get("operator"))
-    value = scalar("threshold", one.get(bound), False, 80)
+    value = safe("threshold", one.get(bound), False, 80)
     sign = OPERATORS.get(operator) or (
         operator if operator in {">", "<", ">=", "<=", "=="} else safe("operator", operator, False)
     )
@@ -6316,7 +6274,7 @@ def check_address(backend: Api) -> str:
     return f"{parts.hostname} is {', '.join(sorted(addresses)[:3])}, port {port}"
 
 
-def check_api(backend: Api) -> tuple[list[Json], str]:
+def check_api(backend: Api) -> tuple[Rows, str]:
     """That a Customer API answers and takes the key. Its sister services answer /health, but not
     /v1/agents."""
     started = time.monotonic()
@@ -6327,7 +6285,7 @@ def check_api(backend: Api) -> tuple[list[Json], str]:
     )
 
 
-def check_agents(backend: Api, agents: list[Json]) -> str:
+def check_agents(backend: Api, agents: Rows) -> str:
     """That any agent has ever sent an event."""
     if not agents:
         raise DunetraceError(
@@ -6347,7 +6305,7 @@ PROBES = {
 }
 
 
-def check_endpoints(backend: Api, agents: list[Json]) -> str:
+def check_endpoints(backend: Api, agents: Rows) -> str:
     """Which of the newer endpoints there are; without them the tools still work, some with less."""
     name = next(
         (agent["agent_id"] for agent in agents if fits_path(agent.get("agent_id") or "")),
@@ -6465,7 +6423,7 @@ Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, 
 class Window:
     """The rows of a list that belong to the last hours, and whether all of them were read."""
 
-    rows: list[Json]
+    rows: Rows
     whole: bool
     trusted: bool = True  # False: the list is empty though its total is not, or it has none
 
@@ -6475,7 +6433,7 @@ def read_window(
 ) -> Window:
     """The runs or signals of the last hours, whatever their order; a row without a usable time,
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
-    rows: list[Json] = []
+    rows: Rows = []
     pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
     read = 0
     for page in itertools.islice(pages, MOST_PAGES):
@@ -6494,7 +6452,7 @@ def read_window(
     return Window(rows, False)
 
 
-def alive_at(rows: list[Json], moment: Callable[[Json], float | None]) -> list[float | None]:
+def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float | None]:
     """The moments of rows, newest first. A run that stalled has no end of its own: it was
     processed after those that are listed behind it, so it is at least as young."""
     moments, youngest = list[float | None](), 0.0
@@ -6803,42 +6761,6 @@ def set_up_logging(verbose: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-GATE_OPTIONS: dict[str, Json] = {
-    "--min-score": dict(
-        type=int, metavar="N", help="least score (default 70, where the backend has scores)"
-    ),
-    "--fail-on": dict(
-        metavar="SEVERITY",
-        help="this severity or a worse one fails (default CRITICAL; any with --failure-type)",
-    ),
-    "--since": dict(
-        type=int,
-        metavar="HOURS",
-        dest="hours",
-        help="how far back runs and signals count (default 24)",
-    ),
-    "--failure-type": dict(metavar="TYPE", help="only signals of this type count"),
-    "--max-errored": dict(
-        type=float,
-        metavar="PERCENT",
-        help="share of runs that may error or stall (default 10)",
-    ),
-    "--min-runs": dict(type=int, metavar="N", help="runs that it takes (default 1)"),
-}
-
-
-OPTIONS: dict[str, Json] = {
-    "--demo": dict(action="store_true", help="use the built-in demo fleet instead of a backend"),
-    "--verbose": dict(action="store_true", help="one line per request on standard error"),
-}
-TRANSPORTS: dict[str, Json] = {
-    "--sse": dict(action="store_true", help="serve over HTTP with SSE at /sse"),
-    "--http": dict(action="store_true", help="serve streamable HTTP at /mcp, without sessions"),
-}
-LISTENING: dict[str, Json] = {
-    "--host": dict(help="address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"),
-    "--port": dict(type=int, help="port to listen on (default 8000)"),
-}
 COMMANDS = {
     "call": "print one tool's text",
     "check": "check the set-up step by step, from the settings to an editor's call",
@@ -6847,16 +6769,40 @@ COMMANDS = {
 }
 
 
-def add_options(parser: Any, options: dict[str, Json], **more: Any) -> None:
-    """Adds a table of options to a parser or a group of one."""
-    for name, option in options.items():
-        parser.add_argument(name, **option, **more)
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    """The options that say how to serve."""
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
+    add("--http", action="store_true", help="serve streamable HTTP at /mcp, without sessions")
+    add, absent = parser.add_argument, argparse.SUPPRESS
+    where = "address to listen on (other than loopback: set DUNETRACE_MCP_TOKEN)"
+    add("--host", default=absent, help=where)
+    add("--port", type=int, default=absent, help="port to listen on (default 8000)")
+
+
+def add_gate(parser: argparse.ArgumentParser) -> None:
+    """What an agent must meet, with the defaults of a Gate."""
+    add, least = parser.add_argument, "least score (default 70, where the backend has scores)"
+    worst = "this severity or a worse one fails (default CRITICAL; any with --failure-type)"
+    back = "how far back runs and signals count (default 24)"
+    share = "share of runs that may error or stall (default 10)"
+    add("agent_id", metavar="agent")
+    add("--min-score", type=int, metavar="N", help=least)
+    add("--fail-on", metavar="SEVERITY", help=worst)
+    add("--since", type=int, metavar="HOURS", dest="hours", help=back)
+    add("--failure-type", metavar="TYPE", help="only signals of this type count")
+    add("--max-errored", type=float, metavar="PERCENT", help=share)
+    add("--min-runs", type=int, metavar="N", help="runs that it takes (default 1)")
+    parser.set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line: how to serve, or one of COMMANDS."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    add_options(common, OPTIONS)
+    demo = "use the built-in demo fleet instead of a backend"
+    common.add_argument("--demo", action="store_true", help=demo)
+    verbose = "one line per request on standard error"
+    common.add_argument("--verbose", action="store_true", help=verbose)
     parser = argparse.ArgumentParser(
         prog="dunetrace-mcp",
         parents=[common],
@@ -6865,8 +6811,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "DUNETRACE_MCP_TOKEN.",
     )
     parser.add_argument("--version", action="version", version=f"dunetrace-mcp {__version__}")
-    add_options(parser.add_mutually_exclusive_group(), TRANSPORTS)
-    add_options(parser, LISTENING, default=argparse.SUPPRESS)
+    add_serving(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add = {
         name: commands.add_parser(name, parents=[common], help=text, description=text)
@@ -6875,9 +6820,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add["call"].add_argument("tool", help=f"one of {', '.join(server.functions)}")
     add["call"].add_argument("arguments", nargs="*", metavar="name=value")
     add["config"].add_argument("client", choices=list(CONFIGS))
-    add["gate"].add_argument("agent_id", metavar="agent")
-    add_options(add["gate"], GATE_OPTIONS)
-    add["gate"].set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
+    add_gate(add["gate"])
     return parser
 
 
@@ -7024,7 +6967,7 @@ def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
             yield from [(noun, called, {**answer, "latency_ms": int(ms)}, int(ms))] * int(times)
 
 
-def demo_events(kind: str, moment: float) -> list[Json]:
+def demo_events(kind: str, moment: float) -> Rows:
     """The events of a run that begins at a moment: a call and a response for each of its calls."""
     start = {
         "model": "gpt-4o-mini",
@@ -7041,12 +6984,12 @@ def demo_events(kind: str, moment: float) -> list[Json]:
 
 
 @functools.cache
-def demo_fleet() -> tuple[list[Json], list[Json]]:
+def demo_fleet() -> tuple[Rows, Rows]:
     """All runs (with their events) and all signals of the demo, newest first."""
     import tomllib  # 5 ms that only the demo needs
 
-    runs: list[Json] = []
-    signals: list[Json] = []
+    runs: Rows = []
+    signals: Rows = []
     known = tomllib.loads(DEMO_SIGNALS)
     schedule = [
         (float(one[:-1]), one[-1], name) for name, some in DEMO_RUNS.items() for one in some.split()
@@ -7076,7 +7019,7 @@ def demo_fleet() -> tuple[list[Json], list[Json]]:
     return runs[::-1], signals[::-1]
 
 
-def demo_table(name: str, agent_id: str) -> list[Json]:
+def demo_table(name: str, agent_id: str) -> Rows:
     """The rows of one of DEMO_TABLES that belong to an agent; times are hours before DEMO_NOW
     there."""
     table = re.search(rf"^{name}: (.*(?:\n  .*)*)", DEMO_TABLES, re.M)
@@ -7193,7 +7136,7 @@ def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
     return demo_recorded().get("/".join(parts))
 
 
-class DemoAdapter(BaseAdapter):
+class DemoAdapter(HTTPAdapter):
     """Answers the requests of a session from the demo fleet, as a backend would."""
 
     def send(
@@ -7203,15 +7146,11 @@ class DemoAdapter(BaseAdapter):
         query = {name: values[-1] for name, values in parse_qs(str(url.query)).items()}
         data = demo_answer([unquote(part) for part in str(url.path).strip("/").split("/")], query)
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
-        response = requests.Response()
-        response.status_code, response.url = 404 if data is None else 200, str(request.url)
-        date = format_datetime(DEMO_DATE, usegmt=True)
-        response.headers.update({"Content-Type": "application/json", "Date": date})
-        response.raw = HTTPResponse(BytesIO(body), preload_content=False)
-        return response
-
-    def close(self) -> None:
-        pass
+        headers = {"Content-Type": "application/json"}
+        headers["Date"] = format_datetime(DEMO_DATE, usegmt=True)
+        status = 404 if data is None else 200
+        raw = HTTPResponse(BytesIO(body), headers, status, preload_content=False)
+        return self.build_response(request, raw)
 
 
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────
