@@ -523,6 +523,11 @@ def plural(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
+def plural_of(value: object, thing: str) -> str:
+    """`3 runs` of a count that may be missing."""
+    return plural(count(value) or 0, thing)
+
+
 def section(title: str, lines: Iterable[str]) -> str:
     """A title and its lines; nothing when there are no lines."""
     body = blocks(*lines, gap="\n")
@@ -1987,13 +1992,17 @@ Limit200 = Annotated[int, Field(description="1-200, default 30")]
 Offset = Annotated[int, Field(description="How many to skip")]
 
 
-def limit_within(limit: int, most: int) -> tuple[int, str]:
-    """A limit inside its bounds, and the line that says so when it was lowered."""
+def limit_within(limit: int, most: int) -> int:
+    """A limit inside its bounds: a greater one is lowered."""
     if not 1 <= limit < 10**9:
         raise DunetraceError(f"limit must be a whole number from 1 to {most}.", "invalid")
-    return min(
-        limit, most
-    ), f"limit lowered from {limit} to {most}, the maximum." if limit > most else ""
+    return min(limit, most)
+
+
+def lowered(limit: int, most: int, found: Found, offset: int = 0) -> str:
+    """The note that a limit was lowered, "" where nothing was left out for it."""
+    cut = limit > most and found.matched > offset + len(found.rows)
+    return f"limit lowered from {limit} to {most}, the maximum." if cut else ""
 
 
 def offset_from(offset: int) -> int:
@@ -2071,10 +2080,9 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
             "8001."
         )
     if not chosen:
-        ids = map(agent_of, agents)
         return (
-            f"No agent id contains {echo(contains)!r} ({plural(len(agents), 'agent')} "
-            f"without that filter).{did_you_mean(contains, ids)}{missing_text(fleet)}"
+            f"No agent id contains {echo(contains)!r} ({plural(len(agents), 'agent')} without "
+            f"that filter).{did_you_mean(contains, map(agent_of, agents))}{missing_text(fleet)}"
         )
     lengths = (len(agent_of(agent)) for agent in chosen)
     wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
@@ -2083,20 +2091,16 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     shown = sum(len(entry) for entry in entries[: len(rows)])
     signals = sum(count(agent.get("signal_count")) or 0 for agent in chosen)
     of = f" of {len(agents)}" if contains else ""
+    total = f"{plural(len(chosen), 'agent')}{of}, {plural(signals, 'signal')}, {as_of(now)}."
+    how = 'list_agents(contains="part of an id") narrows the list.'
     return "\n".join(
         (
             f"{'AGENT':<{wide}} {'RUNS':>4}  SIGS CRIT HIGH  LAST SEEN",
             "─" * (wide + 43),
             *rows,
             "",
-            f"{plural(len(chosen), 'agent')}{of}, "
-            f"{plural(signals, 'signal')}, {as_of(now)}.{missing_text(fleet)}",
-            left_out(
-                len(chosen),
-                shown,
-                "agent",
-                'list_agents(contains="part of an id") narrows the list.',
-            ),
+            f"{total}{missing_text(fleet)}",
+            left_out(len(chosen), shown, "agent", how),
         )
     ).rstrip()
 
@@ -2266,7 +2270,9 @@ def ends_text(runs: Found, now: float) -> str:
 
 
 def next_run(run: Json, now: float) -> str:
-    return f"get_run_detail(run_id={quoted(run.get('run') or run.get('run_id'))}) shows the newest, {ago(run.get('completed_at'), now)}"
+    """The call that shows a run, the newest of its kind."""
+    ident = quoted(run.get("run") or run.get("run_id"))
+    return f"get_run_detail(run_id={ident}) shows the newest, {ago(run.get('completed_at'), now)}"
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
@@ -2902,8 +2908,8 @@ def get_agent_signals(
     """The newest failure signals of one agent, each with what happened and the top fix. Use
     search_signals to filter by type or time or across agents."""
     backend, severity = api(), severity_of(severity)
-    limit, note = limit_within(limit, 100)
-    found = backend.rows("signals", agent_id, limit, offset_from(offset), severity=severity)
+    some = limit_within(limit, 100)
+    found = backend.rows("signals", agent_id, some, offset_from(offset), severity=severity)
     if not found.rows:
         if found.matched:
             return beyond_text(offset, found, "signal")
@@ -2915,7 +2921,8 @@ def get_agent_signals(
         (agent_row,) = attempts(lambda: agent_named(backend, agent_id))
         if isinstance(agent_row, dict):
             found.types = own_types(agent_row)
-    arguments = {"limit": limit if limit != 20 else 0, "severity": severity}
+    arguments = {"limit": some if some != 20 else 0, "severity": severity}
+    note = lowered(limit, 100, found, offset)
     return agent_signals_text(agent_id, found, backend.now(), note, offset, arguments)
 
 
@@ -2936,6 +2943,25 @@ def fix_status_text(fix: Json | DunetraceError | None, now: float) -> str:
     return section("Fix:", [fix_line(fix, now)])
 
 
+def signal_head(signal: Json, now: float) -> str:
+    """What a signal is: type, severity, agent, run, step, time and title."""
+    shadow = "  (shadow: not counted, not alerted)" if signal.get("shadow") is True else ""
+    detected = signal.get("detected_at")
+    return "\n".join(
+        (
+            f"{severity_icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
+            f"Type:      {kind_of(signal)}{shadow}",
+            f"Severity:  {severity_text(signal.get('severity'))}  "
+            f"confidence={percent(signal.get('confidence'))}",
+            f"Agent:     {agent_of(signal)}{version(signal.get('agent_version'))}",
+            f"Run:       {shown_id(signal.get('run_id'))}",
+            f"Step:      {counted(signal.get('step_index'))}",
+            f"Detected:  {date_text(detected)}  ({ago(detected, now)})",
+            f"Title:     {words(signal.get('title'))}",
+        )
+    )
+
+
 def signal_text(
     signal: Json,
     now: float,
@@ -2946,32 +2972,13 @@ def signal_text(
     """Everything about one signal; `raw` shows the free text of its evidence instead of hashes.
     `fix` is the answer of GET /v1/signals/{id}/fix-status, if the backend has that."""
     (signal,) = without_raw([signal], raw)
-    shadow = "  (shadow: not counted, not alerted)" if signal.get("shadow") is True else ""
-    evidence = mapping(signal.get("evidence"))
+    shown = "raw: DUNETRACE_SHOW_RAW is set" if raw else "hashed/structural data"
     fixes = dicts(signal.get("suggested_fixes"))
     return blocks(
-        "\n".join(
-            (
-                f"{severity_icon(signal.get('severity'))} Signal #{shown_id(signal.get('id'))}",
-                f"Type:      {kind_of(signal)}{shadow}",
-                f"Severity:  {severity_text(signal.get('severity'))}  "
-                f"confidence={percent(signal.get('confidence'))}",
-                f"Agent:     {agent_of(signal)}{version(signal.get('agent_version'))}",
-                f"Run:       {shown_id(signal.get('run_id'))}",
-                f"Step:      {counted(signal.get('step_index'))}",
-                f"Detected:  {date_text(signal.get('detected_at'))}  "
-                f"({ago(signal.get('detected_at'), now)})",
-                f"Title:     {words(signal.get('title'))}",
-            )
-        ),
+        signal_head(signal, now),
         section("What happened:", [paragraph(what_of(signal))]),
         section("Why it matters:", [paragraph(signal.get("why_it_matters"))]),
-        section(
-            "Evidence (raw: DUNETRACE_SHOW_RAW is set):"
-            if raw
-            else "Evidence (hashed/structural data):",
-            evidence_lines(evidence, raw),
-        ),
+        section(f"Evidence ({shown}):", evidence_lines(mapping(signal.get("evidence")), raw)),
         section(f"Suggested fixes ({len(fixes)}):", fix_lines(fixes)),
         section("Where to look in your code:", [where_to_look(signal)]),
         fix_status_text(fix, now),
@@ -3279,6 +3286,15 @@ class Filters:
         )
 
 
+def filters_of(severity: str, failure_type: str, hours: int) -> Filters:
+    """The filters that the arguments of a search mean; raises DunetraceError for a wrong one."""
+    if not 0 <= hours <= MOST_HOURS:
+        raise DunetraceError(
+            f"since_hours must be from 1 to {MOST_HOURS}, or 0 for all time.", "invalid"
+        )
+    return Filters(severity_of(severity), failure_type_of(failure_type), hours)
+
+
 def matched_words(filters: Filters) -> str:
     """What a search looked for, behind its number: ` of severity HIGH in the last 24 hours`."""
     severity = f" of severity {filters.severity}" if filters.severity else ""
@@ -3553,11 +3569,7 @@ def no_match_text(
     return nothing_found_text(found, fleet, runs, filters, backend.now())
 
 
-@server.read_only(
-    "Search failures",
-    "failed, errors, alerts, today, crash",
-    always=True,
-)
+@server.read_only("Search failures", "failed, errors, alerts, today, crash", always=True)
 def search_signals(
     severity: Severity = "",
     failure_type: AnyType = "",
@@ -3568,31 +3580,24 @@ def search_signals(
 ) -> str:
     """What failed in the last 24 hours, and where else? Signals of all agents or one, by
     severity, type and age, newest first, and how many match by agent and type."""
-    limit, note = limit_within(limit, 200)
-    if not 0 <= since_hours <= MOST_HOURS:
-        raise DunetraceError(
-            f"since_hours must be from 1 to {MOST_HOURS}, or 0 for all time.", "invalid"
-        )
+    some, filters = limit_within(limit, 200), filters_of(severity, failure_type, since_hours)
     if offset_from(offset) > MOST_OFFSET:
         raise DunetraceError(
             f"offset must be at most {MOST_OFFSET}: narrow the filters to see older signals.",
             "invalid",
         )
-    backend, filters = (
-        api(),
-        Filters(severity_of(severity), failure_type_of(failure_type), since_hours),
-    )
-    wanted, fleet = offset + limit, None
+    backend, fleet = api(), None
     if agent_id:
-        found = search_list(backend, agent_id, filters, wanted, True)
+        found = search_list(backend, agent_id, filters, offset + some, True)
     else:
-        found, fleet = search_everywhere(backend, filters, wanted)
+        found, fleet = search_everywhere(backend, filters, offset + some)
     if not found.rows:
         return no_match_text(backend, agent_id, found, fleet, filters)
     found.rows = backend.named(found.rows[offset:])
     if not found.rows:
         return beyond_text(offset, found, "signal")
-    arguments = {"agent_id": agent_id, "limit": limit if limit != 30 else 0}
+    arguments = {"agent_id": agent_id, "limit": some if some != 30 else 0}
+    note = lowered(limit, 200, found, offset)
     return search_text(found, filters, backend.now(), note, offset, arguments)
 
 
@@ -3715,17 +3720,16 @@ def get_agent_runs(
 ) -> str:
     """The newest runs of one agent with start, duration, steps, signals and how they ended. For
     run ids, or with errored=true the crashes: a run may crash without a signal."""
-    backend = api()
-    limit, note = limit_within(limit, 100)
-    arguments = {"agent_id": agent_id, "limit": limit if limit != 20 else 0, "errored": errored}
+    backend, some, read = api(), limit_within(limit, 100), 0
     if errored:
-        found, read = errored_runs(backend, agent_id, offset_from(offset) + limit)
+        found, read = errored_runs(backend, agent_id, offset_from(offset) + some)
         found.rows = backend.named(found.rows[offset:])
     else:
-        found, read = backend.rows("runs", agent_id, limit, offset_from(offset)), 0
+        found = backend.rows("runs", agent_id, some, offset_from(offset))
     if not found.rows and found.matched:
         return beyond_text(offset, found, "run")
-    name = shown_id(agent_id)
+    name, note = shown_id(agent_id), lowered(limit, 100, found, offset)
+    arguments = {"agent_id": agent_id, "limit": some if some != 20 else 0, "errored": errored}
     if read:
         return errored_text(name, found, read, backend.now(), note, offset, arguments)
     if found.rows:
@@ -4309,6 +4313,15 @@ def doubts(steps: list[Step]) -> str:
     return triggered + (f"; {plural(dropped, 'event')} were dropped" if dropped else "")
 
 
+def hit_line(hit: Json, now: float) -> str:
+    """A run with a failure, as issues and patterns list them: where and how sure."""
+    return (
+        f"  run={shown_run(hit)}  step={counted(hit.get('step_index'))}  "
+        f"{severity_text(hit.get('severity'))}  conf={percent(hit.get('confidence'))}  "
+        f"{ago(hit.get('detected_at'), now)}"
+    ).replace(f"  {NONE}  ", "  ")
+
+
 def run_verdict(detail: Json, steps: list[Step]) -> str:
     """How a run ended, its worst signal, how many of its calls failed, and what else speaks
     against it."""
@@ -4857,41 +4870,31 @@ def day_text(day: Json) -> str:
 def depth_text(agent_id: str, deep: Json, now: float) -> str:
     """One failure of an agent in depth, for GET /v1/agents/{id}/failure-patterns/{TYPE}."""
     seen, steps = mapping(deep.get("overview")), mapping(deep.get("step_distribution"))
-    kind = type_text(deep.get("failure_type"))
-    severities = {
-        name: n for name, n in mapping(seen.get("severity_breakdown")).items() if count(n)
-    }
+    severe = {name: n for name, n in mapping(seen.get("severity_breakdown")).items() if count(n)}
     days = [one for one in dicts(deep.get("daily_trend")) if count(one.get("total_runs"))]
     ends = [number(steps.get(key)) for key in ("p25", "p75")]
-    where = "" if None in ends else f"Half of them at steps {spread(ends)}"
-    with_ = [
-        f"{type_text(one.get('failure_type'))} ({percent(one.get('co_rate'))})"
-        for one in dicts(deep.get("co_occurring"))
+    beside = [
+        f"{kind_of(one)} ({percent(one.get('co_rate'))})" for one in dicts(deep.get("co_occurring"))
     ]
+    affected, total = (counted(seen.get(key)) for key in ("affected_runs", "total_runs"))
+    first, last = (ago(seen.get(key), now) for key in ("first_seen", "last_seen"))
+    sure = percent(seen.get("avg_confidence"))
     return blocks(
-        f"{kind} in {counted(seen.get('affected_runs'))} of {counted(seen.get('total_runs'))} runs "
-        f"({percent(seen.get('rate'))}) of {shown_id(agent_id)}, first {ago(seen.get('first_seen'), now)}, "
-        f"last {ago(seen.get('last_seen'), now)}.",
-        "\n".join(
-            line
-            for line in (
-                f"Severities: {named_counts(severities) or NONE}, confidence {percent(seen.get('avg_confidence'))} on average",
-                where,
-                f"Occurs with: {', '.join(with_)}" if with_ else "",
-                f"Runs by day: {', '.join(map(day_text, days))}" if days else "",
-            )
-            if line
+        f"{kind_of(deep)} in {affected} of {total} runs ({percent(seen.get('rate'))}) of "
+        f"{shown_id(agent_id)}, first {first}, last {last}.",
+        blocks(
+            f"Severities: {named_counts(severe) or NONE}, confidence {sure} on average",
+            "" if None in ends else f"Half of them at steps {spread(ends)}",
+            f"Occurs with: {', '.join(beside)}" if beside else "",
+            f"Runs by day: {', '.join(map(day_text, days))}" if days else "",
+            gap="\n",
         ),
         section(
             "Evidence in numbers:", map(aggregate_text, dicts(deep.get("evidence_aggregates")))
         ),
         section(
             f"Worst runs ({as_of(now)}):",
-            (
-                f"  run={shown_run(run)}  step={counted(run.get('step_index'))}  {severity_text(run.get('severity'))}  "
-                f"conf={percent(run.get('confidence'))}  {ago(run.get('detected_at'), now)}"
-                for run in dicts(deep.get("top_runs"))
-            ),
+            (hit_line(run, now) for run in dicts(deep.get("top_runs"))),
         ),
     )
 
@@ -4916,18 +4919,19 @@ def no_patterns_text(agent: Json, runs: MaybeFound, now: float) -> str:
 
 
 def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
-    """One failure of an agent in depth; raises DunetraceError where it has never had that."""
+    """One failure of an agent in depth; raises DunetraceError where the backend has none of it."""
     deep = ask_agent(backend, agent_id, f"failure-patterns/{kind}")
-    if not count(mapping(deep.get("overview")).get("affected_runs")):
-        agent = agent_named(backend, agent_id)
-        own = ", ".join(own_types(agent)) or "none"
-        raise DunetraceError(
-            f"{shown_id(agent_id)} has no {kind} on record.{did_you_mean(kind, own_types(agent))} "
-            f"Its failure types: {own}.",
-            "missing",
-        )
-    backend.named(dicts(deep.get("top_runs")))
-    return depth_text(agent_id, deep, backend.now())
+    if count(mapping(deep.get("overview")).get("affected_runs")):
+        backend.named(dicts(deep.get("top_runs")))
+        return depth_text(agent_id, deep, backend.now())
+    own = own_types(agent_named(backend, agent_id))
+    if kind in own:
+        listed = call_text("search_signals", failure_type=kind, agent_id=agent_id)
+        why = f"has {plural(own[kind], 'signal')} of {kind}, but no pattern of it: {listed}"
+    else:
+        near, types = did_you_mean(kind, own), ", ".join(own) or "none"
+        why = f"has no {kind} on record.{near} Its failure types: {types}."
+    raise DunetraceError(f"{shown_id(agent_id)} {why}", "missing")
 
 
 @server.read_only(
@@ -5100,13 +5104,14 @@ def compare_runs(
 
 def window_line(name: str, window: Json) -> str:
     """A row of the table of costs: one of 1d, 7d and 30d."""
-    failed = f"{dollars(window.get('wasted_cost_usd'))} ({percent(window.get('wasted_pct'))}), {plural(count(window.get('wasted_run_count')) or 0, 'run')}"
-    above = dollars(window.get("excess_cost_usd"))
-    return (
-        f"  {name:<7} {count(window.get('total_tokens')) or 0:>13,} "
-        f"{dollars(window.get('total_cost_usd')):>10} {counted(window.get('run_count')):>6}  "
-        f"{failed:<24} {above}"
+    tokens, wasted = count(window.get("total_tokens")) or 0, window.get("wasted_run_count")
+    failed = (
+        f"{dollars(window.get('wasted_cost_usd'))} ({percent(window.get('wasted_pct'))}), "
+        f"{plural_of(wasted, 'run')}"
     )
+    cost, above = (dollars(window.get(key)) for key in ("total_cost_usd", "excess_cost_usd"))
+    runs = counted(window.get("run_count"))
+    return f"  {name:<7} {tokens:>13,} {cost:>10} {runs:>6}  {failed:<24} {above}"
 
 
 def cost_verdict(month: Json) -> str:
@@ -5183,7 +5188,10 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
 # What the backend keeps across runs: recurring failures of an agent, and the rules that people set.
 
 ISSUE_STATES = {"open": "🔴", "reopened": "🔴", "resolved": "✅"}
-OPERATORS = {"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"}
+OPERATORS = {
+    **{"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"},
+    **{"==": "=", "!=": "≠", ">": ">", ">=": "≥", "<": "<", "<=": "≤"},
+}
 Status = Annotated[
     str,
     Field(json_schema_extra={"enum": ["", *ISSUE_STATES]}),
@@ -5192,29 +5200,49 @@ Status = Annotated[
 
 def issue_line(issue: Json, now: float) -> str:
     """An issue on two lines."""
-    state = text_of(issue.get("status"))
-    resolved = issue.get("resolved_at")
+    state, resolved = text_of(issue.get("status")), issue.get("resolved_at")
     runs = issue.get("affected_runs_count", issue.get("affected_runs"))
+    since = f"{ago(issue.get('first_seen'), now)}, last {ago(issue.get('last_seen'), now)}"
+    clean = plural_of(issue.get("clean_runs_since"), "clean run")
     return (
-        f"{ISSUE_STATES.get(state, '⚪')} #{shown_id(issue.get('id'))}  {safe('status', state, False) or NONE}  "
-        f"{type_text(issue.get('failure_type'))}  agent={shown_id(issue.get('agent_id'))}\n"
-        f"   {plural(count(runs) or 0, 'run')} since {ago(issue.get('first_seen'), now)}, last {ago(issue.get('last_seen'), now)}; "
-        f"{plural(count(issue.get('clean_runs_since')) or 0, 'clean run')} since then"
+        f"{ISSUE_STATES.get(state, '⚪')} #{shown_id(issue.get('id'))}  "
+        f"{safe('status', state, False) or NONE}  {kind_of(issue)}  agent={agent_of(issue)}\n"
+        f"   {plural_of(runs, 'run')} since {since}; {clean} since then"
         f"{f'; resolved {ago(resolved, now)}' if resolved is not None else ''}"
     )
 
 
-def issues_text(found: Found, now: float, offset: int, arguments: Mapping[str, object]) -> str:
+def issues_text(
+    found: Found, now: float, offset: int, arguments: Mapping[str, object], note: str = ""
+) -> str:
     """Issues, for GET /v1/issues/search. The call for the rest has these `arguments`."""
     states = Counter(safe("status", text_of(one.get("status")), False) for one in found.rows)
     rows = fitting([issue_line(one, now) for one in found.rows])
-    shown = offset + len(rows)
+    shown, said = offset + len(rows), f"{len(rows)} shown ({named_counts(states)})"
     more = call_text("search_issues", **arguments, offset=shown)
     return blocks(
-        f"{plural(found.matched, 'issue')}, {len(rows)} shown ({named_counts(states)}), {as_of(now)}:",
+        f"{plural(found.matched, 'issue')}, {said}, {as_of(now)}:",
         "\n".join(rows),
-        left_out(found.matched, shown, "issue", more),
+        blocks(left_out(found.matched, shown, "issue", more), note, gap="\n"),
     )
+
+
+def no_issues_text(filters: Mapping[str, object]) -> str:
+    """Why a search for issues is empty."""
+    named = ", ".join(f"{name}={value}" for name, value in filters.items() if value)
+    return (
+        f"No issue{f' matches {echo(named)}' if named else ''}. Failures of single runs are in "
+        "search_signals; runs that crash without a signal make no issue."
+    )
+
+
+def issue_state(status: str) -> str:
+    """A status of issues in lower case, "" for any; raises DunetraceError listing the valid ones."""
+    state = status.strip().lower()
+    if state and state not in ISSUE_STATES:
+        valid = ", ".join(ISSUE_STATES)
+        raise DunetraceError(f"status must be one of {valid}, not {echo(status)!r}.", "invalid")
+    return state
 
 
 @server.read_only("Search issues", "recurring, ticket, known problem")
@@ -5228,57 +5256,34 @@ def search_issues(
 ) -> str:
     """Recurring failures that the backend tracks as issues: open, reopened or resolved, since
     when, in how many runs, and how many clean runs since."""
-    backend, state = api(), status.strip().lower()
-    if state and state not in ISSUE_STATES:
-        raise DunetraceError(
-            f"status must be one of {', '.join(ISSUE_STATES)}, not {echo(status)!r}.", "invalid"
-        )
-    limit, note = limit_within(limit, 100)
-    arguments = {
-        "query": query.strip(),
-        "status": state,
-        "agent_id": agent_id,
-        "failure_type": failure_type_of(failure_type),
-    }
-    asked = {**arguments, "q": arguments["query"], "query": None, "limit": limit}
-    page = backend.page("/v1/issues/search", key="issues", **asked, offset=offset_from(offset))
+    backend, some, kind = api(), limit_within(limit, 100), failure_type_of(failure_type)
+    filters = {"status": issue_state(status), "agent_id": agent_id, "failure_type": kind}
+    asked = {"q": query.strip(), **filters, "limit": some, "offset": offset_from(offset)}
+    page = backend.page("/v1/issues/search", key="issues", **asked)
     found = Found(page.rows, offset + len(page.rows) if page.total is None else page.total)
-    if not page.rows and found.matched:
+    filters = {"query": query.strip(), **filters}
+    if page.rows:
+        arguments = {**filters, "limit": some if some != 20 else 0}
+        note = lowered(limit, 100, found, offset)
+        return issues_text(found, backend.now(), offset, arguments, note)
+    if found.matched:
         return beyond_text(offset, found, "issue")
-    if not page.rows:
-        if agent_id:
-            agent_named(backend, agent_id)
-        named = ", ".join(f"{name}={value}" for name, value in arguments.items() if value)
-        return f"No issue{f' matches {echo(named)}' if named else ''}. Failures of single runs are in search_signals; runs that crash without a signal make no issue."
-    return "\n".join(
-        one
-        for one in (
-            issues_text(
-                found, backend.now(), offset, {**arguments, "limit": limit if limit != 20 else 0}
-            ),
-            note,
-        )
-        if one
-    )
+    if agent_id:
+        agent_named(backend, agent_id)
+    return no_issues_text(filters)
 
 
 def issue_text(issue: Json, now: float, raw: bool) -> str:
     """One issue, for GET /v1/issues/{id}; free text as its hash unless `raw`."""
-    runs = dicts(issue.get("affected_runs"))
     fields = ("root_cause", "suggested_fix", "suggested_policy", "fix_category", "resolution_notes")
     said = [f"  {name}: {safe(name, issue[name], raw)}" for name in fields if issue.get(name)]
-    references = items(issue.get("code_references"))
+    runs = dicts(issue.get("affected_runs"))
+    references = items(issue.get("code_references"))[:10]
     return blocks(
         issue_line(issue, now),
-        section(
-            f"Newest runs with it ({as_of(now)}):",
-            (
-                f"  run={shown_run(run)}  {ago(run.get('detected_at'), now)}  step={counted(run.get('step_index'))}  conf={percent(run.get('confidence'))}"
-                for run in runs
-            ),
-        ),
+        section(f"Newest runs with it ({as_of(now)}):", (hit_line(run, now) for run in runs)),
         section("Analysis of the backend:", said),
-        section("Code:", [f"  {safe('path', one, raw)}" for one in references[:10]]),
+        section("Code:", [f"  {safe('path', one, raw)}" for one in references]),
     )
 
 
@@ -5304,27 +5309,23 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
     """`cost_usd > 2.5` of a policy's condition or one of a detector's."""
     one = mapping(condition)
     operator = text_of(one.get("operator"))
+    sign = OPERATORS.get(operator) or safe("operator", operator, False)
     value = safe("threshold", one.get(bound), False, 80)
-    sign = OPERATORS.get(operator) or (
-        operator if operator in {">", "<", ">=", "<=", "=="} else safe("operator", operator, False)
-    )
     return f"{safe('trigger', one.get(subject), False)} {sign} {value}"
 
 
 def policy_lines(policy: Json) -> str:
     """A policy in words: what it does when, and whether it does."""
-    state, action = (
-        safe("enforcement", policy.get("enforcement"), False),
-        mapping(policy.get("action")),
-    )
-    enforced = state == "enforcing" or (state == NONE and policy.get("enabled") is True)
-    params = mapping(action.get("params"))
-    why = words(policy.get("enforcement_reason"), 400)
+    enforcement, action = text_of(policy.get("enforcement")), mapping(policy.get("action"))
+    older = "enabled" if policy.get("enabled") is True else "disabled"
+    state = safe("enforcement", enforcement, False) if enforcement else older
+    why, params = text_of(policy.get("enforcement_reason")), mapping(action.get("params"))
+    given = f" {safe('params', params, False)}" if params else ""
     return (
-        f"  {'✅' if enforced else '⚠'} #{shown_id(policy.get('id'))} {words(policy.get('name'), 80)}  ({who(policy)})  "
-        f"{state if state != NONE else 'enabled' if enforced else 'disabled'}{f': {why}' if why != NONE else ''}\n"
-        f"     when {condition_text(policy.get('condition'))}: {safe('type', action.get('type'), False)}"
-        f"{' ' + safe('params', params, False) if params else ''}"
+        f"  {'✅' if state in {'enforcing', 'enabled'} else '⚠'} #{shown_id(policy.get('id'))} "
+        f"{words(policy.get('name'), 80)}  ({who(policy)})  {state}{f': {words(why)}' if why else ''}\n"
+        f"     when {condition_text(policy.get('condition'))}: "
+        f"{safe('type', action.get('type'), False)}{given}"
     )
 
 
@@ -5335,18 +5336,14 @@ def who(row: Json) -> str:
 def detector_lines(detector: Json) -> str:
     """A custom detector in words: what it looks for, its state and how often it fired."""
     config, said = mapping(detector.get("config")), detector.get("description")
-    conditions = [
-        condition_text(one, "metric", "threshold") for one in dicts(config.get("conditions"))
-    ]
-    fired, runs = count(detector.get("shadow_fire_count")), count(detector.get("total_runs"))
-    often = (
-        f"  fired in {fired} of {plural(runs, 'run')} while in shadow"
-        if fired is not None and runs is not None
-        else ""
-    )
+    when = [condition_text(one, "metric", "threshold") for one in dicts(config.get("conditions"))]
+    fired, runs = count(detector.get("shadow_fire_count")), detector.get("total_runs")
+    often = f"  fired in {fired} of {plural_of(runs, 'run')}" if fired is not None else ""
+    state = safe("status", detector.get("status"), False)
     return (
-        f"  {words(detector.get('name'), 80)}  ({who(detector)})  {safe('status', detector.get('status'), False)}  {severity_text(config.get('severity'))}{often}\n"
-        f"     when {' and '.join(conditions) or NONE}{f'; description {hashed(said)}' if said else ''}"
+        f"  {words(detector.get('name'), 80)}  ({who(detector)})  {state}  "
+        f"{severity_text(config.get('severity'))}{often}\n"
+        f"     when {' and '.join(when) or NONE}{f'; description {hashed(said)}' if said else ''}"
     )
 
 
@@ -5354,17 +5351,18 @@ def policies_text(policies: list[Json], detectors_: list[Json], agent_id: str) -
     """Policies and custom detectors, for GET /v1/policies and /v1/custom-detectors."""
     enforcing = sum(one.get("enforcement") == "enforcing" for one in policies)
     rows = fitting([*map(policy_lines, policies)], ROOM // 2)
-    more = left_out(len(policies), len(rows), "policy", "name an agent_id.")
     own = fitting([*map(detector_lines, detectors_)], ROOM // 2)
+    rest = [
+        left_out(len(some), len(shown), thing, "name an agent_id.")
+        for some, shown, thing in ((policies, rows, "policy"), (detectors_, own, "detector"))
+    ]
+    noun = "policy" if len(policies) == 1 else "policies"
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     of = f", {enforcing} of them enforcing" if policies else ""
     return blocks(
-        f"{len(policies)} {'policy' if len(policies) == 1 else 'policies'}{whose}{of}; {plural(len(detectors_), 'custom detector')}.",
-        section("Policies:", [*rows, more]),
-        section(
-            "Custom detectors:",
-            [*own, left_out(len(detectors_), len(own), "detector", "name an agent_id.")],
-        ),
+        f"{len(policies)} {noun}{whose}{of}; {plural(len(detectors_), 'custom detector')}.",
+        section("Policies:", [*rows, rest[0]]),
+        section("Custom detectors:", [*own, rest[1]]),
     )
 
 
@@ -5473,8 +5471,8 @@ def fix_verdict(before: Side, after: Side) -> str:
 
 
 def clean_runs_needed(before: Side, after: Side) -> int | None:
-    """How many clean runs in a row would make the verdict fixed or improved; None where too many."""
-    for more in range(1, MOST_CLEAN):
+    """How many clean runs in a row would make the verdict better; None where too many."""
+    for more in range(1, MOST_CLEAN if before.runs else 0):
         then = replace(after, runs=after.runs + more, errored=0)
         if fix_verdict(replace(before, errored=0), then) in {"fixed", "improved"}:
             return more
@@ -5494,40 +5492,40 @@ FIX_STATES = {
 def trial_text(agent_id: str, kind: str, trial: Trial, fixes: list[Json], now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
     before, after = trial.before, trial.after
-    verdict = fix_verdict(before, after)
-    if verdict == "too early to tell":
-        needed = clean_runs_needed(before, after) if before.runs else None
-        more = f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
-    else:
-        more = ""
-    differ = (
-        newcombe(before.hit, before.runs, after.hit, after.runs)
-        if before.runs and after.runs
-        else None
-    )
-    notes = [
-        f"{plural(trial.unplaced, 'run')} without a usable start {'is' if trial.unplaced == 1 else 'are'} on neither side."
-        if trial.unplaced
-        else "",
-        ""
-        if trial.whole
-        else "Not all runs or signals of that time could be read: the counts are of the newest.",
-    ]
+    state = fix_verdict(before, after)
+    needed = clean_runs_needed(before, after) if state == "too early to tell" else None
+    more = f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
+    verb = "is" if trial.unplaced == 1 else "are"
+    left = f"{plural(trial.unplaced, 'run')} without a usable start {verb} on neither side."
+    lost = "Not all runs or signals of that time could be read: the counts are of the newest."
     return blocks(
-        f"{FIX_STATES[verdict]}: {kind} in {before.hit} of {plural(before.runs, 'run')} before and "
+        f"{FIX_STATES[state]}: {kind} in {before.hit} of {plural(before.runs, 'run')} before and "
         f"{after.hit} of {after.runs} after {trial.what}{more}.",
-        f"Fix of {kind} in {shown_id(agent_id)}, since {date_text(trial.since)} ({ago(trial.since, now)}):\n"
-        f"  before:     {side_text(before)}\n"
-        f"  after:      {side_text(after)}"
-        + (
-            f"\n  difference: {100 * (before.hit / before.runs - after.hit / after.runs):+.0f} points, 95% interval {100 * differ[0]:+.0f} to {100 * differ[1]:+.0f} (before minus after)"
-            if differ
-            else ""
+        section(
+            f"Fix of {kind} in {shown_id(agent_id)}, since {date_text(trial.since)} "
+            f"({ago(trial.since, now)}):",
+            (
+                f"  before:     {side_text(before)}",
+                f"  after:      {side_text(after)}",
+                difference_text(before, after),
+            ),
         ),
         section(
             f"Fixes of {kind} that the backend knows of:", (fix_line(one, now) for one in fixes[:5])
         ),
-        "\n".join(note for note in notes if note),
+        blocks(left if trial.unplaced else "", "" if trial.whole else lost, gap="\n"),
+    )
+
+
+def difference_text(before: Side, after: Side) -> str:
+    """The line with the difference of two rates, "" where one is missing."""
+    if not before.runs or not after.runs:
+        return ""
+    low, high = newcombe(before.hit, before.runs, after.hit, after.runs)
+    points = before.hit / before.runs - after.hit / after.runs
+    return (
+        f"  difference: {100 * points:+.0f} points, 95% interval {100 * low:+.0f} to "
+        f"{100 * high:+.0f} (before minus after)"
     )
 
 
@@ -5536,7 +5534,10 @@ def side_text(side: Side) -> str:
     if not side.runs:
         return "no runs"
     low, high = wilson(side.hit, side.runs)
-    return f"{100 * side.hit / side.runs:.0f}% ({side.hit}/{side.runs} runs), 95% interval {100 * low:.0f}–{100 * high:.0f}%; {side.errored} errored or stalled"
+    return (
+        f"{100 * side.hit / side.runs:.0f}% ({side.hit}/{side.runs} runs), 95% interval "
+        f"{100 * low:.0f}–{100 * high:.0f}%; {side.errored} errored or stalled"
+    )
 
 
 def fix_line(fix: Json, now: float) -> str:
@@ -5544,9 +5545,10 @@ def fix_line(fix: Json, now: float) -> str:
     runs, again = (
         fix.get(key, fix.get(f"{key}_fix")) for key in ("runs_after", "recurrences_after")
     )
+    how, said = (safe(key, fix.get(key), False) for key in ("applied_via", "verdict"))
     return (
-        f"  applied {ago(fix.get('applied_at'), now)} by {safe('applied_via', fix.get('applied_via'), False)}: "
-        f"{plural(count(runs) or 0, 'run')} since, {counted(again)} with it again; the backend says {safe('verdict', fix.get('verdict'), False)}"
+        f"  applied {ago(fix.get('applied_at'), now)} by {how}: {plural_of(runs, 'run')} since, "
+        f"{counted(again)} with it again; the backend says {said}"
     )
 
 
@@ -5644,13 +5646,32 @@ def read_since(
     return rows, True
 
 
+def moment_of_fix(
+    since: str, kind: str, agent: Json, fixes: list[Json], insights: Json, now: float
+) -> tuple[float, str]:
+    """The moment from which a fix is tried, as asked or the newest that is known, and its name;
+    raises DunetraceError where there is none."""
+    moment = moment_named(since, insights, now) if since else newest_change(kind, fixes, insights)
+    if moment is not None:
+        return moment
+    why = f"No moment is called {echo(since)!r}"
+    if not since:
+        why = f"No fix, deploy or change of version of {agent_of(agent)} is known"
+    known = dicts(insights.get("versions"))
+    names = ", ".join(name_text(one.get("agent_version")) for one in known)
+    raise DunetraceError(
+        f"{why}: give since as an ISO time, 24h, 3d, a version or a deploy."
+        f"{f' Versions: {names}.' if names else ''}",
+        "invalid",
+    )
+
+
 @server.read_only("Verify a fix", "fixed, regression, deploy, before, after")
 def verify_fix(
     agent_id: AgentId,
     failure_type: Annotated[str, Field(description="e.g. TOOL_LOOP")],
     since: Annotated[
-        str,
-        Field(description="ISO time, 24h, 3d, version or deploy; default the newest known"),
+        str, Field(description="ISO time, 24h, 3d, version or deploy; default the newest known")
     ] = "",
 ) -> str:
     """Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a
@@ -5667,35 +5688,16 @@ def verify_fix(
         if isinstance(one, DunetraceError) and (one is agent or one.kind not in {"route", "path"}):
             raise one
     check_known_type(kind, [agent])
-    known = dicts(mapping(fixes).get("fixes"))
-    given, now = since.strip(), backend.now()
-    moment = (
-        moment_named(given, mapping(insights), now)
-        if given
-        else newest_change(kind, known, mapping(insights))
-    )
-    if moment is None:
-        why = (
-            f"No moment is called {echo(given)!r}"
-            if given
-            else f"No fix, deploy or change of version of {shown_id(agent_id)} is known"
-        )
-        names = ", ".join(
-            name_text(one.get("agent_version")) for one in dicts(mapping(insights).get("versions"))
-        )
-        raise DunetraceError(
-            f"{why}: give since as an ISO time, 24h, 3d, a version or a deploy.{f' Versions: {names}.' if names else ''}",
-            "invalid",
-        )
+    own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
+    moment = moment_of_fix(since.strip(), kind, agent, own, mapping(insights), backend.now())
     trial = read_trial(backend, agent_id, kind, *moment)
-    own = [one for one in known if one.get("failure_type") == kind]
-    return trial_text(agent_id, kind, trial, own, now)
+    return trial_text(agent_id, kind, trial, own, backend.now())
 
 
 # ── The next run ──────────────────────────────────────────────────────────────────────────────────
 # Waiting for a run to be listed, without holding a thread.
 
-WAIT_SECONDS, FIRST_PAUSE = 40, 2.0
+WAIT_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 40, 2.0, 5.0
 
 
 def arrival_text(
@@ -5733,13 +5735,13 @@ def arrival_text(
 
 def no_arrival_text(agent_id: str, newest: Json, waited: float, now: float) -> str:
     """What to say when no run came, and how to go on waiting."""
-    last = (
-        f"the newest is {shown_run(newest)}, {ago(newest.get('completed_at'), now)}"
-        if newest
-        else "it has none yet"
-    )
+    seen = f"the newest is {shown_run(newest)}, {ago(newest.get('completed_at'), now)}"
     again = call_text("wait_for_run", agent_id=agent_id, after_run_id=newest.get("run"))
-    return f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {last}. A run is listed once it has ended, or after about 90 s without an event. To go on waiting: {again}"
+    return (
+        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; "
+        f"{seen if newest else 'it has none yet'}. A run is listed once it has ended, or after "
+        f"about 90 s without an event. To go on waiting: {again}"
+    )
 
 
 def runs_after(rows: list[Json], after: str, known: Set[str]) -> list[Json]:
@@ -5752,61 +5754,57 @@ def runs_after(rows: list[Json], after: str, known: Set[str]) -> list[Json]:
     return [row for row in rows if str(row.get("run_id")) not in known]
 
 
+async def ask_within(call: Call, question: Callable[[], T]) -> T:
+    """The answer to a question that ends with a call and holds its thread no longer."""
+    each = Call()
+    each.ends = call.ends
+    CALL.set(each)
+    return await run_in_thread(question)
+
+
+def arrival(backend: Api, agent_id: str, rows: list[Json], run: Json) -> str:
+    """What there is to say of a new run among the newest rows of an agent."""
+    earlier = rows[rows.index(run) + 1 :][:NEWEST_RUNS]
+    detail, found = gather(
+        lambda: backend.get("/v1/runs/{}", run.get("run_id")),
+        lambda: backend.rows("signals", agent_id, LARGEST_PAGE, explain="false"),
+    )
+    return arrival_text(agent_id, detail, earlier, found.rows, backend.now())
+
+
 @server.read_only("Wait for the next run", "watch, poll, tail")
 async def wait_for_run(
     agent_id: AgentId,
     after_run_id: Annotated[
-        str,
-        AfterValidator(given_run),
-        Field(description="Default the newest now"),
+        str, AfterValidator(given_run), Field(description="Default the newest now")
     ] = "",
-    timeout_s: Annotated[int, Field(description="Seconds, 1-40")] = WAIT_SECONDS,
+    timeout_s: Annotated[int, Field(description="Seconds, 1-40, default 40")] = WAIT_SECONDS,
 ) -> str:
     """Waits until a new run of one agent is listed (after a test or a fix) and says how it went
     against the runs before it: same, new and gone failures."""
     if not 1 <= timeout_s <= WAIT_SECONDS:
         raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
     call, backend = CALL.get(None) or Call(), api()
+    newest = functools.partial(backend.rows, "runs", agent_id, LARGEST_PAGE)
     began, pause = anyio.current_time(), FIRST_PAUSE
-
-    async def newest() -> list[Json]:
-        return (await ask(lambda: backend.rows("runs", agent_id, LARGEST_PAGE))).rows
-
-    async def ask(question: Callable[[], T]) -> T:
-        each = Call()  # holds its thread until it is answered, and no longer
-        each.ends = call.ends
-        CALL.set(each)
-        return await run_in_thread(question)
-
-    rows = await newest()
+    rows = (await ask_within(call, newest)).rows
     if not rows:
-        await ask(lambda: agent_named(backend, agent_id))
+        await ask_within(call, lambda: agent_named(backend, agent_id))
     known = {str(row.get("run_id")) for row in rows}
     after = backend.whole.get(after_run_id, after_run_id)
     if after and not any(one.startswith(after) for one in known):
+        of = f"the newest {len(known)} runs of {shown_id(agent_id)}"
         raise DunetraceError(
-            f"Run {shown_id(after)} is not among the newest {len(known)} runs of {shown_id(agent_id)}: leave after_run_id out.",
-            "missing",
+            f"Run {shown_id(after)} is not among {of}: leave after_run_id out.", "missing"
         )
     while not (fresh := runs_after(rows, after, known)):
-        left = timeout_s - (anyio.current_time() - began)
-        if left <= 0 or backend.url == DEMO_URL:
-            return no_arrival_text(
-                agent_id, rows[0] if rows else {}, anyio.current_time() - began, backend.now()
-            )
-        await anyio.sleep(min(pause, left))
-        passed = round(anyio.current_time() - began)
-        await anyio.to_thread.run_sync(call.report, passed, timeout_s, limiter=call_limiter())
-        pause, rows = min(pause + 1, 5.0), await newest()
-    run = fresh[-1]
-    earlier = rows[rows.index(run) + 1 :][:NEWEST_RUNS]
-    detail, found = await ask(
-        lambda: gather(
-            lambda: backend.get("/v1/runs/{}", run.get("run_id")),
-            lambda: backend.rows("signals", agent_id, LARGEST_PAGE, explain="false"),
-        )
-    )
-    return arrival_text(agent_id, detail, earlier, found.rows, backend.now())
+        passed = anyio.current_time() - began
+        if passed >= timeout_s or backend.url == DEMO_URL:
+            return no_arrival_text(agent_id, rows[0] if rows else {}, passed, backend.now())
+        await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=call_limiter())
+        await anyio.sleep(min(pause, timeout_s - passed))
+        pause, rows = min(pause + 1, LONGEST_PAUSE), (await ask_within(call, newest)).rows
+    return await ask_within(call, lambda: arrival(backend, agent_id, rows, fresh[-1]))
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────

@@ -657,6 +657,7 @@ CALLS = [
     ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5, ago from 2026-05-13 19:19 UTC\n"),
     ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "tool-loop"}, {f"{A}/failure-patterns/TOOL_LOOP": DEEP}, "depth"),
     ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "COST_SPIKE"}, {f"{A}/failure-patterns/COST_SPIKE": {"overview": {"affected_runs": 0}}, **AGENTS}, "research-agent has no COST_SPIKE on record. Its failure types: TOOL_LOOP, STEP_COUNT_INFLATION."),
+    ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "TOOL_LOOP"}, {f"{A}/failure-patterns/TOOL_LOOP": {}, **AGENTS}, 'research-agent has 46 signals of TOOL_LOOP, but no pattern of it: search_signals(failure_type="TOOL_LOOP", agent_id="research-agent")'),
     ("compare_runs", {"run_id": RUN_ID, "other_run_id": "clean-run-000"}, {f"/v1/runs/{RUN_ID}": RUN, "/v1/runs/clean-run-000": CLEAN_RUN}, "🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part at step 2"),
     ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0], {**CLEAN[0], "run_id": RUN_ID}, {**CLEAN[1], "agent_version": "old"}, CLEAN[0]]), "/v1/runs/clean-run-000": CLEAN_RUN}, "comparison"),
     ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0]])}, "No other run of research-agent completed without signals, of the newest 1 without any"),
@@ -4711,7 +4712,7 @@ Token and cost stats for: x
    12 runs since 6d ago, last 1d ago; 7 clean runs since then; resolved 20h ago
 
 Newest runs with it (ago from 2026-05-13 19:19 UTC):
-  run=019e217d-bd24  1d ago  step=5  conf=77%
+  run=019e217d-bd24  step=5  conf=77%  1d ago
 
 Analysis of the backend:
   root_cause: sha256:6abdeba0 (40 chars)
@@ -4736,7 +4737,7 @@ Policies:
      when expression = sha256:38bc9f68 (10 chars): log
 
 Custom detectors:
-  CUSTOM_MANY_CALLS  (all agents)  shadow  LOW  fired in 3 of 92 runs while in shadow
+  CUSTOM_MANY_CALLS  (all agents)  shadow  LOW  fired in 3 of 92 runs
      when tool_call_count > 6 and cost_usd ≥ 1; description sha256:2e5447f8 (21 chars)
 === policies_bare
 1 policy for x, 0 of them enforcing; 1 custom detector.
