@@ -379,6 +379,11 @@ def count(value: object) -> int | None:
     return int(n) if n is not None and n >= 0 and n == int(n) else None
 
 
+def amount(row: Mapping[str, object], name: str) -> int:
+    """A count of a row, 0 where it has none."""
+    return count(row.get(name)) or 0
+
+
 def counted(value: object) -> str:
     n = count(value)
     return NONE if n is None else str(n)
@@ -1370,7 +1375,7 @@ class Api:
         if not isinstance(data.get(key), list):
             raise self.error(template.format(*map(segment, ids)), "no list", key)
         rows, page = dicts(data[key]), mapping(data.get("page"))
-        total, offset = count(page.get("total")), count(params.get("offset")) or 0
+        total, offset = count(page.get("total")), amount(params, "offset")
         behind, limit = offset + len(rows), count(params.get("limit")) or LARGEST_PAGE
         if total is not None and (
             behind > total > offset or (page.get("has_more") is True and behind >= total)
@@ -1983,7 +1988,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     entries = fold_agents(chosen, now)
     rows = fitting([agent_row(entry, now, wide) for entry in entries])
     shown = sum(len(entry) for entry in entries[: len(rows)])
-    signals = sum(count(agent.get("signal_count")) or 0 for agent in chosen)
+    signals = sum(amount(agent, "signal_count") for agent in chosen)
     of = f" of {len(agents)}" if contains else ""
     return "\n".join(
         (
@@ -2231,17 +2236,14 @@ def patterns_of(insights: Json) -> Rows:
         dicts(insights.get("systemic_patterns")),
         key=lambda one: (
             one.get("is_systemic") is not True,
-            -(count(one.get("affected_runs")) or 0),
+            -amount(one, "affected_runs"),
         ),
     )
 
 
 def is_systemic(pattern: Json) -> bool:
     """Whether the backend calls a failure systemic, of enough runs to believe it."""
-    return (
-        pattern.get("is_systemic") is True
-        and (count(pattern.get("total_runs")) or 0) >= FEWEST_RUNS
-    )
+    return pattern.get("is_systemic") is True and amount(pattern, "total_runs") >= FEWEST_RUNS
 
 
 def in_runs(pattern: Json) -> str:
@@ -2383,7 +2385,7 @@ def ends_verdict(agent: Json, runs: MaybeFound, cause: str = "") -> str:
     if isinstance(runs, DunetraceError):
         return "how its runs ended could not be asked"
     if not runs.rows:
-        flying = count(agent.get("run_count")) or 0
+        flying = amount(agent, "run_count")
         return (
             f"{plural(flying, 'run')} started, none is processed yet" if flying else "no runs yet"
         )
@@ -2462,7 +2464,7 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
 
 def flying_text(agent: Json, runs: MaybeFound) -> str:
     """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
-    flying = (count(agent.get("run_count")) or 0) - runs.matched if isinstance(runs, Found) else 0
+    flying = amount(agent, "run_count") - runs.matched if isinstance(runs, Found) else 0
     return f"; {flying} not processed yet" if flying > 0 else ""
 
 
@@ -2532,7 +2534,7 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     }
     types = Counter[str]()
     for row in dicts(mapping(insights).get("signal_trends")):
-        types[str(row.get("failure_type"))] += count(row.get("count")) or 0
+        types[str(row.get("failure_type"))] += amount(row, "count")
     seen = max((instant(run.get("completed_at")) or 0 for run in newest_of(runs)), default=0)
     return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
 
@@ -2742,7 +2744,7 @@ def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
         return f" How its runs ended could not be asked: {runs}"
-    flying = max(0, (count(agent.get("run_count")) or 0) - runs.matched)
+    flying = max(0, amount(agent, "run_count") - runs.matched)
     more = (
         f" {plural(flying, 'run')} {'is' if flying == 1 else 'are'} not processed yet."
         if flying
@@ -3251,7 +3253,7 @@ def nothing_found_text(
     elif not fleet.rows:
         return agents_text(fleet, 0)
     else:
-        signals = sum(count(agent.get("signal_count")) or 0 for agent in fleet.rows)
+        signals = sum(amount(agent, "signal_count") for agent in fleet.rows)
         of = f"{plural(signals, 'signal')} of {plural(len(fleet.rows), 'agent')}"
         first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
     first += unread_text(found)
@@ -4026,7 +4028,7 @@ def step_count(detail: Json, events: Rows) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
     detail."""
     steps = count(detail.get("step_count"))
-    highest = max((count(event.get("step_index")) or 0 for event in events), default=0)
+    highest = max((amount(event, "step_index") for event in events), default=0)
     return counted(
         highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps
     )
@@ -4354,8 +4356,8 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
 
 def pattern_counts(patterns: Rows) -> str:
     """`TOOL_LOOP  2/24 runs`, `TOOL_LOOP×2, COST_SPIKE×1 of 24 runs`."""
-    counts = {kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns}
-    total = max(count(one.get("total_runs")) or 0 for one in patterns)
+    counts = {kind_of(one): amount(one, "affected_runs") for one in patterns}
+    total = max(amount(one, "total_runs") for one in patterns)
     if len(counts) == 1:
         return f"{next(iter(counts))}  {counts.popitem()[1]}/{plural(total, 'run')}"
     return f"{named_counts(counts, len(counts))} of {plural(total, 'run')}"
@@ -4371,7 +4373,7 @@ def trend_lines(insights: Json, now: float) -> list[str]:
     table: dict[str, Counter[str]] = defaultdict(Counter)
     older = 0
     for row in dicts(insights.get("signal_trends")):
-        day, n = words(row.get("day"), 10), count(row.get("count")) or 0
+        day, n = words(row.get("day"), 10), amount(row, "count")
         if re.fullmatch(r"\d{4}-\d\d-\d\d", day) and day >= days_back(now, 7):
             table[kind_of(row)][day] += n
         else:
@@ -4552,7 +4554,7 @@ def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
     ended, and what made it worse."""
     patterns = patterns_of(insights)
     systemic = sum(map(is_systemic, patterns))
-    total = max((count(one.get("total_runs")) or 0 for one in patterns), default=0)
+    total = max((amount(one, "total_runs") for one in patterns), default=0)
     if systemic:
         more = f" and {plural(systemic - 1, 'more type')}" if systemic > 1 else ""
         said = f"🚨 Systemic: {in_runs(patterns[0])}{more}"
@@ -5339,11 +5341,7 @@ def signal_criterion(
     ]
     rows = runs.rows if isinstance(runs, Window) else []
     listed = Counter(str(signal.get("run_id")) for signal in signals.rows)
-    short = [
-        run
-        for run in rows
-        if listed[str(run.get("run_id"))] < (count(run.get("signal_count")) or 0)
-    ]
+    short = [run for run in rows if listed[str(run.get("run_id"))] < amount(run, "signal_count")]
     if not found and short:
         why = f"{plural(len(short), 'run')} of that time count more signals than the list has"
         return "UNKNOWN", f"{text}: {why}"
