@@ -2032,7 +2032,6 @@ def agent_cells(agent: Json, now: float) -> str:
 def fold_agents(agents: Rows, now: float) -> list[Rows]:
     """Agents in order; neighbours of which the table would say the same, and which have no
     signals, together."""
-
     folded: list[Rows] = []
     same = itertools.groupby(agents, lambda one: (agent_cells(one, now), bool(own_types(one))))
     for (_, failing), group in same:
@@ -2535,8 +2534,9 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     types = Counter[str]()
     for row in dicts(mapping(insights).get("signal_trends")):
         types[str(row.get("failure_type"))] += amount(row, "count")
-    seen = max((instant(run.get("completed_at")) or 0 for run in newest_of(runs)), default=0)
-    return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
+    moments = (instant(run.get("completed_at")) for run in newest_of(runs))
+    seen = max((moment for moment in moments if moment is not None), default=None)
+    return {"agent_id": agent_id, "last_seen": seen, "failure_types": types, **totals}
 
 
 def cause_of_run(backend: Api, runs: MaybeFound) -> str:
