@@ -4105,14 +4105,14 @@ def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
     events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
-    cause = error_type(detail)
+    ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
         f"Run: {shown_id(detail.get('run_id'))}",
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
         f"Steps:    {step_count(detail, events)}",
-        f"Exit:     {name_text(detail.get('exit_reason'), 'exit_reason')}{f'  ({cause})' if cause else ''}",
+        f"Exit:     {ended}{f'  ({cause})' if cause else ''}",
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
         parent_line(events),
@@ -5767,14 +5767,14 @@ def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
     many milliseconds."""
     for row in DEMO_CALLS.splitlines():
         of, times, name, ms, size, rest = row.split(maxsplit=5)
+        noun = "llm" if name == "llm" else "tool"
         called: Json = {"tool_name": name, "args": rest}
         answer: Json = {"tool_name": name, "success": size != "0", "output_length": int(size)}
-        if name == "llm":
+        if noun == "llm":
             called = {"model": "gpt-4o-mini", "prompt_tokens": int(size)}
             answer = {"completion_tokens": int(rest), "finish_reason": "stop"}
             answer["output_length"] = 4 * int(rest)
         if of == kind:
-            noun = "llm" if name == "llm" else "tool"
             yield from [(noun, called, {**answer, "latency_ms": int(ms)}, int(ms))] * int(times)
 
 
@@ -6034,9 +6034,9 @@ components: agent name score max value label
   support-agent  latency          15    15  870.0 avg_LLM_latency_ms
 """
 
-# The calls of the demo's runs: what happens in the run, how often in a row, name, milliseconds; then of
-# a model its prompt and completion tokens, of a tool the length of its output (0: it failed) and its
-# arguments.
+# The calls of the demo's runs: what happens in the run, how often in a row, name, milliseconds;
+# then of a model its prompt and completion tokens, of a tool the length of its output (0: it failed)
+# and its arguments.
 DEMO_CALLS = """\
 .  1 llm         800  512 60
 .  1 web_search  180  240 {"q": "opening hours"}
