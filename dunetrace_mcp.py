@@ -389,6 +389,11 @@ def count(value: object) -> int | None:
     return int(n) if n is not None and n >= 0 and n == int(n) else None
 
 
+def amount(row: Mapping[str, object], name: str) -> int:
+    """A count of a row, 0 where it has none."""
+    return count(row.get(name)) or 0
+
+
 def counted(value: object) -> str:
     n = count(value)
     return NONE if n is None else str(n)
@@ -1395,7 +1400,7 @@ class Api:
         if not isinstance(data.get(key), list):
             raise self.error(template.format(*map(segment, ids)), "no list", key)
         rows, page = dicts(data[key]), mapping(data.get("page"))
-        total, offset = count(page.get("total")), count(params.get("offset")) or 0
+        total, offset = count(page.get("total")), amount(params, "offset")
         behind, limit = offset + len(rows), count(params.get("limit")) or LARGEST_PAGE
         if total is not None and (
             behind > total > offset or (page.get("has_more") is True and behind >= total)
@@ -2089,7 +2094,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     entries = fold_agents(chosen, now)
     rows = fitting([agent_row(entry, now, wide) for entry in entries])
     shown = sum(len(entry) for entry in entries[: len(rows)])
-    signals = sum(count(agent.get("signal_count")) or 0 for agent in chosen)
+    signals = sum(amount(agent, "signal_count") for agent in chosen)
     of = f" of {len(agents)}" if contains else ""
     total = f"{plural(len(chosen), 'agent')}{of}, {plural(signals, 'signal')}, {as_of(now)}."
     how = 'list_agents(contains="part of an id") narrows the list.'
@@ -2344,17 +2349,14 @@ def patterns_of(insights: Json) -> Rows:
         dicts(insights.get("systemic_patterns")),
         key=lambda one: (
             one.get("is_systemic") is not True,
-            -(count(one.get("affected_runs")) or 0),
+            -amount(one, "affected_runs"),
         ),
     )
 
 
 def is_systemic(pattern: Json) -> bool:
     """Whether the backend calls a failure systemic, of enough runs to believe it."""
-    return (
-        pattern.get("is_systemic") is True
-        and (count(pattern.get("total_runs")) or 0) >= FEWEST_RUNS
-    )
+    return pattern.get("is_systemic") is True and amount(pattern, "total_runs") >= FEWEST_RUNS
 
 
 def in_runs(pattern: Json) -> str:
@@ -2586,7 +2588,7 @@ def flying_runs(agent: Json, runs: MaybeFound) -> int:
     """How many runs of an agent have started and are not processed."""
     if isinstance(runs, DunetraceError):
         return 0
-    return max(0, (count(agent.get("run_count")) or 0) - runs.matched)
+    return max(0, (amount(agent, "run_count")) - runs.matched)
 
 
 def flying_text(agent: Json, runs: MaybeFound) -> str:
@@ -2661,9 +2663,10 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     }
     types = Counter[str]()
     for row in dicts(mapping(insights).get("signal_trends")):
-        types[str(row.get("failure_type"))] += count(row.get("count")) or 0
-    seen = max((instant(run.get("completed_at")) or 0 for run in newest_of(runs)), default=0)
-    return {"agent_id": agent_id, "last_seen": seen or None, "failure_types": types, **totals}
+        types[str(row.get("failure_type"))] += amount(row, "count")
+    moments = (instant(run.get("completed_at")) for run in newest_of(runs))
+    seen = max((moment for moment in moments if moment is not None), default=None)
+    return {"agent_id": agent_id, "last_seen": seen, "failure_types": types, **totals}
 
 
 def cause_of_run(backend: Api, runs: MaybeFound) -> str:
@@ -2878,7 +2881,7 @@ def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
         return f" How its runs ended could not be asked: {runs}"
-    flying = max(0, (count(agent.get("run_count")) or 0) - runs.matched)
+    flying = max(0, amount(agent, "run_count") - runs.matched)
     more = (
         f" {plural(flying, 'run')} {'is' if flying == 1 else 'are'} not processed yet."
         if flying
@@ -3477,7 +3480,7 @@ def nothing_found_text(
     elif not fleet.rows:
         return agents_text(fleet, 0)
     else:
-        signals = sum(count(agent.get("signal_count")) or 0 for agent in fleet.rows)
+        signals = sum(amount(agent, "signal_count") for agent in fleet.rows)
         of = f"{plural(signals, 'signal')} of {plural(len(fleet.rows), 'agent')}"
         first = f"No signal {wanted}; without filters there are {of}.{missing_text(fleet)}"
     first += unread_text(found)
@@ -4249,7 +4252,7 @@ def step_count(detail: Json, events: Rows) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
     detail."""
     steps = count(detail.get("step_count"))
-    highest = max((count(event.get("step_index")) or 0 for event in events), default=0)
+    highest = max((amount(event, "step_index") for event in events), default=0)
     return counted(
         highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps
     )
@@ -4347,14 +4350,14 @@ def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
     events, started = dicts(detail.get("events")), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
-    cause = error_type(detail)
+    ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
         f"Run: {shown_id(detail.get('run_id'))}",
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
         f"Steps:    {step_count(detail, events)}",
-        f"Exit:     {name_text(detail.get('exit_reason'), 'exit_reason')}{f'  ({cause})' if cause else ''}",
+        f"Exit:     {ended}{f'  ({cause})' if cause else ''}",
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
         parent_line(events),
@@ -4604,8 +4607,8 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
 
 def pattern_counts(patterns: Rows) -> str:
     """`TOOL_LOOP  2/24 runs`, `TOOL_LOOP×2, COST_SPIKE×1 of 24 runs`."""
-    counts = {kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns}
-    total = max(count(one.get("total_runs")) or 0 for one in patterns)
+    counts = {kind_of(one): amount(one, "affected_runs") for one in patterns}
+    total = max(amount(one, "total_runs") for one in patterns)
     if len(counts) == 1:
         return f"{next(iter(counts))}  {counts.popitem()[1]}/{plural(total, 'run')}"
     return f"{named_counts(counts, len(counts))} of {plural(total, 'run')}"
@@ -4623,7 +4626,7 @@ def trend_lines(insights: Json, now: float) -> list[str]:
     rows, older = dicts(insights.get("signal_trends")), 0
     cut = min(words(row.get("day"), 10) for row in rows) if len(rows) >= MOST_RATES else ""
     for row in rows:
-        day, n = words(row.get("day"), 10), count(row.get("count")) or 0
+        day, n = words(row.get("day"), 10), amount(row, "count")
         if re.fullmatch(r"\d{4}-\d\d-\d\d", day) and day >= days_back(now, 7) and day != cut:
             table[kind_of(row)][day] += n
         else:
@@ -4686,8 +4689,8 @@ def rate_lines(insights: Json, now: float) -> list[str]:
     before, runs_before = rates_within(days, fortnight, week)
     known = sum(week <= day for day in days)
     if patterns := patterns_of(insights):
-        newest = Counter({kind_of(one): count(one.get("affected_runs")) or 0 for one in patterns})
-        runs, known = max(count(one.get("total_runs")) or 0 for one in patterns), 7
+        newest = Counter({kind_of(one): amount(one, "affected_runs") for one in patterns})
+        runs, known = max(amount(one, "total_runs") for one in patterns), 7
     compared = known == 7 == sum(fortnight <= day < week for day in days)
     kinds = [kind for kind, _ in newest.most_common(MOST_TYPES)]
     said_above = patterns and not compared and len(kinds) > 1
@@ -4808,7 +4811,7 @@ def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
     ended, and what made it worse."""
     patterns = patterns_of(insights)
     systemic = sum(map(is_systemic, patterns))
-    total = max((count(one.get("total_runs")) or 0 for one in patterns), default=0)
+    total = max((amount(one, "total_runs") for one in patterns), default=0)
     if systemic:
         more = f" and {plural(systemic - 1, 'more type')}" if systemic > 1 else ""
         said = f"🚨 Systemic: {in_runs(patterns[0])}{more}"
@@ -5104,7 +5107,7 @@ def compare_runs(
 
 def window_line(name: str, window: Json) -> str:
     """A row of the table of costs: one of 1d, 7d and 30d."""
-    tokens, wasted = count(window.get("total_tokens")) or 0, window.get("wasted_run_count")
+    tokens, wasted = amount(window, "total_tokens"), window.get("wasted_run_count")
     failed = (
         f"{dollars(window.get('wasted_cost_usd'))} ({percent(window.get('wasted_pct'))}), "
         f"{plural_of(wasted, 'run')}"
@@ -6520,11 +6523,7 @@ def signal_criterion(
     ]
     rows = runs.rows if isinstance(runs, Window) else []
     listed = Counter(str(signal.get("run_id")) for signal in signals.rows)
-    short = [
-        run
-        for run in rows
-        if listed[str(run.get("run_id"))] < (count(run.get("signal_count")) or 0)
-    ]
+    short = [run for run in rows if listed[str(run.get("run_id"))] < amount(run, "signal_count")]
     if not found and short:
         why = f"{plural(len(short), 'run')} of that time count more signals than the list has"
         return "UNKNOWN", f"{text}: {why}"
@@ -6954,14 +6953,14 @@ def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
     many milliseconds."""
     for row in DEMO_CALLS.splitlines():
         of, times, name, ms, size, rest = row.split(maxsplit=5)
+        noun = "llm" if name == "llm" else "tool"
         called: Json = {"tool_name": name, "args": rest}
         answer: Json = {"tool_name": name, "success": size != "0", "output_length": int(size)}
-        if name == "llm":
+        if noun == "llm":
             called = {"model": "gpt-4o-mini", "prompt_tokens": int(size)}
             answer = {"completion_tokens": int(rest), "finish_reason": "stop"}
             answer["output_length"] = 4 * int(rest)
         if of == kind:
-            noun = "llm" if name == "llm" else "tool"
             yield from [(noun, called, {**answer, "latency_ms": int(ms)}, int(ms))] * int(times)
 
 
@@ -7447,9 +7446,9 @@ v1/custom-detectors
   ">", "threshold": 6}]}, "status": "shadow", "total_runs": 60, "shadow_fire_count": 2}]
 """
 
-# The calls of the demo's runs: what happens in the run, how often in a row, name, milliseconds; then of
-# a model its prompt and completion tokens, of a tool the length of its output (0: it failed) and its
-# arguments.
+# The calls of the demo's runs: what happens in the run, how often in a row, name, milliseconds;
+# then of a model its prompt and completion tokens, of a tool the length of its output (0: it failed)
+# and its arguments.
 DEMO_CALLS = """\
 .  1 llm         800  512 60
 .  1 web_search  180  240 {"q": "opening hours"}
