@@ -27,6 +27,14 @@ What the Customer API sends, and what the variables of the same names hold here:
 Times are epoch seconds. Any field may be missing, null or of a wrong type: the text then shows "—" in its place.
 """
 
+import sys
+
+if sys.version_info < (3, 11):  # before anything that an older Python does not have
+    sys.exit(
+        f"dunetrace-mcp needs Python 3.11 or newer, not {sys.version.split()[0]}. "
+        f"With uv: uv run --script {__file__}"
+    )
+
 import argparse
 import base64
 import bisect
@@ -49,7 +57,6 @@ import re
 import shlex
 import shutil
 import socket
-import sys
 import textwrap
 import threading
 import time
@@ -61,11 +68,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from importlib.util import find_spec
 from io import BytesIO, TextIOWrapper
 from signal import SIGINT, SIGTERM
 from signal import signal as on_signal
 from typing import Annotated, Any, NoReturn, TextIO, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+if __name__ == "__main__" and not (find_spec("mcp") and find_spec("requests")):
+    sys.exit(
+        "dunetrace-mcp needs the packages mcp and requests: "
+        f"{sys.executable} -m pip install 'mcp>=1.21.1,<3' 'requests>=2.32'. "
+        f"Or, with uv: uv run --script {__file__}"
+    )
 
 import anyio
 import anyio.from_thread
@@ -112,6 +127,7 @@ log = logging.getLogger("dunetrace_mcp")
 
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
+KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
 DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -1251,6 +1267,14 @@ STATUS_CURES = {
 }
 
 
+def key_cure(key: str, env: Mapping[str, str]) -> str:
+    """What to do about a refused key that is none, "" for any other."""
+    if key == KEY_PLACEHOLDER:
+        return f"The placeholder {key} was left in: put your key in its place."
+    empty = not env.get("DUNETRACE_API_KEY", "unset").strip(" \"'")
+    return "DUNETRACE_API_KEY is set but empty: put your key into it." if empty else ""
+
+
 class Api:
     """The Customer API of one backend: every request of this module leaves through `get`.
 
@@ -1383,6 +1407,7 @@ class Api:
         if status == 404 and detail == "Not Found":
             return self.error(path, "not this service" if template in OLDEST_ROUTES else "too old")
         kind, cure = STATUS_CURES.get(status, STATUS_CURES[500 if status >= 500 else 400])
+        cure = key_cure(self.key, os.environ) or cure if status == 401 else cure
         if wait := headers.get("Retry-After"):
             cure = (
                 f"It asks to come back after {echo(wait)}{' s' if wait.isdigit() else ''}. {cure}"
@@ -1518,7 +1543,7 @@ def looks_like_html(headers: Mapping[str, str], body: bytes) -> bool:
     return "text/html" in headers.get("Content-Type", "") or body[:200].lstrip()[:1] == b"<"
 
 
-def fault_of(error: BaseException, began: bool) -> tuple[str, *tuple[str, ...]]:
+def fault_of(error: BaseException, began: bool) -> tuple[str, ...]:
     """The row of FAULTS for an exception of requests, and what fills it in; `began` when an
     answer had begun."""
     if isinstance(error, requests.ConnectTimeout):
@@ -1717,6 +1742,7 @@ class Server(FastMCP[Any]):
         self.lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         self.lowlevel.version = __version__
         self.functions: dict[str, Callable[..., Any]] = {}
+        self.report: Callable[[int, int], None] | None = None  # in place of the client's progress
 
     def read_only(self, title: str, hint: str = "", always: bool = False) -> Callable[[Fn], Fn]:
         """Registers a function as a read-only tool; its docstring becomes the description, `hint`
@@ -1768,7 +1794,7 @@ class Server(FastMCP[Any]):
             check_arguments(name, given, self.switched_on())
             # mcp 2.x hands the context in, 1.x has it ready.
             (own,) = context or (getattr(self, "get_context", object)(),)
-            token = CALL.set(Call(progress_of(own)))
+            token = CALL.set(Call(self.report or progress_of(own)))
             try:
                 return await super().call_tool(name, given, *context)
             finally:
@@ -6085,19 +6111,18 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
     """Values of a prompt's or template's argument that contain `start`; those that begin with it
     come first."""
     low, known = start.lower(), list[str]()
-    match argument:
-        case "framework":
-            known = [*guides()]
-        case "run_id":
-            rows = next(api().listed("runs", given_id(agent_id) or None, limit=100)).rows
-            known = [shown_id(run.get("run_id")) for run in rows]
-        case "agent_id":
-            known = [*map(agent_of, api().agents().rows)]
-        case "failure_type":
-            seen = Counter[str]()
-            for agent in api().agents().rows:
-                seen.update(own_types(agent))
-            known = [*dict.fromkeys((*dict(seen.most_common()), *detectors()))]
+    if argument == "framework":
+        known = [*guides()]
+    elif argument == "run_id":
+        rows = next(api().listed("runs", given_id(agent_id) or None, limit=100)).rows
+        known = [shown_id(run.get("run_id")) for run in rows]
+    elif argument == "agent_id":
+        known = [*map(agent_of, api().agents().rows)]
+    elif argument == "failure_type":
+        seen = Counter[str]()
+        for agent in api().agents().rows:
+            seen.update(own_types(agent))
+        known = [*dict.fromkeys((*dict(seen.most_common()), *detectors()))]
     found = (one for one in known if low in one.lower())
     return sorted(found, key=lambda one: one.lower().find(low) > 0)
 
@@ -6244,12 +6269,9 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
 
 
 def masked(key: str) -> str:
-    """A key by its ends and its length."""
-    return (
-        f"{key[:3]}…{key[-2:]} ({len(key)} characters)"
-        if len(key) > 8
-        else f"({len(key)} characters)"
-    )
+    """A key by its ends and its length; a short one by its length alone."""
+    ends = f"{key[:3]}…{key[-2:]} " if len(key) > 16 else ""
+    return f"{ends}({len(key)} characters)"
 
 
 def source_of(name: str) -> str:
@@ -6592,129 +6614,257 @@ def run_gate(gate: Gate) -> int:
 
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────
-# What each editor needs to start this server, as text to paste or run.
+# What each editor needs to start this server, or to reach one over HTTP, as text to paste or run. One
+# way for each; keys stand in it by name, never typed.
 
-KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
-REPLACE = f'Replace {KEY_PLACEHOLDER} (a development backend takes dt_dev_test). The client\'s own "connected" says that the server starts; dunetrace-mcp check says more.'
+CONNECTED = (
+    'A client\'s own "connected" says that the server starts; `dunetrace-mcp check` says whether it '
+    "gets answers."
+)
+KEY, TOKEN = "DUNETRACE_API_KEY", "DUNETRACE_MCP_TOKEN"
 
 
 def own_command() -> list[str]:
-    """What starts this server from anywhere: its command, with its whole path where an editor
-    would not find it."""
-    found = shutil.which("dunetrace-mcp")
-    if not found:
+    """What starts this server from anywhere: the command that was called, with its whole path
+    where an editor would not find it; never one out of the cache of uv."""
+    parts = os.path.normpath(sys.prefix).split(os.sep)
+    if "archive-v0" in parts:
+        return ["uvx", "--from", package_source(), "dunetrace-mcp"]
+    if any(part.startswith("environments-v") for part in parts):
+        return ["uv", "run", "--script", os.path.abspath(__file__)]
+    called = shutil.which(sys.argv[0]) or ""
+    if not os.path.basename(called).startswith("dunetrace-mcp"):
         return [sys.executable, os.path.abspath(__file__)]
-    return ["dunetrace-mcp"] if sys.prefix == sys.base_prefix else [found]
+    found = shutil.which("dunetrace-mcp") or ""
+    everywhere = sys.prefix == sys.base_prefix and os.path.realpath(found) == os.path.realpath(
+        called
+    )
+    return ["dunetrace-mcp"] if everywhere else [os.path.abspath(called)]
 
 
-def editor_server(url: str, key: str = KEY_PLACEHOLDER) -> Json:
-    """The server's entry in an editor's configuration."""
-    program, *arguments = own_command()
-    entry: Json = {"command": program, "env": {"DUNETRACE_API_URL": url, "DUNETRACE_API_KEY": key}}
-    return {**entry, "args": arguments} if arguments else entry
+def package_source() -> str:
+    """Where this package was installed from, as `uvx --from` takes it: a folder, a repository, or
+    the name with its version."""
+    from importlib.metadata import PackageNotFoundError, distribution  # only uvx needs it
+
+    with contextlib.suppress(PackageNotFoundError, ValueError):
+        origin = mapping(
+            json.loads(distribution("dunetrace-mcp").read_text("direct_url.json") or "")
+        )
+        url = text_of(origin.get("url"))
+        return f"git+{url}" if "vcs_info" in origin else unquote(url.removeprefix("file://"))
+    return f"dunetrace-mcp=={__version__}"
 
 
-def json_file(path: str, outer: str, url: str, key: str = KEY_PLACEHOLDER, **extra: str) -> str:
-    entry = {outer: {"dunetrace": {**extra, **editor_server(url, key)}}}
-    return f"Put this into {path}:\n\n{json.dumps(entry, indent=2)}"
+@dataclass(frozen=True)
+class Client:
+    """How an editor is configured: its file and the place in it, how it writes a variable of the
+    environment, the name of the URL of a remote server, and what else is to be known."""
+
+    file: str
+    outer: str
+    variable: str  # with {} for the name
+    remote: str = "url"
+    typed: str = ""  # how it calls a local program; a remote server is "http" then
+    unset: str = ""  # what stands behind the name of the key where that may be unset
+    note: str = ""
+    command: Callable[[str, str], str] | None = None  # its own, of the API's URL or a remote one
+    link: Callable[[Json], str] | None = None  # that fills its file in
 
 
-def add_command(program: str, url: str, flag: str) -> str:
-    """The client's own command that adds this server. The name comes first: the flag takes all
-    that follows."""
-    pairs = " ".join(f"{flag} {name}={value}" for name, value in editor_server(url)["env"].items())
-    return f"Run:\n\n{program} dunetrace {pairs} -- {shlex.join(own_command())}"
+def environment(url: str, key: str) -> dict[str, str]:
+    """What the server is told; the demo needs no key."""
+    return {"DUNETRACE_API_URL": url, **({} if url == DEMO_URL else {KEY: key})}
 
 
-def claude_code_config(url: str) -> str:
-    """Claude Code: its own command, and the file for a whole repository."""
-    return blocks(
-        add_command("claude mcp add --scope user", url, "-e"),
-        f"Then `claude mcp list` shows dunetrace. {REPLACE}\n"
-        "Or, for everybody in a repository and without a key in it:",
-        json_file(".mcp.json in its root", "mcpServers", url, "${DUNETRACE_API_KEY:-dt_dev_test}"),
-        "Claude Code asks each of you once to approve that file.",
+def editor_entry(client: Client, url: str, remote: str, command: Sequence[str]) -> Json:
+    """The server's entry in an editor's file: what starts it, or where it is."""
+    if remote:
+        bearer = f"Bearer {client.variable.format(TOKEN)}"
+        kind = {"type": "http"} if client.typed else {}
+        return {**kind, client.remote: remote, "headers": {"Authorization": bearer}}
+    program, *arguments = command
+    kind = {"type": client.typed} if client.typed else {}
+    entry = {**kind, "command": program, **({"args": arguments} if arguments else {})}
+    return {**entry, "env": environment(url, client.variable.format(KEY + client.unset))}
+
+
+def editor_file(client: Client, entry: Json, way: str) -> str:
+    """The file of an editor with this server in it."""
+    content: Json = {client.outer: {"dunetrace": entry}}
+    asked = re.search(r"\{input:(\w+)\}", json.dumps(entry))
+    if asked:
+        prompt = {"type": "promptString", "id": asked[1], "description": asked[1], "password": True}
+        content = {"inputs": [prompt], **content}
+    return f"{way} this into {client.file}:\n\n{json.dumps(content, indent=2)}"
+
+
+def shell_pairs(flag: str, url: str) -> str:
+    """`-e NAME=value ...` for a shell, which puts the key in."""
+    pairs = environment(url, f"${KEY}").items()
+    return " ".join(
+        f'{flag} {name}="{value}"' if value.startswith("$") else f"{flag} {name}={value}"
+        for name, value in pairs
     )
 
 
-def codex_config(url: str) -> str:
-    """Codex: its own command, and what it takes to pass proxies on."""
-    env = "\n".join(
-        f"{name} = {json.dumps(value)}" for name, value in editor_server(url)["env"].items()
-    )
-    program, *arguments = own_command()
-    return blocks(
-        add_command("codex mcp add", url, "--env"),
-        f"{REPLACE}\nCodex starts servers with an emptied environment: behind a proxy, or with a "
-        f"CA file of your own, name\n"
-        "those variables in env_vars. So in ~/.codex/config.toml:",
-        f"[mcp_servers.dunetrace]\ncommand = {json.dumps(program)}\nargs = "
-        f"{json.dumps(arguments)}\n"
-        'env_vars = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", '
-        '"no_proxy", "REQUESTS_CA_BUNDLE"]\n'
-        f"startup_timeout_sec = 20\ntool_timeout_sec = 60\n\n[mcp_servers.dunetrace.env]\n{env}",
-    )
+def claude_command(url: str, remote: str) -> str:
+    """Claude Code's own command. The name comes first: the flags take all that follows."""
+    if remote:
+        token = f'--header "Authorization: Bearer ${TOKEN}"'
+        return f"claude mcp add --scope user --transport http dunetrace {remote} {token}"
+    pairs = shell_pairs("-e", url)
+    return f"claude mcp add --scope user dunetrace {pairs} -- {shlex.join(own_command())}"
 
 
-def cursor_config(url: str) -> str:
-    """Cursor: its file, and a link that fills it in."""
-    packed = base64.b64encode(json.dumps(editor_server(url)).encode()).decode()
-    link = f"cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={quote(packed, safe='')}"
-    return blocks(
-        json_file("~/.cursor/mcp.json, or .cursor/mcp.json of a project", "mcpServers", url),
-        f"Or open this link:\n\n{link}",
-        REPLACE,
-    )
+def codex_command(url: str, remote: str) -> str:
+    """Codex's own command."""
+    if remote:
+        return f"codex mcp add dunetrace --url {remote} --bearer-token-env-var {TOKEN}"
+    pairs = shell_pairs("--env", url)
+    return f"codex mcp add dunetrace {pairs} -- {shlex.join(own_command())}"
 
 
-def vscode_config(url: str) -> str:
-    """VS Code: its file, and a link that fills it in."""
-    link = f"vscode:mcp/install?{quote(json.dumps({'name': 'dunetrace', **editor_server(url)}), safe='')}"
-    return blocks(
-        json_file(".vscode/mcp.json", "servers", url, type="stdio"),
-        f"Or open this link:\n\n{link}",
-        REPLACE,
-    )
+def gemini_command(url: str, remote: str) -> str:
+    """Gemini CLI's own command. A command whose arguments begin with a dash it would take for its
+    own."""
+    if remote:
+        token = f'-H "Authorization: Bearer ${TOKEN}"'
+        return f"gemini mcp add -s user -t http dunetrace {remote} {token}"
+    pairs = shell_pairs("-e", url)
+    return f"gemini mcp add -s user dunetrace {shlex.join(own_command())} {pairs}"
 
 
-def gemini_config(url: str) -> str:
-    """Gemini CLI: its own command, or its file."""
-    pairs = " ".join(f"-e {name}={value}" for name, value in editor_server(url)["env"].items())
-    return blocks(
-        f"Run:\n\ngemini mcp add -s user {pairs} dunetrace {shlex.join(own_command())}",
-        json_file("~/.gemini/settings.json", "mcpServers", url).replace(
-            "Put this", "Or put this", 1
-        ),
-        "`gemini mcp list` shows it as disabled until the folder that you are in is trusted. "
-        f"{REPLACE}",
-    )
+def cursor_link(entry: Json) -> str:
+    packed = base64.b64encode(json.dumps(entry).encode()).decode()
+    target = f"name=dunetrace&config={quote(packed, safe='')}"
+    return f"cursor://anysphere.cursor-deeplink/mcp/install?{target}"
 
 
-def file_config(path: str, outer: str, url: str) -> str:
-    return blocks(json_file(path, outer, url), REPLACE)
+def vscode_link(entry: Json) -> str:
+    packed = json.dumps({"name": "dunetrace", **entry}).replace("${input:", "${env:")
+    return f"vscode:mcp/install?{quote(packed, safe='')}"
 
 
-def claude_desktop_config(url: str) -> str:
-    """Claude Desktop: its file, and what its short PATH needs."""
-    return blocks(
-        file_config(
-            "claude_desktop_config.json (Settings, Developer, Edit Config)", "mcpServers", url
-        ),
-        "Its PATH is short: if it does not find the command, write the whole path that `which "
+def remote_url(given: str) -> str:
+    """The URL of a server that speaks MCP over HTTP, "" for none; /mcp where no path is given."""
+    url = base_url({"--url": given}, "--url", "", {"http", "https"})
+    return url if urlsplit(url).path or not url else f"{url}/mcp"
+
+
+CODEX_FILE = """\
+Or, instead, where a proxy or a CA file of your own is needed (Codex starts servers with an emptied
+environment), put this into ~/.codex/config.toml. Not both: the file may have that heading once.
+
+[mcp_servers.dunetrace]
+command = {program}
+args = {arguments}
+env_vars = ["DUNETRACE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", \
+"https_proxy", "no_proxy", "REQUESTS_CA_BUNDLE"]
+startup_timeout_sec = 20
+tool_timeout_sec = 60
+
+[mcp_servers.dunetrace.env]
+DUNETRACE_API_URL = {url}"""
+CLIENTS = {
+    "claude-code": Client(
+        ".mcp.json in the root of a repository, for everybody who works in it",
+        "mcpServers",
+        "${{{}}}",
+        typed="stdio",
+        unset=f":-{DEFAULT_KEY}",
+        note="`claude mcp list` shows it. That file starts what is called dunetrace-mcp on each "
+        "PATH (`pipx install` or `uv tool install` puts it there), and is approved by each once.",
+        command=claude_command,
+    ),
+    "cursor": Client(
+        "~/.cursor/mcp.json",
+        "mcpServers",
+        "${{env:{}}}",
+        link=cursor_link,
+    ),
+    "codex": Client(
+        "",
+        "",
+        "",
+        note="`codex mcp list` shows it. Codex begins to ask about a second after its start: for "
+        "scripts (codex exec), add `required = true` under [mcp_servers.dunetrace].",
+        command=codex_command,
+    ),
+    "vscode": Client(
+        "the mcp.json of your profile (command: MCP: Open User Configuration)",
+        "servers",
+        "${{input:{}}}",
+        typed="stdio",
+        link=vscode_link,
+    ),
+    "gemini": Client(
+        "~/.gemini/settings.json",
+        "mcpServers",
+        "${{{}}}",
+        "httpUrl",
+        note="`gemini mcp list` shows it as disabled until the folder that you are in is trusted. "
+        'Without a terminal (gemini -p) its tools need "trust": true in that entry.',
+        command=gemini_command,
+    ),
+    "claude-desktop": Client(
+        "claude_desktop_config.json (Settings, Developer, Edit Config)",
+        "mcpServers",
+        KEY_PLACEHOLDER,
+        "",
+        note="Its PATH is short: if it does not find the command, write the whole path that `which "
         "dunetrace-mcp` prints.",
-    )
-
-
-CONFIGS: dict[str, Callable[[str], str]] = {
-    "claude-code": claude_code_config,
-    "cursor": cursor_config,
-    "codex": codex_config,
-    "vscode": vscode_config,
-    "gemini": gemini_config,
-    "claude-desktop": claude_desktop_config,
-    "windsurf": functools.partial(file_config, "~/.codeium/windsurf/mcp_config.json", "mcpServers"),
-    "zed": functools.partial(file_config, "Zed's settings.json", "context_servers"),
+    ),
+    "windsurf": Client(
+        "~/.codeium/windsurf/mcp_config.json", "mcpServers", "${{env:{}}}", "serverUrl"
+    ),
+    "zed": Client("Zed's settings.json", "context_servers", KEY_PLACEHOLDER),
 }
+
+
+def key_note(client: Client, url: str, remote: str) -> str:
+    """Where the key or the token comes from."""
+    name = TOKEN if remote else KEY
+    if url == DEMO_URL and not remote:
+        return ""
+    if client.variable == KEY_PLACEHOLDER:
+        what = "the server's DUNETRACE_MCP_TOKEN" if remote else "your key"
+        return f"Replace {KEY_PLACEHOLDER} by {what}. Keep that file to yourself."
+    if "input:" in client.variable:
+        return f"VS Code asks once for {name} and keeps it."
+    dev = "" if remote else " (a development backend takes dt_dev_test)"
+    return f"{name} must be set where you run this, and where the editor starts{dev}."
+
+
+def config_text(name: str, url: str, remote: str = "") -> str:
+    """What an editor needs to start this server for the API at a URL, or to reach one that serves
+    MCP at `remote`."""
+    client = CLIENTS[name]
+    if remote and not client.remote:
+        return (
+            "Claude Desktop's file takes no remote servers. Add the URL under Settings, Connectors "
+            "(which cannot send a token of yours), or, instead, run the server on that machine: "
+            "dunetrace-mcp config claude-desktop."
+        )
+    program, *arguments = command = own_command()
+    team = ["dunetrace-mcp"] if name == "claude-code" else command
+    entry = editor_entry(client, url, remote, team)
+    if client.command:
+        first = f"Run:\n\n{client.command(url, remote)}"
+        way = "Or, instead, put"
+    else:
+        first, way = "", "Put"
+    file = editor_file(client, entry, way) if client.file else ""
+    if name == "codex" and not remote:
+        listed = [json.dumps(one) for one in (program, arguments, url)]
+        file = CODEX_FILE.format(program=listed[0], arguments=listed[1], url=listed[2])
+    link = f"Or, instead, open this link:\n\n{client.link(entry)}" if client.link else ""
+    return blocks(
+        first,
+        file,
+        link,
+        blocks(key_note(client, url, remote), client.note, CONNECTED, gap="\n"),
+    )
 
 
 # ── Command line ──────────────────────────────────────────────────────────────────────────────────
@@ -6814,42 +6964,131 @@ def argument_parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, parents=[common], help=text, description=text)
         for name, text in COMMANDS.items()
     }
-    add["call"].add_argument("tool", help=f"one of {', '.join(server.functions)}")
+    add["call"].add_argument("tool", nargs="?", help=f"one of {', '.join(server.functions)}")
     add["call"].add_argument("arguments", nargs="*", metavar="name=value")
-    add["config"].add_argument("client", choices=list(CONFIGS))
+    add["config"].add_argument("client", choices=list(CLIENTS))
+    add["config"].add_argument(
+        "--url", default="", help="reach a server that serves MCP over HTTP there"
+    )
     add_gate(add["gate"])
     return parser
 
 
-def tool_text(tool: str, pairs: Sequence[str]) -> str:
-    """One tool's text, called as a client would; arguments are written name=value."""
-    arguments = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise DunetraceError(f"{echo(pair)!r} is not of the form name=value.", "invalid")
-        arguments[name] = value
-    result = anyio.run(server.call_tool, tool, arguments)
+def tool_text(tool: str, words_: Sequence[str]) -> str:
+    """One tool's text, called as a client would; arguments are written name=value, or as a value
+    alone for the next that has none."""
+    names = parameters(server.functions[tool]) if tool in server.functions else []
+    given: dict[str, str] = {}
+    for word in words_:
+        name, equals, value = word.partition("=")
+        rest = [one for one in names if one not in given]
+        if equals and (name in names or not rest or name.isidentifier()):
+            given[name] = value
+        elif rest:
+            given[rest[0]] = word
+        else:
+            raise DunetraceError(
+                f"{echo(word)!r} is one too many: {tool} takes {', '.join(names) or 'nothing'}.",
+                "invalid",
+            )
+    result = anyio.run(server.call_tool, tool, given)
     return "\n".join(block.text for block in getattr(result, "content", result))
+
+
+def as_pairs(words_: list[str]) -> list[str]:
+    """The words of a command line in which the arguments of a tool, written as options, are
+    name=value: `--agent_id x` and `--agent-id=x` mean agent_id=x.
+
+    >>> as_pairs(["--demo", "call", "get_run_detail", "--run-id", "r1", "--steps=3"])
+    ['--demo', 'call', 'get_run_detail', 'run_id=r1', 'steps=3']
+    """
+    if "call" not in words_:
+        return words_
+    known = {name for function in server.functions.values() for name in parameters(function)}
+    pairs, rest = list[str](), iter(words_)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        if word.startswith("--") and name in known:
+            pairs.append(f"{name}={value if equals else next(rest, '')}")
+        else:
+            pairs.append(word)
+    return pairs
+
+
+def tools_line() -> str:
+    """The tools with their arguments, one a line, for somebody who called none."""
+    return "\n".join(
+        f"{name}({', '.join(parameters(function))})" for name, function in server.functions.items()
+    )
+
+
+SILENT_SECONDS = 2.0  # of a command, before it says that it waits
+
+
+class Waiting:
+    """Shows on a terminal how far a command is once it takes longer than SILENT_SECONDS; nothing
+    where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self.began, self.progress, self.line = time.monotonic(), "", ""
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.show, daemon=True)
+
+    def report(self, done: int, total: int) -> None:
+        """How far a call is."""
+        self.progress = f", {done} of {total}"
+
+    def __enter__(self) -> "Waiting":
+        if sys.stderr.isatty():
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join(1)
+        if self.line:
+            self.write(" " * len(self.line))
+            self.write("")
+
+    def show(self) -> None:
+        """Writes over one line, every second, until the command is over."""
+        pause = SILENT_SECONDS
+        while not self.over.wait(pause):
+            passed, pause = time.monotonic() - self.began, 1.0
+            self.line = f"waiting for the backend: {passed:.0f} s{self.progress}"
+            self.write(self.line)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"\r{text}", end="", file=sys.stderr, flush=True)
 
 
 def run_command(options: argparse.Namespace) -> int:
     """A command that ends by itself, within the time of one tool call; returns its exit status."""
     if options.command == "config":
-        say(CONFIGS[options.client](api_url(os.environ)))
+        say(config_text(options.client, api_url(os.environ), remote_url(options.url)))
         return 0
-    if options.command == "call":
-        say(tool_text(options.tool, options.arguments))
+    if options.command == "call" and not options.tool:
+        say(tools_line())
         return 0
     work, mark, status = check, "❌", 1
     if options.command == "gate":
         gate = Gate(**{one.name: getattr(options, one.name) for one in fields(Gate)})
         work, mark, status = functools.partial(run_gate, gate), "UNKNOWN ", 2
-    try:
-        return anyio.run(run_in_thread, work)
-    except DunetraceError as error:
-        say(f"{mark} {error}")
-        return status
+    with Waiting() as waiting:
+        server.report = waiting.report
+        if options.command == "call":
+            text = tool_text(options.tool, options.arguments)
+        else:
+            try:
+                return anyio.run(run_in_thread, work)
+            except DunetraceError as error:
+                say(f"{mark} {error}")
+                return status
+    say(text)
+    return 0
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -6868,7 +7107,12 @@ def serve(options: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         hint = "Serving MCP over stdio, which an editor starts. Try: dunetrace-mcp --demo call list_agents"
         print(hint, file=sys.stderr)
-    server.run()
+    try:
+        server.run()
+    except BaseExceptionGroup as errors:
+        if errors.split(OSError)[1]:
+            raise
+        log.info("the editor has gone")  # while it was being answered
     return 0
 
 
@@ -6902,7 +7146,7 @@ def leave(status: int) -> NoReturn:
 
 def main() -> None:
     """The command dunetrace-mcp."""
-    options = argument_parser().parse_args()
+    options = argument_parser().parse_args(as_pairs(sys.argv[1:]))
     set_up_logging("verbose" in options)
     if "demo" in options:
         os.environ["DUNETRACE_API_URL"] = DEMO_URL
@@ -7108,29 +7352,30 @@ def demo_issues(query: Mapping[str, str]) -> Json:
     return {"issues": rows[offset : offset + limit], "page": {"total": len(rows)}}
 
 
+def demo_about(agent_id: str, what: str, query: Mapping[str, str]) -> Json:
+    """What is worked out about an agent of the demo; empty for what is recorded."""
+    if what in ("runs", "signals"):
+        return demo_rows(what, {**query, "agent_id": agent_id})
+    if what == "health-score":
+        return demo_health(agent_id)
+    names = "systemic_patterns signal_trends failure_rates versions deploy_regressions".split()
+    return {name: demo_table(name, agent_id) for name in names} if what == "insights" else {}
+
+
 def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
     """What the newest Customer API would answer for a path, from the demo fleet; None for 404."""
-    match parts:
-        case ["v1", ("agents" | "runs" | "signals") as what]:
-            return demo_rows(what, query)
-        case ["v1", "agents", agent_id, ("runs" | "signals") as what]:
-            return demo_rows(what, {**query, "agent_id": agent_id})
-        case ["v1", "agents", agent_id, "health-score"]:
-            return demo_health(agent_id)
-        case ["v1", "agents", agent_id, "insights"]:
-            names = "systemic_patterns signal_trends failure_rates versions deploy_regressions"
-            return {name: demo_table(name, agent_id) for name in names.split()}
-        case ["v1", "runs", run_id]:
-            runs, signals = demo_fleet()
-            own = [signal for signal in signals if signal["run_id"] == run_id]
-            return next(({**run, "signals": own} for run in runs if run["run_id"] == run_id), None)
-        case ["v1", "issues", "search"]:
-            return demo_issues(query)
-        case ["v1", "agents", _, ("token-stats" | "fixes" | "failure-patterns"), *_]:
-            return demo_recorded().get("/".join(parts), {})
-        case ["v1", "signals", _, "fix-status"]:
-            return demo_recorded().get("/".join(parts), {"fix_applied": False})
-    return demo_recorded().get("/".join(parts))
+    recorded, path, (noun, *rest) = demo_recorded(), "/".join(parts), parts[1:]
+    if noun in ("agents", "runs", "signals") and not rest:
+        return demo_rows(noun, query)
+    if noun == "agents" and len(rest) > 1:
+        return demo_about(rest[0], rest[1], query) or recorded.get(path, {})
+    if noun == "runs":
+        runs, signals = demo_fleet()
+        own = [signal for signal in signals if signal["run_id"] == rest[0]]
+        return next(({**run, "signals": own} for run in runs if run["run_id"] == rest[0]), None)
+    if rest == ["search"]:
+        return demo_issues(query)
+    return recorded.get(path, {"fix_applied": False} if "fix-status" in rest else None)
 
 
 class DemoAdapter(HTTPAdapter):

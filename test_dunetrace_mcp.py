@@ -3363,13 +3363,21 @@ COMMANDS = [
     ("--demo call search_signals since_hours=3 severity=critical", 0, "1 signal of severity CRITICAL in the last 3 hours", ""),
     ("call get_agent_runs agent_id=billing-agent errored=true", 0, "No run of billing-agent errored or stalled", ""),
     ("call get_agent_health agent_id=suport-agent", 1, "", "dunetrace-mcp: There is no agent suport-agent"),
-    ("call list_agents contains", 1, "", "dunetrace-mcp: 'contains' is not of the form name=value."),
+    ("call", 0, "list_agents(contains)\nget_agent_health(agent_id)\n", ""),
+    ("call list_agents support", 0, "AGENT ", ""),
+    ("call get_agent_runs support-agent 2 true", 0, "No run of support-agent errored or stalled", ""),
+    ("call get_agent_runs limit=2 support-agent", 0, "Recent runs for: support-agent", ""),
+    ("call --demo get_agent_health --agent_id support-agent", 0, "🟢 Health score for support-agent", ""),
+    ("call get_agent_health --agent-id=support-agent", 0, "🟢 Health score for support-agent", ""),
+    ("call get_agent_health a b", 1, "", "dunetrace-mcp: 'b' is one too many: get_agent_health takes agent_id."),
+    ("call get_agent_health name=a", 1, "", "dunetrace-mcp: get_agent_health has no argument name."),
+    ("config codex --url mcp.example.com", 0, "Run:\n\ncodex mcp add dunetrace --url https://mcp.example.com/mcp", ""),
     ("call nothing", 1, "", "dunetrace-mcp: There is no tool nothing."),
     ("--host 0.0.0.0 --http", 2, "", "dunetrace-mcp: refusing to listen on 0.0.0.0 without a token:"),
     ("--sse --port 99999", 2, "", "dunetrace-mcp: cannot listen on 127.0.0.1:99999: the host or port is not valid."),
     ("--sse --http", 2, "", "usage: dunetrace-mcp"),
     ("--port 9000", 2, "", "dunetrace-mcp: --host and --port go with --http or --sse."),
-    ("config cursor", 0, "Put this into ~/.cursor/mcp.json", ""),
+    ("config cursor", 0, "Put this into ~/.cursor/mcp.json:", ""),
     ("gate support-agent", 0, "PASS  runs processed in the last 24 h: 5\nPASS  errored or stalled: 0 of 5 runs, at most 10%\nPASS  signals of severity CRITICAL or worse in the last 24 h: 0, allowed 0\nPASS  health score 95, needs 70\n", ""),
     ("gate nobody", 2, "UNKNOWN  There is no agent nobody", ""),
     ("gate research-agent --failure-type TOOL_LOP", 2, "UNKNOWN  No signal has the failure type TOOL_LOP", ""),
@@ -4472,56 +4480,218 @@ def test_check_of_a_server_that_does_not_start(monkeypatch):
         dm.check_stdio()
 
 
-@pytest.mark.parametrize("found", [True, False])
-@pytest.mark.parametrize("client", dm.CONFIGS)
-def test_config_parses(monkeypatch, client, found):
-    monkeypatch.setattr(dm.shutil, "which", lambda name: f"/bin/{name}" if found else None)
-    monkeypatch.setattr(dm.sys, "prefix", dm.sys.base_prefix)
-    text = dm.CONFIGS[client]("https://api.example.com")
-    entry = {
-        "command": "dunetrace-mcp" if found else sys.executable,
-        "env": {
-            "DUNETRACE_API_URL": "https://api.example.com",
-            "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY",
-        },
-        "args": [] if found else [str(MODULE)],
-    }
-    forms = []
+API_KEYS = {
+    "claude-code": "${DUNETRACE_API_KEY:-dt_dev_test}",
+    "cursor": "${env:DUNETRACE_API_KEY}",
+    "vscode": "${input:DUNETRACE_API_KEY}",
+    "gemini": "${DUNETRACE_API_KEY}",
+    "windsurf": "${env:DUNETRACE_API_KEY}",
+    "claude-desktop": "YOUR_DUNETRACE_API_KEY",
+    "zed": "YOUR_DUNETRACE_API_KEY",
+}
+REMOTE = "https://mcp.example.com/mcp"
 
-    def same(server):
-        forms.append(server)
-        server = {
-            "args": [],
-            **{key: value for key, value in server.items() if key not in ("type", "name")},
-        }
-        if client == "claude-code" and len(forms) == 1:
-            assert server["env"].pop("DUNETRACE_API_KEY") == "${DUNETRACE_API_KEY:-dt_dev_test}"
-            server["env"]["DUNETRACE_API_KEY"] = "YOUR_DUNETRACE_API_KEY"
-        assert server == entry
 
+def entries(text):
+    """The server's entries in what `config` prints, by the client's own format: files and links."""
     for block in re.findall(r"^\{.*?^\}", text, re.S | re.M):
-        (outer,) = json.loads(block).values()
-        same(outer["dunetrace"])
-    for block in re.findall(r"^\[mcp_servers.*", text, re.S | re.M):
-        server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
-        assert {"HTTPS_PROXY", "https_proxy", "REQUESTS_CA_BUNDLE"} <= set(server["env_vars"])
-        same({key: server[key] for key in ("command", "args", "env")})
+        content = json.loads(block)
+        content.pop("inputs", None)
+        (outer,) = content.values()
+        yield outer["dunetrace"]
     for link in re.findall(r"^cursor://\S+", text, re.M):
-        same(json.loads(dm.base64.b64decode(parse_qs(urlsplit(link).query)["config"][0])))
+        yield json.loads(dm.base64.b64decode(parse_qs(urlsplit(link).query)["config"][0]))
     for link in re.findall(r"^vscode:mcp/install\?(\S+)", text, re.M):
-        same(json.loads(unquote(link)))
-    commands = re.findall(r"^\w+ mcp add .*", text, re.M)
-    for line in commands:
+        yield json.loads(unquote(link).replace("${env:", "${input:"))
+
+
+@pytest.mark.parametrize("client", dm.CLIENTS)
+@pytest.mark.parametrize("url", ["https://api.example.com", dm.DEMO_URL])
+def test_config_starts_this_server(monkeypatch, client, url):
+    monkeypatch.setattr(dm, "own_command", lambda: ["/opt/my venv/bin/dunetrace-mcp"])
+    text = dm.config_text(client, url)
+    demo = url == dm.DEMO_URL
+    for entry in entries(text):
+        team = client == "claude-code"
+        assert entry["command"] == ("dunetrace-mcp" if team else "/opt/my venv/bin/dunetrace-mcp")
+        keys = {} if demo else {"DUNETRACE_API_KEY": API_KEYS[client]}
+        assert entry["env"] == {"DUNETRACE_API_URL": url, **keys}
+        assert entry.get("type", "stdio") == "stdio"
+    for block in re.findall(r"^\[mcp_servers.*?(?=\n\n[A-Z`])", text, re.S | re.M):
+        server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
+        assert server["command"] == "/opt/my venv/bin/dunetrace-mcp"
+        assert server["args"] == []
+        assert server["env"] == {"DUNETRACE_API_URL": url}
+        assert {"DUNETRACE_API_KEY", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE"} <= set(server["env_vars"])
+    lines = re.findall(r"^\w+ mcp add .*", text, re.M)
+    for line in lines:
         words = dm.shlex.split(line)
-        assert words[-1] == ("dunetrace-mcp" if found else str(MODULE))
-        assert "DUNETRACE_API_URL=https://api.example.com" in words
-        assert "dunetrace" in words
-    assert len(forms) == {"cursor": 2, "vscode": 2}.get(client, 1)
-    assert len(commands) == (client in {"claude-code", "codex", "gemini"})
-    monkeypatch.setattr(dm.sys, "prefix", "/venv")
-    assert dm.own_command() == (["/bin/dunetrace-mcp"] if found else [sys.executable, str(MODULE)])
-    assert "YOUR_DUNETRACE_API_KEY" in text
-    assert "dunetrace-mcp check says more." in text
+        assert "/opt/my venv/bin/dunetrace-mcp" in words
+        assert f"DUNETRACE_API_URL={url}" in words
+        assert ("DUNETRACE_API_KEY=$DUNETRACE_API_KEY" in words) is not demo
+    assert len(lines) == (client in {"claude-code", "codex", "gemini"})
+    ways = re.findall(r"^(Run:|Put this|Or, instead)", text, re.M)
+    assert ways[0] != "Or, instead"
+    assert set(ways[1:]) <= {"Or, instead"}
+    assert ("DUNETRACE_API_KEY" in text.replace("env_vars", "")) is not demo or client == "codex"
+    assert "dunetrace-mcp check` says whether" in text
+
+
+@pytest.mark.parametrize("client", dm.CLIENTS)
+def test_config_reaches_a_server_over_http(client):
+    text = dm.config_text(client, URL, REMOTE)
+    for entry in entries(text):
+        assert REMOTE in entry.values()
+        assert entry["headers"]["Authorization"].startswith("Bearer ")
+        assert entry.get("type", "http") == "http"
+    lines = re.findall(r"^\w+ mcp add .*", text, re.M)
+    assert all(REMOTE in dm.shlex.split(line) for line in lines)
+    assert len(lines) == (client in {"claude-code", "codex", "gemini"})
+    told = {"codex": "--bearer-token-env-var DUNETRACE_MCP_TOKEN", "claude-desktop": "takes no remote servers"}  # fmt: skip
+    assert told.get(client, '"Bearer ' if client == "zed" else "DUNETRACE_MCP_TOKEN") in text
+    assert "API_KEY" not in text or client == "zed"
+
+
+def test_urls_of_servers():
+    assert dm.remote_url("") == ""
+    assert dm.remote_url("mcp.example.com") == REMOTE
+    assert dm.remote_url("http://localhost:8000/x/") == "http://localhost:8000/x"
+    with pytest.raises(dm.DunetraceError, match="--url has the scheme ftp:"):
+        dm.remote_url("ftp://x")
+
+
+# Where Python lives, what was called, what `dunetrace-mcp` on the PATH is, and what starts the server.
+STARTED = [
+    ("/usr", "/usr/bin/dunetrace-mcp", "/usr/bin/dunetrace-mcp", ["dunetrace-mcp"]),
+    ("/usr", "/opt/bin/dunetrace-mcp", "/usr/bin/dunetrace-mcp", ["/opt/bin/dunetrace-mcp"]),
+    ("/venv", "/venv/bin/dunetrace-mcp", "/venv/bin/dunetrace-mcp", ["/venv/bin/dunetrace-mcp"]),
+    ("/venv", "/venv/bin/dunetrace-mcp", None, ["/venv/bin/dunetrace-mcp"]),
+    ("/usr", str(MODULE), "/usr/bin/dunetrace-mcp", [sys.executable, str(MODULE)]),
+    ("/home/x/.cache/uv/archive-v0/abc", "/home/x/.cache/uv/archive-v0/abc/bin/dunetrace-mcp", None, ["uvx", "--from", "/src", "dunetrace-mcp"]),
+    ("/home/x/.cache/uv/environments-v2/abc", str(MODULE), None, ["uv", "run", "--script", str(MODULE)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prefix", "called", "found", "command"), STARTED)
+def test_no_path_that_disappears(monkeypatch, prefix, called, found, command):
+    monkeypatch.setattr(dm.sys, "prefix", prefix)
+    monkeypatch.setattr(dm.sys, "base_prefix", "/usr")
+    monkeypatch.setattr(dm.sys, "argv", [called])
+    monkeypatch.setattr(dm.shutil, "which", lambda name: found if name == "dunetrace-mcp" else name)
+    monkeypatch.setattr(dm, "package_source", lambda: "/src")
+    assert dm.own_command() == command
+
+
+ORIGINS = [
+    ('{"url": "file:///home/a%20b/src", "dir_info": {}}', "/home/a b/src"),
+    ('{"url": "https://git.example.com/x.git", "vcs_info": {"vcs": "git"}}', "git+https://git.example.com/x.git"),
+    (None, f"dunetrace-mcp=={dm.__version__}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("direct_url", "source"), ORIGINS)
+def test_where_the_package_came_from(monkeypatch, direct_url, source):
+    told = SimpleNamespace(read_text=lambda name: direct_url)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: told)
+    assert dm.package_source() == source
+
+
+REFUSED_KEYS = [
+    ("YOUR_DUNETRACE_API_KEY", "The placeholder YOUR_DUNETRACE_API_KEY was left in: put your key"),
+    ("", "DUNETRACE_API_KEY is set but empty: put your key into it."),
+    ('""', "DUNETRACE_API_KEY is set but empty: put your key into it."),
+    ("dt_x", "Set DUNETRACE_API_KEY to an active key"),
+    (None, "Set DUNETRACE_API_KEY to an active key"),
+]
+
+
+@pytest.mark.parametrize(("key", "cure"), REFUSED_KEYS)
+def test_a_refused_key_that_is_none_is_named(http, monkeypatch, key, cure):
+    serve(http, "/v1/agents", {"detail": "Invalid or inactive API key"}, 401)
+    monkeypatch.delenv("DUNETRACE_API_KEY")
+    if key is not None:
+        monkeypatch.setenv("DUNETRACE_API_KEY", key)
+    assert f"'Invalid or inactive API key'. {cure}" in error_of("list_agents")
+
+
+def test_a_key_is_shown_by_its_ends_at_most():
+    assert dm.masked("dt_live_0123456789") == "dt_…89 (18 characters)"
+    assert dm.masked("0123456789abcdef") == "(16 characters)"
+
+
+class Screen:
+    """A standard error that is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_told_that_a_command_waits(monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(dm.sys, "stderr", screen)
+    monkeypatch.setattr(dm, "SILENT_SECONDS", 0.0)
+    with dm.Waiting() as waiting:
+        waiting.report(12, 31)
+        for _ in range(1_000):
+            if "waiting" in screen.text:
+                break
+            waiting.over.wait(0.01)
+    assert screen.text.startswith("\rwaiting for the backend: 0 s, 12 of 31")
+    assert re.search(r"\r {38,}\r$", screen.text)
+    screen.text = ""
+    monkeypatch.setattr(dm, "SILENT_SECONDS", 30.0)
+    with dm.Waiting():
+        pass
+    assert screen.text == ""
+    screen.isatty = lambda: False
+    monkeypatch.setattr(dm, "SILENT_SECONDS", 0.0)
+    with dm.Waiting() as waiting:
+        assert not waiting.thread.is_alive()
+
+
+def test_progress_of_a_command_is_shown_where_the_clients_would_be(demo, monkeypatch, command_line):
+    seen = []
+    monkeypatch.setattr(dm.Waiting, "report", lambda self, done, total: seen.append((done, total)))
+    monkeypatch.setattr(dm, "search_list", lambda *_: dm.current_call().report(1, 2) or found([SIGNAL]))  # fmt: skip
+    command_line("--demo", "call", "search_signals")
+    assert seen == [(1, 2)]
+    monkeypatch.setattr(dm.server, "report", None)
+
+
+def test_an_editor_that_goes_away_is_no_fault(monkeypatch, capsys):
+    def run():
+        raise BaseExceptionGroup("streams", [BrokenPipeError(32, "Broken pipe")])
+
+    monkeypatch.setattr(dm.server, "run", run)
+    assert dm.serve(SimpleNamespace(sse=False, http=False)) == 0
+    assert capsys.readouterr().err == ""
+
+    def fail():
+        raise BaseExceptionGroup("streams", [BrokenPipeError(), ValueError("ours")])
+
+    monkeypatch.setattr(dm.server, "run", fail)
+    with pytest.raises(BaseExceptionGroup):
+        dm.serve(SimpleNamespace(sse=False, http=False))
+
+
+def test_an_older_python_reads_as_far_as_its_sentence():
+    """The file holds no syntax that Python 3.9 does not parse."""
+    source = MODULE.read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 9))
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Match)]
+    first = next(node for node in ast.parse(source).body if not isinstance(node, ast.Import | ast.Expr))  # fmt: skip
+    assert ast.unparse(first.test) == "sys.version_info < (3, 11)"
+    assert PROJECT["project"]["version"] == dm.__version__
+    assert PROJECT["project"]["requires-python"] == ">=3.11"
 
 
 # ── README and package ────────────────────────────────────────────────────────────────────────────────────
@@ -4563,7 +4733,7 @@ def test_readme_tables_are_the_live_ones():
             )
         )
     )
-    for client in dm.CONFIGS:
+    for client in dm.CLIENTS:
         assert client in README
     for prompt in anyio.run(dm.server.list_prompts):
         assert f"`{prompt.name}`" in README
