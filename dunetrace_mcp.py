@@ -3426,6 +3426,8 @@ def leading(counts: Counter[str], total: int, wording: str, noun: str) -> str:
     if not counts or counts.total() != total:
         return ""
     name, n = counts.most_common(1)[0]
+    if n == 1 < len(counts):
+        return f"{len(counts)} {noun}s"
     named = wording.format(name)
     return f"all {named}" if n == total else f"{n} {named} (of {len(counts)} {noun}s)"
 
@@ -4913,7 +4915,7 @@ def depth_text(agent_id: str, deep: Json, now: float) -> str:
         f"{shown_id(agent_id)}, first {first}, last {last}.",
         blocks(
             f"Severities: {named_counts(severe) or NONE}, confidence {sure} on average",
-            "" if None in ends else f"Half of them at steps {spread(ends)}",
+            "" if None in ends else f"At step {spread(ends)} (the middle half)",
             f"Occurs with: {', '.join(beside)}" if beside else "",
             f"Runs by day: {', '.join(map(day_text, days))}" if days else "",
             gap="\n",
