@@ -643,6 +643,7 @@ CALLS = [
     ("list_agents", {"contains": "biling"}, AGENTS, "agents_no_match"),
     ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health",),
     ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=20": page("signals", [SHORT])}, "summary"),
+    ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, f"{A}/runs?limit=20": page("runs", CRASHES), f"{A}/health-score": HEALTH, f"{A}/insights": {}, f"{A}/signals?limit=20": page("signals", []), "/v1/runs/crash-run-002": {"events": [event("run.errored", 1, 1, error_type="ValueError")]}}, "🔴 Failing: of the newest 2 runs, 2 errored or stalled (the newest: ValueError); 127 not processed yet; most signals: TOOL_LOOP (46)."),
     ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched), ago from 2026-05-13 19:19 UTC:\n\n🟠"),
     ("get_agent_signals", {"agent_id": "research-agent", "severity": "low"}, {f"{A}/signals?limit=20&severity=LOW": page("signals", []), f"{A}/runs?limit=100": page("runs", CRASHES), **AGENTS}, "no_signals_filtered"),
     ("get_signal_detail", {"signal_id": 495}, {f"/v1/signals?limit=50&{LIGHT}": page("signals", [SIGNAL]), "/v1/signals/495/fix-status": {"fix_applied": False}}, "signal"),
@@ -1678,6 +1679,13 @@ def hundred_thousand():
     return series(100_000, 1, 7, what="")
 
 
+def test_agents_without_matches_are_none_of_those_that_match(http):
+    """A list that turns out to have no match in time does not count among the agents."""
+    old_fleet(http, {"late": series(2, HOUR), "early": series(2, HOUR, 9, detected_at=NOW - DAY)})
+    text = call("search_signals", since_hours=3)
+    assert text.startswith("2 signals in the last 3 hours, 0 CRITICAL and 2 HIGH: all of late, all")
+
+
 @pytest.mark.parametrize("position", [0, 1, 49, 50, 777, 50_000, 99_950, 99_998, 99_999])
 def test_a_signal_among_100_000_takes_few_small_requests(http, position):
     rows = hundred_thousand()
@@ -2652,6 +2660,15 @@ def test_the_longest_runs_are_laid_out_in_time():
     assert time.process_time() - started < 8
 
 
+def test_both_ends_of_a_run_stay():
+    """Whatever fails in between: the first and the last entry are there."""
+    events = [event("custom.start", 0, 0), *[one for n in range(1, 90) for one in tool_pair(n, n, name=f"t{n % 17}", ok=False)], event("custom.end", 90, 90)]  # fmt: skip
+    lines = dm.timeline(dm.fold_repeats(dm.steps_of(events)), 0, False, {5}, 1_500)
+    assert "custom.start" in lines[0]
+    assert "custom.end" in lines[-1]
+    assert len(lines) < 40
+
+
 def test_what_ended_a_run_is_seen_among_many_failures():
     events = [one for n in range(900) for one in unlike(n, ok=False)]
     events.insert(900, event("run.errored", 450, 450, error_type="ValueError"))
@@ -2823,7 +2840,18 @@ def test_verdicts(text, said):
     assert text() == said
 
 
+WORDS = " ".join(["four"] * 30)
 PIECES = [
+    (dm.bar, 1.5, "█" * 20),
+    (dm.bar, -1, "░" * 20),
+    (dm.paragraph, WORDS, "\n".join(["  " + " ".join(["four"] * 14)] * 2 + ["  four four"])),
+    (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5], "[1, 2, 3, 4, 5]"),
+    (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5, 6], "[1, 2, …+4 more]"),
+    (lambda given: sorted(dm.listed_signal(given)), {**SIGNAL, "evidence_summary": "x"}, sorted({*SIGNAL} - {"evidence", "what", "why_it_matters"})),
+    (lambda given: dm.count_outcomes(found(given)).total(), RUNS * 9, 20),
+    (lambda given: dm.completions("framework", given, ""), "o", ["otel", "openai-agents", "python", "tools", "autogen", "policies"]),
+    (lambda given: dm.limit_within(given, 100), 100, 100),
+    (lambda given: dm.limit_within(given, 100), 101, 100),
     (dm.thought, "One. Two. Three.", "One. Two. Three."),
     (dm.thought, "", "—"),
     (dm.thought, f"{'a' * 150}. {'B' * 97}. C.", f"{'a' * 150}. {'B' * 97}. …"),
