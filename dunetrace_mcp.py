@@ -151,12 +151,11 @@ def setting(env: Mapping[str, str], name: str, default: str) -> str:
     around it."""
     value = env.get(name, "").strip().strip("\"'").strip()
     if "${" in value or value.startswith("$"):
+        shown = f", as {value}" if re.fullmatch(r"[$]{?[A-Z_a-z:]+}?", value) else ""
         raise DunetraceError(
-            f"{name} arrived "
-            f"unexpanded{f', as {value}' if re.fullmatch(r'[$]{?[A-Z_a-z:]+}?', value) else ''}: "
-            "the editor did not fill in the variable. Write the value itself into its server "
-            "configuration, or "
-            "use the form that it expands (Claude Code ${VAR}, Cursor ${env:VAR}).",
+            f"{name} arrived unexpanded{shown}: the editor did not fill in the variable. Write the "
+            "value itself into its server configuration, or use the form that it expands (Claude "
+            "Code ${VAR}, Cursor ${env:VAR}).",
             "config",
         )
     return value or default
@@ -648,8 +647,7 @@ def code_block(code: object, language: object, indent: str) -> list[str]:
 #   2. other numbers, booleans and null are structural, except a number whose name has a word of
 #      FREE_WORDS and does not end in one of MEASURES;
 #   3. a field named ..._hash is structural if it is one; a field named in NAMES (tools, models,
-#      indexes) or VOCABULARY (words of the detectors and SDKs) is shown if it has the form of a
-# name:
+#      indexes) or VOCABULARY (words of the detectors and SDKs) is shown if it has the form of a name:
 #      up to four words of letters, digits and . _ : + -, 64 characters at most, not a URL or a path
 #      (only a model may have a slash), not somebody's address, no long number in several words;
 #   4. a field with a word of FREE_WORDS in its name is free text;
@@ -702,8 +700,8 @@ WORD_FORM = re.compile(
 )
 HASH_FORM = re.compile(r"[0-9a-f]{6,64}")
 KEY_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
-# An exit or finish reason is one word, whatever else a name may be.
 LONGEST_NAME = 200  # characters of a field's name, beyond which it is no name
+# An exit or finish reason is one word, whatever else a name may be.
 REASON_FORM = re.compile(r"[A-Za-z][\w.-]*")
 
 
@@ -887,12 +885,14 @@ class Redaction:
         wanted = {piece for text in explanations for piece in grams(fold_spaces(text))}
         self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
         said = "\n".join(fold_spaces(text)[: 2 * LONGEST_TEXT] for text in explanations)
-        words_ = (
+        short_texts = (
             text
             for text in self.hidden
             if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text) and text in said
         )
-        self.short = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, words_)) or '(?!)'})(?!\w)")
+        self.short = re.compile(
+            rf"(?<!\w)({'|'.join(map(re.escape, short_texts)) or '(?!)'})(?!\w)"
+        )
 
     def hide(self, text: str) -> str:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
@@ -1543,36 +1543,6 @@ def looks_like_html(headers: Mapping[str, str], body: bytes) -> bool:
     return "text/html" in headers.get("Content-Type", "") or body[:200].lstrip()[:1] == b"<"
 
 
-def fault_of(error: BaseException, began: bool) -> tuple[str, ...]:
-    """The row of FAULTS for an exception of requests, and what fills it in; `began` when an
-    answer had begun."""
-    if isinstance(error, requests.ConnectTimeout):
-        return "no connection", f"{CONNECT_SECONDS:.0f}"
-    if isinstance(error, requests.Timeout | ReadTimeoutError):
-        return "silence", f"{READ_SECONDS:.0f}"
-    return ("broken off",) if began else ("unreachable", cause_of(error))
-
-
-def cause_of(error: BaseException) -> str:
-    """The root of a chain of connection errors in plain words."""
-    chain: list[BaseException] = []
-    link: Any = error
-    while isinstance(link, BaseException) and link not in chain and len(chain) < 20:
-        chain.append(link)
-        link = (
-            getattr(link, "reason", None)
-            or link.__cause__
-            or link.__context__
-            or next(iter(link.args), None)
-        )
-    said = " ".join(f"{type(link).__name__} {link}" for link in chain)
-    for pattern, plain in CAUSES:
-        if re.search(pattern, said, re.I):
-            return plain
-    system = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
-    return echo(system[-1]) if system else "the connection failed"
-
-
 CAUSES = (
     (
         r"SOCKS support",
@@ -1602,6 +1572,36 @@ CAUSES = (
         "it closed the connection without an answer",
     ),
 )
+
+
+def fault_of(error: BaseException, began: bool) -> tuple[str, ...]:
+    """The row of FAULTS for an exception of requests, and what fills it in; `began` when an
+    answer had begun."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection", f"{CONNECT_SECONDS:.0f}"
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
+        return "silence", f"{READ_SECONDS:.0f}"
+    return ("broken off",) if began else ("unreachable", plain_reason(error))
+
+
+def plain_reason(error: BaseException) -> str:
+    """The root of a chain of connection errors in plain words."""
+    chain: list[BaseException] = []
+    link: Any = error
+    while isinstance(link, BaseException) and link not in chain and len(chain) < 20:
+        chain.append(link)
+        link = (
+            getattr(link, "reason", None)
+            or link.__cause__
+            or link.__context__
+            or next(iter(link.args), None)
+        )
+    said = " ".join(f"{type(link).__name__} {link}" for link in chain)
+    for pattern, plain in CAUSES:
+        if re.search(pattern, said, re.I):
+            return plain
+    system = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
+    return echo(system[-1]) if system else "the connection failed"
 
 
 def unseen(rows: Rows, key: str, seen: set[object]) -> Rows:
@@ -1946,6 +1946,17 @@ def check_arguments(name: str, given: Json, functions: Mapping[str, Callable[...
         )
 
 
+INVALID = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+}
+
+
 def failure_text(
     name: str, cause: BaseException, functions: Mapping[str, Callable[..., Any]]
 ) -> str:
@@ -1964,17 +1975,6 @@ def failure_text(
         f"{__version__}, logged on its standard error: please report it. Other tools and other "
         "ids still work."
     )
-
-
-INVALID = {
-    "missing": "is required",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -2071,7 +2071,7 @@ def failure_type_of(value: str) -> str:
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017, so its clock is wrong
 NEWEST_RUNS = 20  # whose ends a verdict looks at
-RECENT_RUNS = 100  # the same, where there is nothing else to say of an agent
+RECENT_RUNS = 100  # that are asked for where an agent has no signals to show
 ERRORED_SHARE = 0.1  # of those runs, above which an agent is not well whatever its score
 STATES = {"🔴": "Failing", "🟡": "Not well", "🟢": "Healthy", "⚪": "Unknown"}
 NO_SCORE = "Not scored"
@@ -2204,6 +2204,40 @@ def list_agents(
 
 # ── One agent ─────────────────────────────────────────────────────────────────────────────────────
 # What is asked of an agent before anything is said of it: whether it exists, and how its runs went.
+
+
+def outcome(run: Json) -> str:
+    """How a run of GET /v1/runs went: `errored` (or stalled), `signals`, `clean` or `unknown`.
+
+    Only a run that is known to have completed can be clean, or have failed by its signals alone.
+    `exit_reason` is what made the backend process the run: run.completed, run.errored or stalled.
+    """
+    if run.get("exit_reason") in ("run.errored", "stalled"):
+        return "errored"
+    signals = count(run.get("signal_count"))
+    if run.get("exit_reason") != "run.completed" or signals is None:
+        return "unknown"
+    return "signals" if signals else "clean"
+
+
+def end_text(run: Json) -> str:
+    """The end of a run in a word: completed, errored, stalled, or what else the backend says."""
+    said = name_text(run.get("exit_reason"), "exit_reason").removeprefix("run.")
+    return "end unknown" if said == NONE else said
+
+
+def moment_of(run: Json) -> float | None:
+    """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
+    moments = (instant(run.get(key)) for key in ("completed_at", "started_at"))
+    return max(
+        (moment for moment in moments if moment is not None and moment > EARLIEST), default=None
+    )
+
+
+def shown_run(row: Json) -> str:
+    """The run of a signal or the id of a run as lists show it: whole, or a beginning that the
+    tools take."""
+    return shown_id(row.get("run") or row.get("run_id"))
 
 
 def agent_named(backend: Api, agent_id: str) -> Json:
@@ -2695,7 +2729,7 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     return {"agent_id": agent_id, "last_seen": seen, "failure_types": types, **totals}
 
 
-def cause_of_run(backend: Api, runs: MaybeFound) -> str:
+def error_type_of_newest(backend: Api, runs: MaybeFound) -> str:
     """The error_type of the newest errored run, "" where there is none or it cannot be had."""
     run = newest_failed(runs, ["errored"])
     if run.get("exit_reason") != "run.errored":
@@ -2723,19 +2757,13 @@ def summarize_agent(agent_id: AgentId) -> str:
         if not scored and not newest_of(runs) and not newest_of(recent):
             raise listed
         listed, unlisted = row_from_lists(agent_id, runs, recent, insights), str(listed)
-    cause = cause_of_run(backend, runs)
+    cause = error_type_of_newest(backend, runs)
     summary = Summary(listed, health, recent, runs, insights, unlisted, cause)
     return summary_text(summary, backend.now(), dashboard_url(os.environ))
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
 # The signals of one agent, and one signal in full, wherever it stands.
-
-
-def shown_run(row: Json) -> str:
-    """The run of a signal or the id of a run as lists show it: whole, or a beginning that the
-    tools take."""
-    return shown_id(row.get("run") or row.get("run_id"))
 
 
 def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, str]:
@@ -2873,10 +2901,10 @@ def agent_signals_text(
     """Signals of one agent, newest first, explained; for GET /v1/agents/{id}/signals. The call for
     the rest has these `arguments`."""
     rest = functools.partial(call_text, "get_agent_signals", agent_id=agent_id, **arguments)
-    safe_ = replace(found, rows=without_raw(found.rows, False))
+    shown = replace(found, rows=without_raw(found.rows, False))
     what = f"Signals of {shown_id(agent_id)}"
     notes = [counts_text(found), note]
-    return signal_list(safe_, what, now, agent_signals, offset, rest, notes)
+    return signal_list(shown, what, now, agent_signals, offset, rest, notes)
 
 
 def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, read: str = "") -> str:
@@ -3283,7 +3311,7 @@ class Filters:
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.arguments().items() if value)
 
-    def own_types(self, agent: Json) -> Counter[str]:
+    def matches_of(self, agent: Json) -> Counter[str]:
         """The matches of an agent by failure type, by its own counts, which know no severity and
         no time."""
         types, kind = own_types(agent), self.failure_type
@@ -3365,7 +3393,7 @@ def read_matches(
 ) -> Found:
     """Matches of a list read with the query `asked`: `wanted` rows and, while `counting`, some
     pages more; all up to a page that is older as a whole where only that tells their number."""
-    found, kind, read, counted_ = Found([], 0), filters.failure_type, 0, 0
+    found, kind, read, matching_rows = Found([], 0), filters.failure_type, 0, 0
     filtered = not filters.hours and asked["failure_type"] == kind  # by the backend, all of it
     most = COUNTED_PAGES if filtered else MOST_PAGES
     size = PART if counting or not filtered else min(wanted, LARGEST_PAGE)
@@ -3378,9 +3406,9 @@ def read_matches(
         found.agents.update(map(agent_of, matching))
         found.types.update(map(kind_of, matching))
         found.severities.update(str(row.get("severity")).upper() for row in matching)
-        counted_ += len(matching)
+        matching_rows += len(matching)
         read += len(page.rows)
-        found.matched = max(counted_, page.total or 0) if filtered else counted_
+        found.matched = max(matching_rows, page.total or 0) if filtered else matching_rows
         enough = len(found.rows) >= wanted and not (counting and n < most)
         if (filtered and enough) or (page.rows and not recent):
             break
@@ -3547,14 +3575,6 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
     )
 
 
-def moment_of(run: Json) -> float | None:
-    """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
-    moments = (instant(run.get(key)) for key in ("completed_at", "started_at"))
-    return max(
-        (moment for moment in moments if moment is not None and moment > EARLIEST), default=None
-    )
-
-
 def search_everywhere(backend: Api, filters: Filters, wanted: int) -> tuple[Found, MaybeFound]:
     """Matches of the whole fleet, and the fleet. Where its agents' own counts say how many of which
     agent and type match, nothing is read for that."""
@@ -3572,7 +3592,7 @@ def search_everywhere(backend: Api, filters: Filters, wanted: int) -> tuple[Foun
     if not counting and isinstance(fleet, Found):
         unasked = {name for name, _ in found.failed}
         own = {
-            agent_of(one): filters.own_types(one)
+            agent_of(one): filters.matches_of(one)
             for one in fleet.rows
             if one.get("agent_id") not in unasked
         }
@@ -3633,29 +3653,7 @@ def search_signals(
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────
-# How runs ended, and their list. A run that errored or stalled has failed, with signals or without.
-
-ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
-
-
-def outcome(run: Json) -> str:
-    """How a run of GET /v1/runs went: `errored` (or stalled), `signals`, `clean` or `unknown`.
-
-    Only a run that is known to have completed can be clean, or have failed by its signals alone.
-    `exit_reason` is what made the backend process the run: run.completed, run.errored or stalled.
-    """
-    if run.get("exit_reason") in ("run.errored", "stalled"):
-        return "errored"
-    signals = count(run.get("signal_count"))
-    if run.get("exit_reason") != "run.completed" or signals is None:
-        return "unknown"
-    return "signals" if signals else "clean"
-
-
-def end_text(run: Json) -> str:
-    """The end of a run in a word: completed, errored, stalled, or what else the backend says."""
-    said = name_text(run.get("exit_reason"), "exit_reason").removeprefix("run.")
-    return "end unknown" if said == NONE else said
+# The list of an agent's runs. A run that errored or stalled has failed, with signals or without.
 
 
 def run_status(run: Json) -> str:
@@ -4078,8 +4076,8 @@ SAME = {
 def sameness(step: Step, apart: Set[int]) -> str:
     """Equal for steps that did the same: a call by its name and outcome, another event by all it
     says. A step that evidence names by itself is equal to no other."""
-    fields_ = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
-    said = [(step.asked(name), step.got(name)) for name in fields_]
+    compared = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
+    said = [(step.asked(name), step.got(name)) for name in compared]
     alone = step.place if step.indexes() & apart else None
     return json_text([step.kind, step.response is None, step.parallel, step.failed(), alone, said])
 
@@ -4275,6 +4273,8 @@ def gap_text(entries: list[Entry]) -> str:
 # ── One run ───────────────────────────────────────────────────────────────────────────────────────
 # The detail of a run out of the pieces above, and the ways to name one.
 
+ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
+
 
 def step_count(detail: Json, events: Rows) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
@@ -4359,7 +4359,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     ended, cause = run_ended(detail), error_type(detail)
     against = failed_calls(steps) + doubts(steps)
     said = {"end unknown": "How it ended is not known"}.get(ended, ended.capitalize())
-    signals, counted_ = dicts(detail.get("signals")), count(detail.get("signal_count"))
+    signals, known = dicts(detail.get("signals")), count(detail.get("signal_count"))
     icon, raised = "⚪", ", its signals were not sent"
     if signals:
         worst = worst_of(signals)
@@ -4367,7 +4367,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
         kind = f"{kind_of(worst)} ({severity_text(worst.get('severity'))})"
         most = "the worst " if len(signals) > 1 else ""
         raised = f" with {plural(len(signals), 'signal')}, {most}{kind}"
-    elif isinstance(detail.get("signals"), list) and not counted_:
+    elif isinstance(detail.get("signals"), list) and not known:
         raised = " without signals"
         icon = "⚪" if ended != "completed" else "🟡" if against else "✅"
     icon = "🔴" if ended in ("errored", "stalled") else icon
@@ -4403,16 +4403,16 @@ def run_signals(detail: Json, now: float, raw: bool) -> str:
     more = left_out(len(signals), shown, "signal", "get_agent_signals lists them.")
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
-    counted_ = count(detail.get("signal_count"))
-    if not counted_ and not isinstance(detail.get("signals"), list):
+    known = count(detail.get("signal_count"))
+    if not known and not isinstance(detail.get("signals"), list):
         return "Signals: the backend did not say."
-    if counted_:
-        return f"Signals: {counted_} counted, but the backend sent none of them."
+    if known:
+        return f"Signals: {known} counted, but the backend sent none of them."
     ended = run_ended(detail)
     if ended == "completed":
         return "Signals (0): nothing was detected in this run."
-    known = "its end is unknown" if ended == "end unknown" else f"the run {ended}"
-    return f"Signals (0): none was raised, but {known}."
+    how = "its end is unknown" if ended == "end unknown" else f"the run {ended}"
+    return f"Signals (0): none was raised, but {how}."
 
 
 def start_of(detail: Json) -> float | None:
@@ -5093,14 +5093,14 @@ def comparison_text(one: Json, other: Json, how: str) -> str:
 def clean_run_like(backend: Api, detail: Json) -> tuple[Json, str]:
     """The newest clean run of a run's agent, of the same version if there is one, and how it was
     chosen; raises DunetraceError when there is none."""
-    agent, version_ = str(detail.get("agent_id")), detail.get("agent_version")
+    agent, release = str(detail.get("agent_id")), detail.get("agent_version")
     found = backend.rows("runs", agent, LARGEST_PAGE, has_signals="false")
     clean = [
         run
         for run in found.rows
         if outcome(run) == "clean" and run.get("run_id") != detail.get("run_id")
     ]
-    same = [run for run in clean if run.get("agent_version") == version_]
+    same = [run for run in clean if run.get("agent_version") == release]
     if not clean:
         raise DunetraceError(
             f"No other run of {shown_id(agent)} completed without signals, of the newest "
@@ -5378,20 +5378,20 @@ def detector_lines(detector: Json) -> str:
     )
 
 
-def policies_text(policies: list[Json], detectors_: list[Json], agent_id: str) -> str:
+def policies_text(policies: list[Json], custom: list[Json], agent_id: str) -> str:
     """Policies and custom detectors, for GET /v1/policies and /v1/custom-detectors."""
     enforcing = sum(one.get("enforcement") == "enforcing" for one in policies)
     rows = fitting([*map(policy_lines, policies)], ROOM // 2)
-    own = fitting([*map(detector_lines, detectors_)], ROOM // 2)
+    own = fitting([*map(detector_lines, custom)], ROOM // 2)
     rest = [
         left_out(len(some), len(shown), thing, "name an agent_id.")
-        for some, shown, thing in ((policies, rows, "policy"), (detectors_, own, "detector"))
+        for some, shown, thing in ((policies, rows, "policy"), (custom, own, "detector"))
     ]
     noun = "policy" if len(policies) == 1 else "policies"
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     of = f", {enforcing} of them enforcing" if policies else ""
     return blocks(
-        f"{len(policies)} {noun}{whose}{of}; {plural(len(detectors_), 'custom detector')}.",
+        f"{len(policies)} {noun}{whose}{of}; {plural(len(custom), 'custom detector')}.",
         section("Policies:", [*rows, rest[0]]),
         section("Custom detectors:", [*own, rest[1]]),
     )
@@ -5438,11 +5438,11 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
     >>> [f"{end:.4f}" for end in wilson(5, 20)]
     ['0.1119', '0.4687']
     """
-    share_, square = part / whole, Z * Z
-    middle = (share_ + square / (2 * whole)) / (1 + square / whole)
+    rate, square = part / whole, Z * Z
+    middle = (rate + square / (2 * whole)) / (1 + square / whole)
     half = (
         Z
-        * math.sqrt(share_ * (1 - share_) / whole + square / (4 * whole * whole))
+        * math.sqrt(rate * (1 - rate) / whole + square / (4 * whole * whole))
         / (1 + square / whole)
     )
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -5586,21 +5586,20 @@ def fix_line(fix: Json, now: float) -> str:
 def moment_named(since: str, insights: Json, now: float) -> tuple[float, str] | None:
     """The moment that `24h`, `3d`, an ISO time, a version or a deploy means, and its name; None
     where nothing fits."""
-    if ago_ := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
-        return now - int(ago_[1]) * {"h": 3600, "d": 86400}[ago_[2]], f"{since} ago"
-    for key, name, at, noun in (
+    if back := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
+        return now - int(back[1]) * {"h": 3600, "d": 86400}[back[2]], f"{since} ago"
+    sources = (
         ("deploy_events", "version", "deployed_at", "deploy"),
         ("versions", "agent_version", "first_seen", "version"),
-    ):
-        for row in reversed(dicts(insights.get(key))):
-            moment = instant(row.get(at))
-            if moment is not None and since.removeprefix("v") == str(row.get(name)).removeprefix(
-                "v"
-            ):
-                return moment, f"{noun} {name_text(row.get(name))}"
+    )
+    for key, name, at, noun in sources:
+        for row in newest_first(dicts(insights.get(key)), at):
+            moment, named = instant(row.get(at)), str(row.get(name))
+            if moment is not None and since.removeprefix("v") == named.removeprefix("v"):
+                return moment, f"{noun} {name_text(named)}"
     with contextlib.suppress(ValueError):
-        moment_ = datetime.fromisoformat(since)
-        return (moment_ if moment_.tzinfo else moment_.replace(tzinfo=UTC)).timestamp(), since
+        given = datetime.fromisoformat(since)
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp(), since
     return None
 
 
@@ -5948,9 +5947,13 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 
-def resource(path: str, name: str, title: str) -> Callable[[T], T]:
-    """Registers a function as the resource dunetrace://{path}."""
-    return server.resource(f"dunetrace://{path}", name=name, title=title, mime_type="text/plain")  # type: ignore[return-value]
+def resource(path: str, name: str, title: str, what: str = "") -> Callable[[T], T]:
+    """Registers a function as the resource dunetrace://{path}; its docstring describes it unless
+    `what` does."""
+    uri, described = f"dunetrace://{path}", what or None
+    return server.resource(  # type: ignore[return-value]
+        uri, name=name, title=title, description=described, mime_type="text/plain"
+    )
 
 
 def add_document(name: str, title: str, text: Callable[[], str]) -> None:
@@ -5959,7 +5962,8 @@ def add_document(name: str, title: str, text: Callable[[], str]) -> None:
     async def read() -> str:
         return delivered(text())
 
-    resource(f"docs/{name}", name, title)(read)
+    what = title if name == "detectors" else f"How to send runs to Dunetrace: {name}"
+    resource(f"docs/{name}", name, title, what)(read)
 
 
 for name, document in DOCUMENTS.items():
@@ -6014,7 +6018,8 @@ def workflow_prompt(title: str) -> Callable[[Fn], Fn]:
             text = function(**{name: quoted(value)[1:-1] for name, value in given.items()})
             return delivered(numbered([line for line in text.splitlines() if is_on(line)]))
 
-        server.prompt(title=title)(one_line)
+        what = " ".join((function.__doc__ or "").split())
+        server.prompt(title=title, description=what)(one_line)
         return function
 
     return register
@@ -6038,8 +6043,14 @@ def type_in(text: str) -> str:
     return next((name for name in names if name in detectors() or name.startswith("CUSTOM_")), "")
 
 
+Pasted = Annotated[str, Field(description="Agent id, run id, link, or the pasted alert")]
+
+
 @workflow_prompt("Triage an alert")
-def triage_alert(agent_id: str, failure_type: str = "") -> str:
+def triage_alert(
+    agent_id: Pasted,
+    failure_type: Annotated[str, Field(description="As in the alert, e.g. TOOL_LOOP")] = "",
+) -> str:
     """From an alert to its cause and fix. Takes an agent id, a run id or a link, or the whole
     alert."""
     text = f"{agent_id} {failure_type}".strip()
@@ -6074,7 +6085,9 @@ def triage_alert(agent_id: str, failure_type: str = "") -> str:
 
 
 @workflow_prompt("Investigate a run")
-def investigate_run(run_id: str) -> str:
+def investigate_run(
+    run_id: Annotated[str, Field(description="Run id, its beginning, link, or the pasted alert")],
+) -> str:
     """Why one run looped, failed or was slow. Takes a run id, its beginning, a link, or the whole
     alert."""
     run = run_in(run_id) or run_id
@@ -6086,7 +6099,9 @@ Conclude with the step at which it went wrong, why, and the fix. A run that erro
 
 
 @workflow_prompt("Audit the fleet")
-def audit_fleet(since_hours: str = "24") -> str:
+def audit_fleet(
+    since_hours: Annotated[str, Field(description="How far back, default 24")] = "24",
+) -> str:
     """What failed across all agents lately, the worst first."""
     return f"""Audit all agents for the last {since_hours} hours.
 1. search_signals(severity="CRITICAL", since_hours={since_hours}), then the same with severity="HIGH".
@@ -6096,13 +6111,13 @@ Conclude with a table of agent, failure type or end of run, severity, count and 
 
 
 @workflow_prompt("Decide a deploy")
-def decide_deploy(agent_id: str) -> str:
+def decide_deploy(agent_id: Annotated[str, Field(description="From list_agents")]) -> str:
     """Whether an agent is stable enough to deploy."""
     return f"""Decide whether agent {agent_id} is stable enough to deploy.
 1. get_agent_health(agent_id="{agent_id}"): a score below 50 speaks against it, and so do runs that errored or stalled, whatever the score; no processed runs means that nobody can tell.
 2. get_agent_patterns(agent_id="{agent_id}"): a SYSTEMIC failure or a REGRESSION after the last deploy speaks against it.
 3. search_signals(agent_id="{agent_id}", severity="CRITICAL", since_hours=24): any speaks against it.
-4. get_agent_runs(agent_id="{agent_id}", errored=True): are crashes more frequent since the last version?
+4. get_agent_runs(agent_id="{agent_id}", errored=true): are crashes more frequent since the last version?
 Conclude with go, no-go or cannot tell, the evidence for it, and what to fix first."""
 
 
@@ -6976,12 +6991,12 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def tool_text(tool: str, words_: Sequence[str]) -> str:
+def tool_text(tool: str, typed: Sequence[str]) -> str:
     """One tool's text, called as a client would; arguments are written name=value, or as a value
     alone for the next that has none."""
     names = parameters(server.functions[tool]) if tool in server.functions else []
     given: dict[str, str] = {}
-    for word in words_:
+    for word in typed:
         name, equals, value = word.partition("=")
         rest = [one for one in names if one not in given]
         if equals and (name in names or not rest or name.isidentifier()):
@@ -6997,17 +7012,17 @@ def tool_text(tool: str, words_: Sequence[str]) -> str:
     return "\n".join(block.text for block in getattr(result, "content", result))
 
 
-def as_pairs(words_: list[str]) -> list[str]:
+def as_pairs(typed: list[str]) -> list[str]:
     """The words of a command line in which the arguments of a tool, written as options, are
     name=value: `--agent_id x` and `--agent-id=x` mean agent_id=x.
 
     >>> as_pairs(["--demo", "call", "get_run_detail", "--run-id", "r1", "--steps=3"])
     ['--demo', 'call', 'get_run_detail', 'run_id=r1', 'steps=3']
     """
-    if "call" not in words_:
-        return words_
+    if "call" not in typed:
+        return typed
     known = {name for function in server.functions.values() for name in parameters(function)}
-    pairs, rest = list[str](), iter(words_)
+    pairs, rest = list[str](), iter(typed)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
         name = name.replace("-", "_")

@@ -3945,6 +3945,8 @@ def test_prompts_name_tools_that_exist():
         "decide_deploy",
     ]
     for prompt in prompts:
+        assert all(argument.description for argument in prompt.arguments)
+        assert "\n" not in prompt.description
         given = {argument.name: "12" for argument in prompt.arguments}
         (message,) = anyio.run(dm.server.get_prompt, prompt.name, given).messages
         text = message.content.text
@@ -4276,6 +4278,8 @@ def test_documents_read():
         "typescript",
     ]
     assert uris == [f"dunetrace://docs/{name}" for name in names]
+    assert all(one.description for one in anyio.run(dm.server.list_resources))
+    assert all(one.description for one in anyio.run(dm.server.list_resource_templates))
     assert read("dunetrace://docs/detectors") == golden("detectors")
     assert read("dunetrace://docs/python") == dm.get_instrumentation_guide("py")
     tools = read("dunetrace://docs/mcp-server")
