@@ -2335,9 +2335,10 @@ def ends_text(runs: Found, now: float) -> str:
 
 
 def next_run(run: Json, now: float) -> str:
-    """The call that shows a run, the newest of its kind."""
-    ident = quoted(run.get("run") or run.get("run_id"))
-    return f"get_run_detail(run_id={ident}) shows the newest, {ago(run.get('completed_at'), now)}"
+    """The call that shows a run, the newest of its kind; its id alone where that tool is off."""
+    ident, seen = quoted(run.get("run") or run.get("run_id")), ago(run.get("completed_at"), now)
+    call_ = f"get_run_detail(run_id={ident})"
+    return f"{call_} shows the newest, {seen}" if is_on(call_) else f"the newest is {ident}, {seen}"
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
@@ -3181,7 +3182,7 @@ LOOK_FOR = {
 def where_to_look(signal: Json) -> str:
     """What to search for in the reader's own code: names of tools, indexes and models in the
     evidence, and what to look for there. Nothing but structural words."""
-    evidence = mapping(signal.get("evidence"))
+    evidence, kind = mapping(signal.get("evidence")), str(signal.get("failure_type")).upper()
     named = dict.fromkeys(
         one
         for key in sorted(evidence)
@@ -3189,9 +3190,9 @@ def where_to_look(signal: Json) -> str:
         for one in (evidence[key] if isinstance(evidence[key], list) else [evidence[key]])
         if isinstance(one, str) and one and not is_free(key, one)
     )
-    what = LOOK_FOR.get(
-        str(signal.get("failure_type")).upper(), "" if not named else "where it is called"
-    )
+    what = LOOK_FOR.get(kind, "where it is called" if named else "")
+    if evidence.get("args_identical") is False:
+        what = what.replace("equal arguments", "too many calls")
     names = ", ".join(f"`{clean(name, 64)}`" for name in list(named)[:5])
     return f"  {f'{names}: ' if names else ''}{what}." if what else ""
 
@@ -5022,6 +5023,15 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
     }
 
 
+def did(step: Step) -> list[object]:
+    """What a step did, as two runs are compared: kind and name, whether it failed, whether it
+    brought nothing, and how it ended."""
+    name = called_name(step.event) or field_text("model", step.asked("model"), False)
+    reasons = {str(step.got(key)) for key in ("finish_reason", "exit_reason")} - USUAL_REASONS
+    empty = [step.got(key) == 0 for key in ("result_count", "output_length")]
+    return [step.kind, step.kind.endswith(".called") and name, step.failed(), empty, reasons]
+
+
 def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     """The place at which two runs part, and by what: kind, name or outcome of a step, or else its
     arguments; None where they do not.
@@ -5029,27 +5039,28 @@ def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     >>> step = lambda **said: Step({"event_type": "tool.called", "payload": said}, 0)
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
     (1, 'kind, name or outcome')
-    >>> parting([step(args="1")], [step(args="2")])
-    (0, 'arguments')
+    >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
+    ((0, 'arguments'), None)
     """
 
-    def did(step: Step) -> object:
-        name = called_name(step.event) or field_text("model", step.asked("model"), False)
-        return step.kind, name if step.kind.endswith(".called") else "", step.failed()
+    def other_call(a: Step, b: Step) -> bool:
+        return did(a) != did(b)
 
-    def given(step: Step) -> object:
-        return [json_text(step.asked(name)) for name in ARGUMENTS]
+    def other_arguments(a: Step, b: Step) -> bool:
+        pairs = ((a.asked(name), b.asked(name)) for name in ARGUMENTS)
+        return any(left != right for left, right in pairs if None not in (left, right))
 
-    for what, key in (("kind, name or outcome", did), ("arguments", given)):
-        for n, pair in enumerate(itertools.zip_longest(one, other)):
-            if None in pair or key(pair[0]) != key(pair[1]):
+    differs = (("kind, name or outcome", other_call), ("arguments", other_arguments))
+    for what, differ in differs:
+        for n, (a, b) in enumerate(itertools.zip_longest(one, other)):
+            if a is None or b is None or differ(a, b):
                 return n, what
     return None
 
 
 def parting_lines(one: Json, other: Json, steps: list[list[Step]]) -> list[str]:
     """The steps of both runs around the one at which they part."""
-    apart, lines = parting(*steps), list[str]()
+    apart, lines = parting(*steps) if all(steps) else None, list[str]()
     for label, detail, own in zip(("this", "the other"), (one, other), steps, strict=True):
         some = own[max(0, apart[0] - 1) : apart[0] + 2] if apart else []
         shown = [entry_text(Entry([step]), start_of(detail), False, []) for step in some]
@@ -5059,9 +5070,12 @@ def parting_lines(one: Json, other: Json, steps: list[list[Step]]) -> list[str]:
 
 def parting_text(one: list[Step], other: list[Step]) -> str:
     """Where two runs part, for the verdict."""
+    if not one or not other:
+        lost = "both" if not one and not other else "the other" if one else "this one"
+        return f"where they part cannot be told, because the events of {lost} were not kept"
     apart = parting(one, other)
     if apart is None:
-        return "their steps are alike"
+        return "their steps are alike in kind, name, outcome and arguments"
     at = steps_text(one[apart[0] :][:1])
     return f"they part {f'at step {at}' if at else 'where this one ends'}, by {apart[1]}"
 
@@ -5135,14 +5149,17 @@ def compare_runs(
 
 def window_line(name: str, window: Json) -> str:
     """A row of the table of costs: one of 1d, 7d and 30d."""
-    tokens, wasted = amount(window, "total_tokens"), window.get("wasted_run_count")
+    tokens, runs = count(window.get("total_tokens")), count(window.get("wasted_run_count"))
     failed = (
         f"{dollars(window.get('wasted_cost_usd'))} ({percent(window.get('wasted_pct'))}), "
-        f"{plural_of(wasted, 'run')}"
+        f"{NONE if runs is None else plural(runs, 'run')}"
     )
     cost, above = (dollars(window.get(key)) for key in ("total_cost_usd", "excess_cost_usd"))
-    runs = counted(window.get("run_count"))
-    return f"  {name:<7} {tokens:>13,} {cost:>10} {runs:>6}  {failed:<24} {above}"
+    shown = NONE if tokens is None else f"{tokens:,}"
+    return (
+        f"  {name:<7} {shown:>13} {cost:>10} {counted(window.get('run_count')):>6}  "
+        f"{failed:<24} {above}"
+    )
 
 
 def cost_verdict(month: Json) -> str:
@@ -5150,19 +5167,16 @@ def cost_verdict(month: Json) -> str:
     tokens, cost = count(month.get("total_tokens")), number(month.get("total_cost_usd"))
     if not tokens:
         return "⚪ Unknown: no tokens were counted in 30 days."
-    spent = (
-        f"{dollars(cost)} in 30 days"
-        if cost
-        else f"{tokens:,} tokens in 30 days, of no known price"
-    )
-    excess, ahead = (
-        number(month.get(key)) for key in ("excess_cost_usd", "projected_monthly_excess_cost_usd")
-    )
+    spent, part = f"{dollars(cost)} in 30 days", percent(month.get("wasted_pct"))
+    if not cost:
+        spent = f"{tokens:,} tokens in 30 days, of no known price"
+        part = percent(ratio_of(month.get("wasted_tokens"), tokens))
+    wasted = f", {part} of it in runs with failures" if part != NONE else ""
+    excess = number(month.get("excess_cost_usd"))
+    ahead = number(month.get("projected_monthly_excess_cost_usd"))
     above = f"; {dollars(excess)} above its own baseline" if excess else ""
     monthly = f"; at this rate {dollars(ahead)} a month above it" if ahead else ""
-    return (
-        f"{spent}, {percent(month.get('wasted_pct'))} of it in runs with failures{above}{monthly}."
-    )
+    return f"{spent}{wasted}{above}{monthly}."
 
 
 def cost_text(agent_id: str, stats: Json) -> str:
@@ -5331,7 +5345,11 @@ def get_issue(
     try:
         issue = backend.get("/v1/issues/{}", issue_id)
     except DunetraceError as error:
-        raise (unknown if error.kind == "missing" else error) from None
+        paid = error.kind in {"server", "timeout", "shape"}
+        more = " It was asked once: asking again may be paid for again." if paid else ""
+        raise (
+            unknown if error.kind == "missing" else DunetraceError(f"{error}{more}", error.kind)
+        ) from None
     backend.named(dicts(issue.get("affected_runs")))
     return issue_text(issue, backend.now(), show_raw())
 
@@ -5345,11 +5363,16 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
     return f"{safe('trigger', one.get(subject), False)} {sign} {value}"
 
 
+def policy_state(policy: Json) -> str:
+    """Whether a policy enforces; older backends say only whether it is enabled."""
+    said = text_of(policy.get("enforcement"))
+    older = "enabled" if policy.get("enabled") is True else "disabled"
+    return safe("enforcement", said, False) if said else older
+
+
 def policy_lines(policy: Json) -> str:
     """A policy in words: what it does when, and whether it does."""
-    enforcement, action = text_of(policy.get("enforcement")), mapping(policy.get("action"))
-    older = "enabled" if policy.get("enabled") is True else "disabled"
-    state = safe("enforcement", enforcement, False) if enforcement else older
+    state, action = policy_state(policy), mapping(policy.get("action"))
     why, params = text_of(policy.get("enforcement_reason")), mapping(action.get("params"))
     given = f" {safe('params', params, False)}" if params else ""
     return (
@@ -5378,29 +5401,30 @@ def detector_lines(detector: Json) -> str:
     )
 
 
-def policies_text(policies: list[Json], custom: list[Json], agent_id: str) -> str:
-    """Policies and custom detectors, for GET /v1/policies and /v1/custom-detectors."""
-    enforcing = sum(one.get("enforcement") == "enforcing" for one in policies)
+def policies_text(policies: list[Json], custom: list[Json] | None, agent_id: str) -> str:
+    """Policies and custom detectors (None where the backend lists none), for GET /v1/policies and
+    /v1/custom-detectors."""
+    states = Counter(policy_state(one) for one in policies)
     rows = fitting([*map(policy_lines, policies)], ROOM // 2)
-    own = fitting([*map(detector_lines, custom)], ROOM // 2)
-    rest = [
-        left_out(len(some), len(shown), thing, "name an agent_id.")
-        for some, shown, thing in ((policies, rows, "policy"), (custom, own, "detector"))
-    ]
-    noun = "policy" if len(policies) == 1 else "policies"
+    own = fitting([*map(detector_lines, custom or [])], ROOM // 2)
+    how = "name an agent_id." if not agent_id else "they do not fit into an answer."
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
-    of = f", {enforcing} of them enforcing" if policies else ""
+    of = f" ({named_counts(states)})" if policies else ""
+    detected = "custom detectors cannot be asked for on this backend"
+    if custom is not None:
+        detected = plural(len(custom), "custom detector")
+    noun = "policy" if len(policies) == 1 else "policies"
+    lost = len(policies) - len(rows)
     return blocks(
-        f"{len(policies)} {noun}{whose}{of}; {plural(len(custom), 'custom detector')}.",
-        section("Policies:", [*rows, rest[0]]),
-        section("Custom detectors:", [*own, rest[1]]),
+        f"{len(policies)} {noun}{whose}{of}; {detected}.",
+        section("Policies:", [*rows, f"… {lost} more not shown: {how}" if lost else ""]),
+        section(
+            "Custom detectors:", [*own, left_out(len(custom or []), len(own), "detector", how)]
+        ),
     )
 
 
-@server.read_only(
-    "List policies",
-    "policy, guardrail, rule, cap, detector",
-)
+@server.read_only("List policies", "policy, guardrail, rule, cap, detector")
 def list_policies(agent_id: AnyAgentId = "") -> str:
     """Policies in words (condition, action, enforcing or why not) and custom detectors with their
     state and how often they fired, of all agents or those that apply to one."""
@@ -5413,10 +5437,13 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
     for one in (policies, custom, known):
         if isinstance(one, DunetraceError) and (one is not custom or one.kind != "route"):
             raise one
-    of = (agent_id, "*")
-    rows = [dicts(some) if isinstance(some, list) else [] for some in (policies, custom)]
-    rows = [[row for row in some if not agent_id or row.get("agent_id") in of] for some in rows]
-    return policies_text(rows[0], rows[1], agent_id)
+
+    def own(rows: object) -> list[Json]:
+        return [
+            row for row in dicts(rows) if not agent_id or row.get("agent_id") in (agent_id, "*")
+        ]
+
+    return policies_text(own(policies), own(custom) if isinstance(custom, list) else None, agent_id)
 
 
 # ── Fixes ─────────────────────────────────────────────────────────────────────────────────────────
@@ -5487,7 +5514,7 @@ class Trial:
 
 def fix_verdict(before: Side, after: Side) -> str:
     """worse, fixed, improved, still there, or too early to tell; `crashing` for what would be
-    better but for more runs that errored."""
+    better but for a larger share of runs that errored."""
     if not before.runs or not after.runs:
         return "too early to tell"
     low, high = newcombe(before.hit, before.runs, after.hit, after.runs)
@@ -5498,14 +5525,14 @@ def fix_verdict(before: Side, after: Side) -> str:
             return "crashing"
         enough = min(before.runs, after.runs) >= FIXED_RUNS
         return "fixed" if not after.hit and enough else "improved"
-    return "still there" if after.hit and after.runs >= SEEN_RUNS else "too early to tell"
+    again = before.hit and after.hit and after.runs >= SEEN_RUNS
+    return "still there" if again else "too early to tell"
 
 
 def clean_runs_needed(before: Side, after: Side) -> int | None:
     """How many clean runs in a row would make the verdict better; None where too many."""
     for more in range(1, MOST_CLEAN if before.runs else 0):
-        then = replace(after, runs=after.runs + more, errored=0)
-        if fix_verdict(replace(before, errored=0), then) in {"fixed", "improved"}:
+        if fix_verdict(before, replace(after, runs=after.runs + more)) in {"fixed", "improved"}:
             return more
     return None
 
@@ -5515,17 +5542,26 @@ FIX_STATES = {
     "improved": "🟡 Improved",
     "worse": "🔴 Worse",
     "still there": "🔴 Still there",
-    "crashing": "🔴 Not fixed: rarer, but more runs errored or stalled",
+    "crashing": "🔴 Not fixed: rarer, but a larger share errored or stalled",
     "too early to tell": "⚪ Too early to tell",
 }
+
+
+def needed_text(before: Side, after: Side) -> str:
+    """What it would take to tell, behind a verdict of "too early to tell"."""
+    if not before.runs:
+        return f"; there is no run in the {BEFORE_DAYS} days before to compare with"
+    if not before.hit:
+        return "; it was not seen before either" if not after.hit else "; it was not seen before"
+    needed = clean_runs_needed(before, after)
+    return f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
 
 
 def trial_text(agent_id: str, kind: str, trial: Trial, fixes: list[Json], now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
     before, after = trial.before, trial.after
     state = fix_verdict(before, after)
-    needed = clean_runs_needed(before, after) if state == "too early to tell" else None
-    more = f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
+    more = needed_text(before, after) if state == "too early to tell" else ""
     verb = "is" if trial.unplaced == 1 else "are"
     left = f"{plural(trial.unplaced, 'run')} without a usable start {verb} on neither side."
     lost = "Not all runs or signals of that time could be read: the counts are of the newest."
@@ -5534,7 +5570,8 @@ def trial_text(agent_id: str, kind: str, trial: Trial, fixes: list[Json], now: f
         f"{after.hit} of {after.runs} after {trial.what}{more}.",
         section(
             f"Fix of {kind} in {shown_id(agent_id)}, since {date_text(trial.since)} "
-            f"({ago(trial.since, now)}):",
+            f"({ago(trial.since, now)}); before: the newest {BEFORE_RUNS} runs of {BEFORE_DAYS} "
+            "days at most:",
             (
                 f"  before:     {side_text(before)}",
                 f"  after:      {side_text(after)}",
@@ -5664,27 +5701,27 @@ def read_since(
     when: Callable[[Json], float | None],
     **params: object,
 ) -> tuple[list[Json], bool]:
-    """The rows of a list up to a page that is older as a whole than `begin`, and whether it was
-    read so far."""
-    rows: list[Json] = []
+    """The rows of a list up to a page that is older as a whole than `begin`, and whether none was
+    missed: pages may repeat rows, and lose others for it."""
+    rows, page = list[Json](), Page([], None)
     for n, page in enumerate(backend.listed(what, agent_id, limit=LARGEST_PAGE, **params), 1):
         rows += page.rows
         if page.rows and all((when(row) or begin) < begin for row in page.rows):
             return rows, True
         if n == MOST_PAGES:
-            return rows, page.last
-    return rows, True
+            break
+    return rows, page.last if page.total is None else len(rows) >= page.total
 
 
 def moment_of_fix(
     since: str, kind: str, agent: Json, fixes: list[Json], insights: Json, now: float
 ) -> tuple[float, str]:
     """The moment from which a fix is tried, as asked or the newest that is known, and its name;
-    raises DunetraceError where there is none."""
+    raises DunetraceError where there is none, or where it is still to come."""
     moment = moment_named(since, insights, now) if since else newest_change(kind, fixes, insights)
-    if moment is not None:
+    if moment is not None and EARLIEST < moment[0] <= now:
         return moment
-    why = f"No moment is called {echo(since)!r}"
+    why = f"No moment that has passed is called {echo(since)!r}"
     if not since:
         why = f"No fix, deploy or change of version of {agent_of(agent)} is known"
     known = dicts(insights.get("versions"))
@@ -5701,7 +5738,10 @@ def verify_fix(
     agent_id: AgentId,
     failure_type: Annotated[str, Field(description="e.g. TOOL_LOOP")],
     since: Annotated[
-        str, Field(description="ISO time, 24h, 3d, version or deploy; default the newest known")
+        str,
+        Field(
+            description="ISO time, 24h, 3d, version or deploy; default: newest fix, deploy or version"
+        ),
     ] = "",
 ) -> str:
     """Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a
@@ -5730,35 +5770,54 @@ def verify_fix(
 WAIT_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 40, 2.0, 5.0
 
 
+def later_text(agent_id: str, detail: Json, later: Sequence[Json]) -> str:
+    """The runs that came after a new one, and the call that shows the next of them."""
+    if not later:
+        return ""
+    ends = Counter(map(end_text, later))
+    more = call_text("wait_for_run", agent_id=agent_id, after_run_id=detail.get("run_id"))
+    return f"{plural(len(later), 'run')} more came after it ({named_counts(ends)}): {more}"
+
+
 def arrival_text(
-    agent_id: str, detail: Json, earlier: list[Json], signals: list[Json], now: float
+    agent_id: str,
+    detail: Json,
+    earlier: list[Json],
+    signals: list[Json],
+    now: float,
+    later: Sequence[Json] = (),
 ) -> str:
-    """The verdict on a new run against the runs before it: which failures are the same, new, or
-    gone."""
-    types = {type_text(one.get("failure_type")) for one in dicts(detail.get("signals"))}
-    ids = {str(run.get("run_id")) for run in earlier}
-    pairs = {(str(one.get("run_id")), type_text(one.get("failure_type"))) for one in signals}
-    before = Counter(kind for run_id, kind in pairs if run_id in ids)
-    kinds = (
-        ("Same", {kind: before[kind] for kind in types if before[kind]}),
-        ("Gone", {kind: n for kind, n in before.items() if kind not in types}),
-    )
+    """The verdict on a new run against the runs before it whose signals are all known: which
+    failures are the same, new, or not in this run; `later` are newer ones, newest first."""
+    types = {kind_of(one) for one in dicts(detail.get("signals"))}
+    of_run: dict[str, list[str]] = defaultdict(list)
+    for one in signals:
+        of_run[str(one.get("run_id"))].append(kind_of(one))
+    known = [
+        run for run in earlier if len(of_run[str(run.get("run_id"))]) >= amount(run, "signal_count")
+    ]
+    before = Counter(kind for run in known for kind in set(of_run[str(run.get("run_id"))]))
+    ended, errored = run_ended(detail), sum(outcome(run) == "errored" for run in earlier)
     new = ", ".join(sorted(types - before.keys()))
-    errored = sum(outcome(run) == "errored" for run in earlier)
-    of = f"of the {plural(len(earlier), 'run')} before"
+    same = {kind: before[kind] for kind in types if before[kind]}
+    gone = {kind: n for kind, n in before.items() if kind not in types and ended == "completed"}
+    of, all_ = (f"of the {plural(len(some), 'run')} before" for some in (known, earlier))
     return blocks(
         f"{run_verdict(detail, steps_of(dicts(detail.get('events'))))}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(detail.get('run_id'))}, "
         f"{ago(detail.get('completed_at'), now)}",
-        "\n".join(
-            (
-                *([f"New:  {new} (in none {of})"] if new else []),
-                *(f"{label}: {named_counts(some)} {of}" for label, some in kinds if some),
-                f"Errored or stalled: {errored} {of}",
-            )
+        "It is the first run of this agent."
+        if not earlier
+        else blocks(
+            f"New: {new} (in none {of})" if new else "",
+            f"Same: {named_counts(same)} {of}" if same else "",
+            f"Not in this run: {named_counts(gone)} {of}" if gone else "",
+            f"Errored or stalled: {errored} {all_}",
+            gap="\n",
         ),
+        later_text(agent_id, detail, later),
         next_line(call_text("compare_runs", run_id=detail.get("run_id")))
-        if types or run_ended(detail) != "completed"
+        if types or ended != "completed"
         else "",
     )
 
@@ -5775,13 +5834,14 @@ def no_arrival_text(agent_id: str, newest: Json, waited: float, now: float) -> s
 
 
 def runs_after(rows: list[Json], after: str, known: Set[str]) -> list[Json]:
-    """The rows of a list of runs, newest first, that are new: before the run `after`, or not among
-    the known."""
-    if after:
-        ids = [str(row.get("run_id")) for row in rows]
-        at = next((n for n, ident in enumerate(ids) if ident.startswith(after)), 0)
-        return rows[:at]
-    return [row for row in rows if str(row.get("run_id")) not in known]
+    """The rows of a list of runs, newest first, that are new: before the run `after` (its id or
+    else its beginning), or not among the known."""
+    if not after:
+        return [row for row in rows if str(row.get("run_id")) not in known]
+    ids = [str(row.get("run_id")) for row in rows]
+    beginning = next((ident for ident in ids if ident.startswith(after)), "")
+    at = after if after in ids else beginning
+    return rows[: ids.index(at)] if at else []
 
 
 async def ask_within(call: Call, question: Callable[[], T]) -> T:
@@ -5792,14 +5852,15 @@ async def ask_within(call: Call, question: Callable[[], T]) -> T:
     return await run_in_thread(question)
 
 
-def arrival(backend: Api, agent_id: str, rows: list[Json], run: Json) -> str:
-    """What there is to say of a new run among the newest rows of an agent."""
+def arrival(backend: Api, agent_id: str, rows: list[Json], fresh: list[Json]) -> str:
+    """What there is to say of the oldest of the new runs among the newest rows of an agent."""
+    run, later = fresh[-1], fresh[:-1]
     earlier = rows[rows.index(run) + 1 :][:NEWEST_RUNS]
     detail, found = gather(
         lambda: backend.get("/v1/runs/{}", run.get("run_id")),
         lambda: backend.rows("signals", agent_id, LARGEST_PAGE, explain="false"),
     )
-    return arrival_text(agent_id, detail, earlier, found.rows, backend.now())
+    return arrival_text(agent_id, detail, earlier, found.rows, backend.now(), later)
 
 
 @server.read_only("Wait for the next run", "watch, poll, tail")
@@ -5816,7 +5877,7 @@ async def wait_for_run(
         raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
     call, backend = CALL.get(None) or Call(), api()
     newest = functools.partial(backend.rows, "runs", agent_id, LARGEST_PAGE)
-    began, pause = anyio.current_time(), FIRST_PAUSE
+    began, pause, failed = anyio.current_time(), FIRST_PAUSE, ""
     rows = (await ask_within(call, newest)).rows
     if not rows:
         await ask_within(call, lambda: agent_named(backend, agent_id))
@@ -5830,11 +5891,16 @@ async def wait_for_run(
     while not (fresh := runs_after(rows, after, known)):
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
-            return no_arrival_text(agent_id, rows[0] if rows else {}, passed, backend.now())
+            first = rows[0] if rows else {}
+            return no_arrival_text(agent_id, first, passed, backend.now()) + failed
         await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=call_limiter())
         await anyio.sleep(min(pause, timeout_s - passed))
-        pause, rows = min(pause + 1, LONGEST_PAUSE), (await ask_within(call, newest)).rows
-    return await ask_within(call, lambda: arrival(backend, agent_id, rows, fresh[-1]))
+        pause = min(pause + 1, LONGEST_PAUSE)
+        try:
+            rows, failed = (await ask_within(call, newest)).rows, ""
+        except DunetraceError as error:  # of one poll among many
+            failed = f" The last time that was asked it failed: {error}"
+    return await ask_within(call, lambda: arrival(backend, agent_id, rows, fresh))
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────
@@ -6665,11 +6731,15 @@ def package_source() -> str:
     from importlib.metadata import PackageNotFoundError, distribution  # only uvx needs it
 
     with contextlib.suppress(PackageNotFoundError, ValueError):
-        origin = mapping(
-            json.loads(distribution("dunetrace-mcp").read_text("direct_url.json") or "")
+        told = distribution("dunetrace-mcp").read_text("direct_url.json") or ""
+        origin = mapping(json.loads(told))
+        url, vcs = text_of(origin.get("url")), mapping(origin.get("vcs_info"))
+        at, folder = (
+            vcs.get("requested_revision") or vcs.get("commit_id"),
+            origin.get("subdirectory"),
         )
-        url = text_of(origin.get("url"))
-        return f"git+{url}" if "vcs_info" in origin else unquote(url.removeprefix("file://"))
+        within = f"#subdirectory={folder}" if folder else ""
+        return f"git+{url}@{at}{within}" if vcs else unquote(url.removeprefix("file://"))
     return f"dunetrace-mcp=={__version__}"
 
 
@@ -6718,18 +6788,18 @@ def editor_file(client: Client, entry: Json, way: str) -> str:
 
 def shell_pairs(flag: str, url: str) -> str:
     """`-e NAME=value ...` for a shell, which puts the key in."""
-    pairs = environment(url, f"${KEY}").items()
-    return " ".join(
-        f'{flag} {name}="{value}"' if value.startswith("$") else f"{flag} {name}={value}"
-        for name, value in pairs
-    )
+    pairs = {"DUNETRACE_API_URL": shlex.quote(url)}
+    if url != DEMO_URL:
+        pairs[KEY] = f'"${KEY}"'
+    return " ".join(f"{flag} {name}={value}" for name, value in pairs.items())
 
 
 def claude_command(url: str, remote: str) -> str:
     """Claude Code's own command. The name comes first: the flags take all that follows."""
     if remote:
         token = f'--header "Authorization: Bearer ${TOKEN}"'
-        return f"claude mcp add --scope user --transport http dunetrace {remote} {token}"
+        where = shlex.quote(remote)
+        return f"claude mcp add --scope user --transport http dunetrace {where} {token}"
     pairs = shell_pairs("-e", url)
     return f"claude mcp add --scope user dunetrace {pairs} -- {shlex.join(own_command())}"
 
@@ -6737,7 +6807,8 @@ def claude_command(url: str, remote: str) -> str:
 def codex_command(url: str, remote: str) -> str:
     """Codex's own command."""
     if remote:
-        return f"codex mcp add dunetrace --url {remote} --bearer-token-env-var {TOKEN}"
+        where = shlex.quote(remote)
+        return f"codex mcp add dunetrace --url {where} --bearer-token-env-var {TOKEN}"
     pairs = shell_pairs("--env", url)
     return f"codex mcp add dunetrace {pairs} -- {shlex.join(own_command())}"
 
@@ -6747,7 +6818,7 @@ def gemini_command(url: str, remote: str) -> str:
     own."""
     if remote:
         token = f'-H "Authorization: Bearer ${TOKEN}"'
-        return f"gemini mcp add -s user -t http dunetrace {remote} {token}"
+        return f"gemini mcp add -s user -t http dunetrace {shlex.quote(remote)} {token}"
     pairs = shell_pairs("-e", url)
     return f"gemini mcp add -s user dunetrace {shlex.join(own_command())} {pairs}"
 
@@ -6848,7 +6919,10 @@ def key_note(client: Client, url: str, remote: str) -> str:
         what = "the server's DUNETRACE_MCP_TOKEN" if remote else "your key"
         return f"Replace {KEY_PLACEHOLDER} by {what}. Keep that file to yourself."
     if "input:" in client.variable:
-        return f"VS Code asks once for {name} and keeps it."
+        return (
+            f"VS Code asks once for {name} and keeps it; the link takes it from the environment "
+            "that VS Code starts in."
+        )
     dev = "" if remote else " (a development backend takes dt_dev_test)"
     return f"{name} must be set where you run this, and where the editor starts{dev}."
 
@@ -6995,19 +7069,15 @@ def tool_text(tool: str, typed: Sequence[str]) -> str:
     """One tool's text, called as a client would; arguments are written name=value, or as a value
     alone for the next that has none."""
     names = parameters(server.functions[tool]) if tool in server.functions else []
-    given: dict[str, str] = {}
-    for word in typed:
-        name, equals, value = word.partition("=")
-        rest = [one for one in names if one not in given]
-        if equals and (name in names or not rest or name.isidentifier()):
-            given[name] = value
-        elif rest:
-            given[rest[0]] = word
-        else:
-            raise DunetraceError(
-                f"{echo(word)!r} is one too many: {tool} takes {', '.join(names) or 'nothing'}.",
-                "invalid",
-            )
+    pairs = [word.partition("=") for word in typed]
+    named = [pair for pair in pairs if pair[1] and (pair[0] in names or pair[0].isidentifier())]
+    given = {name: value for name, _, value in named}
+    for word in ("".join(pair) for pair in pairs if pair not in named):
+        free = [one for one in names if one not in given]
+        if not free:
+            takes = ", ".join(names) or "nothing"
+            raise DunetraceError(f"{echo(word)!r} is one too many: {tool} takes {takes}.")
+        given[free[0]] = word
     result = anyio.run(server.call_tool, tool, given)
     return "\n".join(block.text for block in getattr(result, "content", result))
 
@@ -7019,7 +7089,7 @@ def as_pairs(typed: list[str]) -> list[str]:
     >>> as_pairs(["--demo", "call", "get_run_detail", "--run-id", "r1", "--steps=3"])
     ['--demo', 'call', 'get_run_detail', 'run_id=r1', 'steps=3']
     """
-    if "call" not in typed:
+    if next((word for word in typed if not word.startswith("-")), "") != "call":
         return typed
     known = {name for function in server.functions.values() for name in parameters(function)}
     pairs, rest = list[str](), iter(typed)
@@ -7155,9 +7225,6 @@ def say(text: str) -> None:
 def leave(status: int) -> NoReturn:
     """Ends the process at once: a thread that still waits for a slow backend would hold it for
     seconds."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
     os._exit(status)
 
 

@@ -657,7 +657,7 @@ CALLS = [
     ("get_agent_runs", {"agent_id": "research-agent", "limit": 101}, {f"{A}/runs?limit=100": page("runs", RUNS)}, "Recent runs"),
     ("get_agent_runs", {"agent_id": "research-agent"}, {f"{A}/runs?limit=20": page("runs", []), f"{A}/runs?limit=100": page("runs", []), **AGENTS}, "No processed runs of research-agent: 129 runs started and none is processed yet"),
     ("get_agent_runs", {"agent_id": "research-agent", "errored": True}, {f"{A}/runs?limit=500": page("runs", [*RUNS, *CRASHES])}, "Runs of research-agent that errored or stalled: 2 of the newest 5, ago from 2026-05-13 19:19 UTC\n"),
-    ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "tool-loop"}, {f"{A}/failure-patterns/TOOL_LOOP": DEEP}, "depth"),
+    ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "tool-loop"}, {f"{A}/failure-patterns/TOOL_LOOP": {**DEEP, "top_runs": [{**DEEP["top_runs"][0], "run": None}]}}, "depth"),
     ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "COST_SPIKE"}, {f"{A}/failure-patterns/COST_SPIKE": {"overview": {"affected_runs": 0}}, **AGENTS}, "research-agent has no COST_SPIKE on record. Its failure types: TOOL_LOOP, STEP_COUNT_INFLATION."),
     ("get_agent_patterns", {"agent_id": "research-agent", "failure_type": "TOOL_LOOP"}, {f"{A}/failure-patterns/TOOL_LOOP": {}, **AGENTS}, 'research-agent has 46 signals of TOOL_LOOP, but no pattern of it: search_signals(failure_type="TOOL_LOOP", agent_id="research-agent")'),
     ("compare_runs", {"run_id": RUN_ID, "other_run_id": "clean-run-000"}, {f"/v1/runs/{RUN_ID}": RUN, "/v1/runs/clean-run-000": CLEAN_RUN}, "🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part at step 2"),
@@ -668,9 +668,9 @@ CALLS = [
     ("search_issues", {"query": " loop ", "status": "Open", "limit": 2}, {"/v1/issues/search?limit=2&q=loop&status=open": page("issues", [ISSUE], 5)}, "5 issues, 1 shown (resolved×1), ago from 2026-05-13 19:19 UTC:\n"),
     ("search_issues", {"failure_type": "x"}, {"/v1/issues/search?limit=20&failure_type=X": page("issues", [])}, "No issue matches failure_type=X. Failures of single runs are in search_signals"),
     ("search_issues", {"offset": 9}, {"/v1/issues/search?limit=20&offset=9": page("issues", [], 5)}, "Nothing from offset 9 on: 5 issues match"),
-    ("get_issue", {"issue_id": 87}, {"/v1/issues/87": ISSUE_IN_FULL}, "issue"),
+    ("get_issue", {"issue_id": 87}, {"/v1/issues/87": {**ISSUE_IN_FULL, "affected_runs": [{**ISSUE_IN_FULL["affected_runs"][0], "run": None}]}}, "issue"),
     ("list_policies", {}, {"/v1/policies": POLICIES, "/v1/custom-detectors": [DETECTOR]}, "policies"),
-    ("list_policies", {"agent_id": "research-agent"}, {"/v1/policies": POLICIES, "/v1/custom-detectors": [], **AGENTS}, "2 policies for research-agent, 1 of them enforcing; 0 custom detectors."),
+    ("list_policies", {"agent_id": "research-agent"}, {"/v1/policies": POLICIES, "/v1/custom-detectors": [], **AGENTS}, "2 policies for research-agent (degraded×1, enforcing×1); 0 custom detectors."),
     ("get_instrumentation_guide", {"framework": "LC_Graph"}, {}, "Install: `pip install"),
 ]  # fmt: skip
 
@@ -2843,6 +2843,9 @@ def test_verdicts(text, said):
 WORDS = " ".join(["four"] * 30)
 PIECES = [
     (dm.bar, 1.5, "█" * 20),
+    (dm.clean, None, "—"),
+    (lambda given: dm.fix_lines([{}] * given)[-1], 20, "  20. —"),
+    (lambda given: dm.fix_lines([{}] * given)[-1], 21, "  … 1 more fixes not shown"),
     (dm.bar, -1, "░" * 20),
     (dm.paragraph, WORDS, "\n".join(["  " + " ".join(["four"] * 14)] * 2 + ["  four four"])),
     (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5], "[1, 2, 3, 4, 5]"),
@@ -3399,6 +3402,8 @@ COMMANDS = [
     ("call get_agent_runs limit=2 support-agent", 0, "Recent runs for: support-agent", ""),
     ("call --demo get_agent_health --agent_id support-agent", 0, "🟢 Health score for support-agent", ""),
     ("call get_agent_health --agent-id=support-agent", 0, "🟢 Health score for support-agent", ""),
+    ("call get_agent_runs 1 --agent_id support-agent", 0, "Recent runs for: support-agent", ""),
+    ("gate call --failure-type TOOL_LOOP", 2, "UNKNOWN  There is no agent call", ""),
     ("call get_agent_health a b", 1, "", "dunetrace-mcp: 'b' is one too many: get_agent_health takes agent_id."),
     ("call get_agent_health name=a", 1, "", "dunetrace-mcp: get_agent_health has no argument name."),
     ("config codex --url mcp.example.com", 0, "Run:\n\ncodex mcp add dunetrace --url https://mcp.example.com/mcp", ""),
@@ -4037,6 +4042,9 @@ FIX_VERDICTS = [
     ((8, 69, 4, 26, 0, 0), "still there", None),
     ((5, 10, 1, 10, 0, 0), "still there", None),
     ((5, 10, 1, 9, 0, 0), "too early to tell", 2),
+    ((0, 10, 1, 10, 0, 0), "too early to tell", None),
+    ((0, 50, 3, 200, 0, 0), "too early to tell", None),
+    ((5, 10, 0, 4, 0, 2), "too early to tell", None),
     ((3, 93, 0, 2, 0, 0), "too early to tell", 153),
     ((0, 9, 0, 9, 0, 0), "too early to tell", None),
     ((8, 10, 0, 12, 0, 1), "crashing", None),
@@ -4073,7 +4081,7 @@ DEPLOYS = {"deploy_events": [{"version": "v1", "deployed_at": NOW - 9 * DAY}, {"
 VERSIONS = {"versions": DEPLOYS["versions"]}
 TRIALS = [
     ("verify_fix", "", DEPLOYS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy, v2."),
-    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but more runs errored or stalled: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
+    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but a larger share errored or stalled: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
     ("verify_fix", "", DEPLOYS, [{**FIX, "failure_type": "OTHER"}], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy"),
     ("verify_fix", "", VERSIONS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest version, abcd1234."),
     ("verify_fix", "2", DEPLOYS, [FIX], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after deploy v2."),
@@ -4083,7 +4091,9 @@ TRIALS = [
     ("verify_fix", "2026-05-12T19:19:00Z", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after 2026-05-12T19:19:00Z."),
     ("verify_fix", "2026-05-12 21:19+02:00", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after"),
     ("verify_fix", "2026-05-12T19:19", {}, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after"),
-    ("verify_fix", "soon", VERSIONS, [], "No moment is called 'soon': give since as an ISO time, 24h, 3d, a version or a deploy. Versions: abcd1234, e5f6."),
+    ("verify_fix", "2099-01-01", {}, [], "No moment that has passed is called '2099-01-01': give since"),
+    ("verify_fix", "0001-01-01", {}, [], "No moment that has passed is called '0001-01-01': give since"),
+    ("verify_fix", "soon", VERSIONS, [], "No moment that has passed is called 'soon': give since as an ISO time, 24h, 3d, a version or a deploy. Versions: abcd1234, e5f6."),
     ("verify_fix", "", {}, [], "No fix, deploy or change of version of research-agent is known: give since"),
     ("verify_fix", "", {"versions": DEPLOYS["versions"][:1]}, [], "No fix, deploy or change of version of research-agent is known"),
 ]  # fmt: skip
@@ -4102,6 +4112,33 @@ def test_a_fix_is_tried_from_its_moment(http, tool, since, insights, fixes, text
     tried(http, insights, fixes)
     given = {"agent_id": "research-agent", "failure_type": "tool loop", "since": since}
     assert (error_of if text.startswith("No ") else call)(tool, **given).startswith(text)
+
+
+NEEDED = [
+    ((0, 0), (1, 5), "; there is no run in the 30 days before to compare with"),
+    ((0, 50), (0, 50), "; it was not seen before either"),
+    ((0, 10), (1, 10), "; it was not seen before"),
+    ((3, 93), (0, 2), "; 153 clean runs in a row would be enough"),
+    ((1, 5_000), (0, 2), ""),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "text"), NEEDED)
+def test_what_it_would_take_to_tell(before, after, text):
+    assert dm.needed_text(dm.Side(before[1], before[0]), dm.Side(after[1], after[0])) == text
+
+
+def test_rows_that_pages_lose_are_missed_in_a_trial(http):
+    """Ties repeat rows at the border of two pages, and lose as many."""
+    runs = [a_run(n, 1 + n / 10) for n in (*range(500), *range(450, 500), *range(550, 700))]
+    tried(http, DEPLOYS, [])
+    http.replace("GET", f"{URL}{A}/insights", json=DEPLOYS)
+    paging_again = [one for one in http._registry.registered if one.url.endswith(f"{A}/runs")]
+    for one in paging_again:
+        http.remove(one)
+    paging(http, f"{A}/runs", "runs", runs)
+    text = call("verify_fix", agent_id="research-agent", failure_type="TOOL_LOOP", since="9d")
+    assert text.endswith("could be read: the counts are of the newest.")
 
 
 def test_what_a_trial_says_beside_its_verdict(http, monkeypatch):
@@ -4146,6 +4183,7 @@ WAITS = [
     ("wait_for_run", {}, [[], [], CLEAN[:1]], "🔴 Errored (ValueError)"),
     ("wait_for_run", {"after_run_id": "clean-run-001"}, [CLEAN], "🔴 Errored (ValueError)"),
     ("wait_for_run", {"timeout_s": 5}, [CLEAN[1:]], "No new run of research-agent was listed within 5 s; the newest is clean-run-001"),
+    ("wait_for_run", {"after_run_id": "clean-run-0"}, [CLEAN, CLEAN, [{**CLEAN[0], "run_id": "newest-run"}, *CLEAN]], "✅ Completed without signals."),
     ("wait_for_run", {"after_run_id": "nowhere"}, [CLEAN], "Run nowhere is not among the newest 3 runs of research-agent"),
     ("wait_for_run", {"timeout_s": 41}, [CLEAN], "timeout_s must be from 1 to 40."),
 ]  # fmt: skip
@@ -4162,14 +4200,78 @@ def test_waiting_for_a_run(http, monkeypatch, tool, arguments, lists, text):
     serve(http, f"{A}/signals", page("signals", [{**SIGNAL, "run_id": "clean-run-002"}]))
     crashed = event("run.errored", 1, 1, error_type="ValueError")
     serve(http, "/v1/runs/clean-run-000", {**RUN, "signals": [], "events": [crashed]})
+    serve(http, "/v1/runs/newest-run", {**RUN, "signals": []})
     ask = error_of if text.startswith(("Run nowhere", "timeout_s")) else call
     answer = ask(tool, agent_id="research-agent", **arguments)
     assert answer.startswith(text)
     if len(lists) == 3:
         assert sum(one.request.url.startswith(f"{URL}{A}/runs") for one in http.calls) == 3
     if lists[0] == CLEAN[1:] and "Errored" in text:
-        assert "Gone: TOOL_LOOP×1 of the 2 runs before" in answer
+        assert "Errored or stalled: 0 of the 2 runs before" in answer
         assert answer.endswith('Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").')
+
+
+def test_several_new_runs_are_all_told():
+    runs = [{**RUNS[2], "run_id": f"run-{n}"} for n in (11, 10, 9, 1)]
+    assert dm.runs_after(runs, "run-1", set()) == runs[:3]
+    assert dm.runs_after(runs, "run-9", set()) == runs[:2]
+    assert dm.runs_after(runs, "run-", set()) == []
+    assert dm.runs_after(runs, "lost", set()) == []
+    assert dm.runs_after(runs, "", {"run-9", "run-1"}) == runs[:2]
+    later = [{**CRASHES[0]}, RUNS[2]]
+    text = dm.arrival_text("a", {**RUN, "run_id": "r1", "signals": []}, RUNS, [], NOW, later)
+    assert '2 runs more came after it (completed×1, errored×1): wait_for_run(agent_id="a", after_run_id="r1")' in text  # fmt: skip
+    assert "first run" in dm.arrival_text("a", RUN, [], [], NOW)
+
+
+def test_new_runs_are_compared_with_runs_whose_signals_are_known():
+    earlier = [{**RUNS[0], "run_id": f"e{n}", "signal_count": n} for n in range(4)]
+    signals = [{**SIGNAL, "run_id": "e1"}, {**SIGNAL, "run_id": "e2"}, {**SIGNAL, "run_id": "e2", "failure_type": "SLOW_STEP"}, {**SIGNAL, "run_id": "e3"}]  # fmt: skip
+    text = dm.arrival_text("a", {**RUN, "signals": [{"failure_type": "COST_SPIKE"}]}, earlier, signals, NOW)  # fmt: skip
+    assert "New: COST_SPIKE (in none of the 3 runs before)" in text
+    assert "Not in this run: TOOL_LOOP×2, SLOW_STEP×1 of the 3 runs before" in text
+    crashed = {**RUN, "signals": [], "exit_reason": "run.errored"}
+    assert "Not in this run" not in dm.arrival_text("a", crashed, earlier, signals, NOW)
+
+
+def test_a_poll_that_fails_ends_no_wait(http, monkeypatch):
+    Clock(monkeypatch)
+    answers = iter([(200, {}, json.dumps(page("runs", CLEAN))), *[(500, {}, "broken")] * 20])
+    http.add_callback("GET", f"{URL}{A}/runs", callback=lambda _: next(answers))
+    text = call("wait_for_run", agent_id="research-agent", timeout_s=5)
+    assert text.startswith("No new run of research-agent was listed within 5 s")
+    assert " The last time that was asked it failed: " in text
+
+
+# Steps of two runs, and what their comparison says of where they part.
+PARTINGS = [
+    ([], [], "where they part cannot be told, because the events of both were not kept"),
+    ([], tool_pair(1, 1), "where they part cannot be told, because the events of this one were not kept"),
+    (tool_pair(1, 1), [], "where they part cannot be told, because the events of the other were not kept"),
+    (tool_pair(1, 1), tool_pair(1, 9), "their steps are alike in kind, name, outcome and arguments"),
+    (tool_pair(1, 1), tool_pair(1, 1, ok=False), "they part at step 1, by kind, name or outcome"),
+    (tool_pair(1, 1), tool_pair(1, 1, args_hash="0"), "they part at step 1, by arguments"),
+    ([event("retrieval.called", 1, 1, index_name="k", result_count=0)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "they part at step 1, by kind, name or outcome"),
+    ([event("llm.called", 1, 1, model="m", finish_reason="length")], [event("llm.called", 1, 1, model="m", finish_reason="stop")], "they part at step 1, by kind, name or outcome"),
+    ([event("run.completed", 2, 1, exit_reason="max_iterations")], [event("run.completed", 2, 1, exit_reason="final_answer")], "they part at step 2, by kind, name or outcome"),
+    (tool_pair(1, 1), [*tool_pair(1, 1), *tool_pair(2, 2)], "they part where this one ends, by kind, name or outcome"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "text"), PARTINGS)
+def test_where_two_runs_part(one, other, text):
+    assert dm.parting_text(dm.steps_of(one), dm.steps_of(other)) == text
+
+
+def test_policies_of_older_backends(http):
+    serve(http, "/v1/policies", [{**POLICIES[0], "enforcement": None}])
+    serve(http, "/v1/custom-detectors", ROUTE_404, 404)
+    assert call("list_policies").startswith(
+        "1 policy (enabled×1); custom detectors cannot be asked for on this backend."
+    )
+    many = [{**POLICIES[0], "id": n, "enforcement_reason": "x" * 290} for n in range(100)]
+    assert re.search(r"… \d+ more not shown: name an agent_id\.", dm.policies_text(many, [], ""))
+    assert "they do not fit" in dm.policies_text(many, [], "x")
 
 
 def test_a_wait_that_is_cancelled_ends_at_once(http, monkeypatch):
@@ -4201,7 +4303,9 @@ def test_a_wait_on_the_demo_ends_at_once(demo, monkeypatch):
 def test_one_issue_is_asked_for_once(http):
     for path in ("/v1/issues/7", "/v1/issues/search"):
         serve(http, path, {"detail": "busy"}, status=503)
-    assert "answered 503" in error_of("get_issue", issue_id=7)
+    refused = error_of("get_issue", issue_id=7)
+    assert "answered 503" in refused
+    assert refused.endswith("It was asked once: asking again may be paid for again.")
     assert len(http.calls) == 1
     assert "answered 503" in error_of("search_issues")
     assert len(http.calls) == 4
@@ -4618,7 +4722,8 @@ def test_no_path_that_disappears(monkeypatch, prefix, called, found, command):
 
 ORIGINS = [
     ('{"url": "file:///home/a%20b/src", "dir_info": {}}', "/home/a b/src"),
-    ('{"url": "https://git.example.com/x.git", "vcs_info": {"vcs": "git"}}', "git+https://git.example.com/x.git"),
+    ('{"url": "https://git.example.com/x.git", "vcs_info": {"commit_id": "abc"}}', "git+https://git.example.com/x.git@abc"),
+    ('{"url": "https://git.example.com/x.git", "subdirectory": "mcp", "vcs_info": {"commit_id": "abc", "requested_revision": "next"}}', "git+https://git.example.com/x.git@next#subdirectory=mcp"),
     (None, f"dunetrace-mcp=={dm.__version__}"),
 ]  # fmt: skip
 
@@ -4863,7 +4968,7 @@ Around the step where they part:
   [  1]    +1.0s  retrieval.called     index=kb-main  results=2  top=0.91  50ms
                    query=sha256:3b764ed9 (16 chars)  content=sha256:0cd6f9b2 (14 chars)
 === comparison_bare
-⚪ How it ended is not known, its signals were not sent; the other: ⚪ How it ended is not known, its signals were not sent; their steps are alike.
+⚪ How it ended is not known, its signals were not sent; the other: ⚪ How it ended is not known, its signals were not sent; where they part cannot be told, because the events of both were not kept.
 
 Runs of —:
   this   —
@@ -4931,7 +5036,7 @@ Code:
 ⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
    0 runs since —, last —; 0 clean runs since then
 === policies
-3 policies, 1 of them enforcing; 1 custom detector.
+3 policies (degraded×1, disabled×1, enforcing×1); 1 custom detector.
 
 Policies:
   ⚠ #1 global cost cap  (all agents)  degraded: It is not signed.
@@ -4945,7 +5050,7 @@ Custom detectors:
   CUSTOM_MANY_CALLS  (all agents)  shadow  LOW  fired in 3 of 92 runs
      when tool_call_count > 6 and cost_usd ≥ 1; description sha256:2e5447f8 (21 chars)
 === policies_bare
-1 policy for x, 0 of them enforcing; 1 custom detector.
+1 policy for x (disabled×1); 1 custom detector.
 
 Policies:
   ⚠ #— —  (—)  disabled
@@ -4957,7 +5062,7 @@ Custom detectors:
 === fix
 ✅ Fixed: TOOL_LOOP in 8 of 10 runs before and 0 of 12 after the newest deploy, v2.
 
-Fix of TOOL_LOOP in research-agent, since 2026-05-11 19:19 UTC (2d ago):
+Fix of TOOL_LOOP in research-agent, since 2026-05-11 19:19 UTC (2d ago); before: the newest 500 runs of 30 days at most:
   before:     80% (8/10 runs), 95% interval 49–94%; 0 errored or stalled
   after:      0% (0/12 runs), 95% interval 0–24%; 0 errored or stalled
   difference: +80 points, 95% interval +41 to +94 (before minus after)
@@ -4968,9 +5073,9 @@ Fixes of TOOL_LOOP that the backend knows of:
 1 run without a usable start is on neither side.
 Not all runs or signals of that time could be read: the counts are of the newest.
 === fix_bare
-⚪ Too early to tell: TOOL_LOOP in 0 of 0 runs before and 0 of 3 after the newest deploy, v2.
+⚪ Too early to tell: TOOL_LOOP in 0 of 0 runs before and 0 of 3 after the newest deploy, v2; there is no run in the 30 days before to compare with.
 
-Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago):
+Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago); before: the newest 500 runs of 30 days at most:
   before:     no runs
   after:      0% (0/3 runs), 95% interval 0–56%; 0 errored or stalled
 
@@ -4979,7 +5084,7 @@ Fixes of TOOL_LOOP that the backend knows of:
 === fix_early
 ⚪ Too early to tell: TOOL_LOOP in 3 of 93 runs before and 0 of 2 after the newest deploy, v2; 153 clean runs in a row would be enough.
 
-Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago):
+Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago); before: the newest 500 runs of 30 days at most:
   before:     3% (3/93 runs), 95% interval 1–9%; 0 errored or stalled
   after:      0% (0/2 runs), 95% interval 0–66%; 0 errored or stalled
   difference: +3 points, 95% interval -63 to +9 (before minus after)
@@ -4987,9 +5092,9 @@ Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago):
 ⚪ Completed with 2 signals, the worst COST_SPIKE (—).
 New run of research-agent: 019e217d-bd24-7d72-a8be-4715c2dcf385, 5h ago
 
-New:  COST_SPIKE (in none of the 3 runs before)
-Same: TOOL_LOOP×1 of the 3 runs before
-Gone: SLOW_STEP×1 of the 3 runs before
+New: COST_SPIKE (in none of the 2 runs before)
+Same: TOOL_LOOP×1 of the 2 runs before
+Not in this run: SLOW_STEP×1 of the 2 runs before
 Errored or stalled: 0 of the 3 runs before
 
 Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").
@@ -4997,7 +5102,7 @@ Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").
 ⚪ How it ended is not known, its signals were not sent.
 New run of x: —, —
 
-Errored or stalled: 0 of the 0 runs before
+It is the first run of this agent.
 
 Next: compare_runs().
 === no_arrival
