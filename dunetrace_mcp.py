@@ -11,7 +11,7 @@
 Environment: DUNETRACE_API_URL (default http://localhost:8002; demo:// is the demo fleet), DUNETRACE_API_KEY
 (default dt_dev_test, sent as a bearer token), DUNETRACE_SHOW_RAW=1 (show the free text of runs, not its hash),
 DUNETRACE_DASHBOARD_URL (default http://localhost:3000 beside a backend on localhost:8002; links lead there),
-DUNETRACE_TOOLS (`core` or names of tools; default all).
+DUNETRACE_TOOLS (`core` or names of tools; default all), DUNETRACE_MCP_TOKEN (what HTTP clients must send).
 
 What the Customer API sends, and what the variables of the same names hold here:
 
@@ -4184,8 +4184,8 @@ def steps_named(value: object, name: str = "") -> Iterator[int]:
     elif isinstance(value, list):
         for one in value:
             yield from steps_named(one, name)
-    elif STEP_FIELD.fullmatch(name) and count(value) is not None:
-        yield count(value) or 0
+    elif STEP_FIELD.fullmatch(name) and (step := count(value)) is not None:
+        yield step
 
 
 def steps_apart(signals: Rows) -> set[int]:
@@ -5892,7 +5892,8 @@ async def wait_for_run(
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
             first = rows[0] if rows else {}
-            return no_arrival_text(agent_id, first, passed, backend.now()) + failed
+            stands = " The clock of the demo stands still." if backend.url == DEMO_URL else ""
+            return f"{no_arrival_text(agent_id, first, passed, backend.now())}{failed}{stands}"
         await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=call_limiter())
         await anyio.sleep(min(pause, timeout_s - passed))
         pause = min(pause + 1, LONGEST_PAUSE)
@@ -6449,17 +6450,21 @@ def check_stdio() -> str:
                 ClientSession(*streams[:2]) as session,
             ):
                 await session.initialize()
+                listed = await session.list_tools()
+                if not any(tool.name == "list_agents" for tool in listed.tools):
+                    return bool(listed.tools)  # DUNETRACE_TOOLS leaves it out
                 result: Any = await session.call_tool("list_agents", {})
         return not getattr(result, "isError", getattr(result, "is_error", True))
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         with contextlib.suppress(Exception):
             if anyio.run(call_over_stdio, said):
-                return "started over stdio and answered list_agents"
+                return "started over stdio and answered"
         said.seek(0)
         last = clean(said.read().strip().rpartition("\n")[2])
     raise DunetraceError(
-        f"The server did not answer over stdio. {last} Run dunetrace-mcp by hand to see why."
+        f"The server did not answer over stdio. {f'{last} ' if last != NONE else ''}Run "
+        "dunetrace-mcp by hand to see why."
     )
 
 
@@ -6468,8 +6473,11 @@ def check() -> int:
     exit status."""
     try:
         backend = api()
-        key = f"key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
-        say(f"✅ Configuration: {backend.url} ({source_of('DUNETRACE_API_URL')}), {key}")
+        key = f", key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
+        where = f"{backend.url} ({source_of('DUNETRACE_API_URL')}){key}"
+        say(f"✅ Configuration: {DEMO_URL if backend.url == DEMO_URL else where}")
+        if unknown := tools_on(os.environ)[1]:
+            say(f"⚠ DUNETRACE_TOOLS names no tool with {', '.join(map(echo, unknown))}")
         say(f"✅ Address: {check_address(backend)}")
         agents, line = check_api(backend)
         say(f"✅ Customer API: {line}")
@@ -6704,6 +6712,10 @@ CONNECTED = (
     'A client\'s own "connected" says that the server starts; `dunetrace-mcp check` says whether it '
     "gets answers."
 )
+REACHED = (
+    'A client\'s own "connected" says that this server answers; ask for the list of agents to see '
+    "whether its backend does."
+)
 KEY, TOKEN = "DUNETRACE_API_KEY", "DUNETRACE_MCP_TOKEN"
 
 
@@ -6755,19 +6767,26 @@ class Client:
     typed: str = ""  # how it calls a local program; a remote server is "http" then
     unset: str = ""  # what stands behind the name of the key where that may be unset
     note: str = ""
+    local: str = ""  # the same, of a server that the editor starts
     command: Callable[[str, str], str] | None = None  # its own, of the API's URL or a remote one
     link: Callable[[Json], str] | None = None  # that fills its file in
 
 
+OTHERS = ("DUNETRACE_TOOLS", "DUNETRACE_DASHBOARD_URL", "DUNETRACE_SHOW_RAW")
+
+
 def environment(url: str, key: str) -> dict[str, str]:
-    """What the server is told; the demo needs no key."""
-    return {"DUNETRACE_API_URL": url, **({} if url == DEMO_URL else {KEY: key})}
+    """What the server is told: where the backend is, the key (the demo needs none), and what else
+    is set here."""
+    others = {name: os.environ[name] for name in OTHERS if os.environ.get(name)}
+    return {"DUNETRACE_API_URL": url, **({} if url == DEMO_URL else {KEY: key}), **others}
 
 
 def editor_entry(client: Client, url: str, remote: str, command: Sequence[str]) -> Json:
     """The server's entry in an editor's file: what starts it, or where it is."""
     if remote:
-        bearer = f"Bearer {client.variable.format(TOKEN)}"
+        token = client.variable.replace("_API_KEY", "_MCP_TOKEN").format(TOKEN)
+        bearer = f"Bearer {token}"
         kind = {"type": "http"} if client.typed else {}
         return {**kind, client.remote: remote, "headers": {"Authorization": bearer}}
     program, *arguments = command
@@ -6788,10 +6807,11 @@ def editor_file(client: Client, entry: Json, way: str) -> str:
 
 def shell_pairs(flag: str, url: str) -> str:
     """`-e NAME=value ...` for a shell, which puts the key in."""
-    pairs = {"DUNETRACE_API_URL": shlex.quote(url)}
-    if url != DEMO_URL:
-        pairs[KEY] = f'"${KEY}"'
-    return " ".join(f"{flag} {name}={value}" for name, value in pairs.items())
+    pairs = environment(url, "").items()
+    return " ".join(
+        f'{flag} {name}="${KEY}"' if name == KEY else f"{flag} {name}={shlex.quote(value)}"
+        for name, value in pairs
+    )
 
 
 def claude_command(url: str, remote: str) -> str:
@@ -6861,8 +6881,10 @@ CLIENTS = {
         "${{{}}}",
         typed="stdio",
         unset=f":-{DEFAULT_KEY}",
-        note="`claude mcp list` shows it. That file starts what is called dunetrace-mcp on each "
-        "PATH (`pipx install` or `uv tool install` puts it there), and is approved by each once.",
+        note="`claude mcp list` shows it; `claude mcp remove dunetrace --scope user` makes room for "
+        "another. Not both: the two would be in conflict. The file is approved by each once.",
+        local="It starts what is called dunetrace-mcp on each PATH (`pipx install` or `uv tool "
+        "install` puts it there).",
         command=claude_command,
     ),
     "cursor": Client(
@@ -6900,8 +6922,8 @@ CLIENTS = {
         "mcpServers",
         KEY_PLACEHOLDER,
         "",
-        note="Its PATH is short: if it does not find the command, write the whole path that `which "
-        "dunetrace-mcp` prints.",
+        local="Its PATH is short: if it does not find the command, write the whole path that "
+        "`which dunetrace-mcp` prints.",
     ),
     "windsurf": Client(
         "~/.codeium/windsurf/mcp_config.json", "mcpServers", "${{env:{}}}", "serverUrl"
@@ -6913,18 +6935,21 @@ CLIENTS = {
 def key_note(client: Client, url: str, remote: str) -> str:
     """Where the key or the token comes from."""
     name = TOKEN if remote else KEY
+    dev = "" if remote else " (a development backend takes dt_dev_test)"
     if url == DEMO_URL and not remote:
         return ""
     if client.variable == KEY_PLACEHOLDER:
-        what = "the server's DUNETRACE_MCP_TOKEN" if remote else "your key"
-        return f"Replace {KEY_PLACEHOLDER} by {what}. Keep that file to yourself."
+        what = "the server's DUNETRACE_MCP_TOKEN" if remote else f"your key{dev}"
+        return f"Replace YOUR_{name} by {what}. Keep that file to yourself."
     if "input:" in client.variable:
         return (
             f"VS Code asks once for {name} and keeps it; the link takes it from the environment "
             "that VS Code starts in."
         )
-    dev = "" if remote else " (a development backend takes dt_dev_test)"
-    return f"{name} must be set where you run this, and where the editor starts{dev}."
+    if client.command and not (name == TOKEN and not client.file):
+        taken = f" The file takes {name} from where the editor starts." if client.file else ""
+        return f"The command stores {name} as your shell has it: set it first{dev}.{taken}"
+    return f"{name} must be set where the editor starts{dev}."
 
 
 def config_text(name: str, url: str, remote: str = "") -> str:
@@ -6954,7 +6979,13 @@ def config_text(name: str, url: str, remote: str = "") -> str:
         first,
         file,
         link,
-        blocks(key_note(client, url, remote), client.note, CONNECTED, gap="\n"),
+        blocks(
+            key_note(client, url, remote),
+            client.note,
+            "" if remote else client.local,
+            REACHED if remote else CONNECTED,
+            gap="\n",
+        ),
     )
 
 
@@ -7045,8 +7076,8 @@ def argument_parser() -> argparse.ArgumentParser:
         prog="dunetrace-mcp",
         parents=[common],
         description=f"{(__doc__ or '').splitlines()[0]} Serves over stdio unless told otherwise.",
-        epilog="Environment: DUNETRACE_API_URL, DUNETRACE_API_KEY, DUNETRACE_SHOW_RAW, "
-        "DUNETRACE_MCP_TOKEN.",
+        epilog="Environment: DUNETRACE_API_URL, DUNETRACE_API_KEY, DUNETRACE_TOOLS, "
+        "DUNETRACE_DASHBOARD_URL, DUNETRACE_SHOW_RAW, DUNETRACE_MCP_TOKEN.",
     )
     parser.add_argument("--version", action="version", version=f"dunetrace-mcp {__version__}")
     add_serving(parser)

@@ -1944,7 +1944,7 @@ def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
         ("tool_name", "web_search", False), ("tool_name", "Web Search v2.1", False), ("tool_name", "api.example.com", False),
         ("tool_name", "please call delete on all the data", True), ("tool_name", "/home/alice/x", True), ("tool_name", "C:\\alice", True),
         ("tool_name", "https://x.test/?t=1", True), ("model", "alice@example.com", True), ("model", "meta-llama/Llama-3.1:free", False),
-        ("model", "m" * 65, True), ("verdict", "ungrounded", False), ("verdict", "NOT_GROUNDED", False), ("verdict", "not grounded", True),
+        ("model", "m" * 65, True), ("model", "m" * 64, False), ("verdict", "ungrounded", False), ("verdict", "NOT_GROUNDED", False), ("verdict", "not grounded", True),
         ("verdict", "Alice", True), ("verdict", "hunter2", True), ("verdict", "a@b.c", True), ("verdict", "example.org", True),
         ("kind", "tool.called", False), ("kind", "alice.smith", True), ("ref", "ffa8f58f", False), ("ref", "4111111111111111", True),
         ("ref", RUN_ID, False), ("input_hash", "12345678", False), ("input_hash", "not a hash", True), ("customer_note", "angry", True),
@@ -4551,12 +4551,12 @@ def test_the_demo_agrees_with_itself(demo):
 def test_check_of_a_working_set_up(demo, capsys):
     assert dm.check() == 0
     assert re.sub(r"\d+ ms", "0 ms", capsys.readouterr().out) == (
-        "✅ Configuration: demo://fleet (from DUNETRACE_API_URL), key dt_…89 (18 characters) (from DUNETRACE_API_KEY)\n"
+        "✅ Configuration: demo://fleet\n"
         "✅ Address: the built-in demo fleet, no network\n"
         "✅ Customer API: /v1/agents answered in 0 ms and took the key\n"
         "✅ Agents: 4 agents, last seen 59m ago\n"
         "✅ Endpoints: newest API: health scores, search across agents, runs across agents\n"
-        "✅ Editor: started over stdio and answered list_agents\n"
+        "✅ Editor: started over stdio and answered\n"
         "All is well. dunetrace-mcp config claude-code (or cursor, codex, vscode, ...) prints what your editor needs.\n"
     )
 
@@ -4857,7 +4857,8 @@ def test_inline_dependencies_are_those_of_the_package():
 
 def test_readme_tables_are_the_live_ones():
     tools = anyio.run(dm.server.list_tools)
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", README, re.M)
+    rows = re.findall(r"^\| `(\w+)`(?: ·)? \| (.*?) \| (.*?) \|$", README, re.M)
+    assert set(re.findall(r"^\| `(\w+)` ·", README, re.M)) == set(dm.CORE)
     assert [name for name, *_ in rows if name in dm.server.functions] == [
         tool.name for tool in tools
     ]
@@ -4902,7 +4903,7 @@ def test_readme_has_examples_and_links_that_lead_somewhere():
             assert target[1:] in anchors
         else:
             assert target.startswith("https://") or (HERE / target).exists()
-    assert len(README.splitlines()) <= 220
+    assert len(README.splitlines()) <= 226
     assert {name for name in re.findall(r"`(test_\w+)`", README) if name not in globals()} == set()
 
 
