@@ -4359,7 +4359,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     against it."""
     ended, cause = run_ended(detail), error_type(detail)
     against = failed_calls(steps) + doubts(steps)
-    said = {"end unknown": "How it ended is not known"}.get(ended, ended.capitalize())
+    said = {"end unknown": "Of unknown end"}.get(ended, ended.capitalize())
     signals, known = dicts(detail.get("signals")), count(detail.get("signal_count"))
     icon, raised = "⚪", ", its signals were not sent"
     if signals:

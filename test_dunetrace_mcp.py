@@ -2816,6 +2816,10 @@ VERDICTS = [
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, HANGS, NOW), "No signals in the last 7 days; how its runs ended could not be asked."),
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, ended(), NOW), "No signals in the last 7 days; no runs are processed."),
     (lambda: dm.patterns_verdict({}, HANGS, NOW), "⚪ Unknown: this backend does not tell systemic from occasional; how its runs ended could not be asked."),
+    (lambda: dm.cost_verdict({**WINDOW, "wasted_pct": 0.5}), "$1.57 in 30 days, 50% of it in runs with failures; $1.21 above its own baseline; at this rate $5.57 a month above it."),
+    (lambda: dm.cost_verdict({"total_tokens": 9, "total_cost_usd": 2}), "$2.00 in 30 days."),
+    (lambda: dm.cost_verdict({"total_tokens": 900, "wasted_tokens": 90}), "900 tokens in 30 days, of no known price, 10% of it in runs with failures."),
+    (lambda: dm.cost_verdict({"total_cost_usd": 2}), "⚪ Unknown: no tokens were counted in 30 days."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, []), "✅ Completed without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "signal_count": 1}, []), "⚪ Completed, its signals were not sent."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([*tool_pair(1, 1), *tool_pair(2, 2, ok=False)])), "🟡 Completed without signals; 1 of 2 calls failed (web_search×1)."),
@@ -2824,7 +2828,7 @@ VERDICTS = [
     (lambda: dm.run_verdict({"exit_reason": "stalled", "signals": [SIGNAL]}, []), "🔴 Stalled with 1 signal, TOOL_LOOP (HIGH)."),
     (lambda: dm.run_verdict({"exit_reason": "run.errored", "signals": []}, []), "🔴 Errored without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "events": [event("run.errored", 1, 1, error_type="E")]}, []), "🔴 Errored (E) without signals."),
-    (lambda: dm.run_verdict({"signals": []}, []), "⚪ How it ended is not known without signals."),
+    (lambda: dm.run_verdict({"signals": []}, []), "⚪ Of unknown end without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.paused", "signals": []}, []), "⚪ Paused without signals."),
     (lambda: dm.search_verdict(found([], 1), dm.Filters("LOW", "X", 1)), "1 signal of severity LOW of type X in the last 1 hour."),
     (lambda: dm.search_verdict(found([], 3, agents=Counter(a=2), types=Counter(X=2)), dm.Filters()), "3 signals."),
@@ -3799,7 +3803,7 @@ def test_a_log_line_is_one_line_without_the_key(monkeypatch):
     monkeypatch.setenv("DUNETRACE_API_KEY", f' "{KEY}" ')
     assert KEY not in dm.OneLine(False).format(record)
     record.msg, record.args = "x" * 9_000, ()
-    assert len(dm.OneLine(False).format(record)) < 2_100
+    assert len(dm.OneLine(False).format(record)) == 2_014  # with what the cut says
     try:
         raise ValueError("line\ntwo")
     except ValueError:
@@ -4627,6 +4631,13 @@ API_KEYS = {
     "claude-desktop": "YOUR_DUNETRACE_API_KEY",
     "zed": "YOUR_DUNETRACE_API_KEY",
 }
+KEY_NOTES = {
+    "claude-code": "The command stores DUNETRACE_API_KEY as your shell has it: set it first (a development backend takes dt_dev_test). The file takes DUNETRACE_API_KEY from where the editor starts.",
+    "codex": "The command stores DUNETRACE_API_KEY as your shell has it: set it first (a development backend takes dt_dev_test).",
+    "vscode": "VS Code asks once for DUNETRACE_API_KEY and keeps it; the link takes it from the environment that VS Code starts in.",
+    "windsurf": "DUNETRACE_API_KEY must be set where the editor starts (a development backend takes dt_dev_test).",
+    "zed": "Replace YOUR_DUNETRACE_API_KEY by your key (a development backend takes dt_dev_test). Keep that file to yourself.",
+}  # fmt: skip
 REMOTE = "https://mcp.example.com/mcp"
 
 
@@ -4688,6 +4699,12 @@ def test_config_reaches_a_server_over_http(client):
     told = {"codex": "--bearer-token-env-var DUNETRACE_MCP_TOKEN", "claude-desktop": "takes no remote servers"}  # fmt: skip
     assert told.get(client, '"Bearer ' if client == "zed" else "DUNETRACE_MCP_TOKEN") in text
     assert "API_KEY" not in text or client == "zed"
+
+
+@pytest.mark.parametrize(("client", "note"), KEY_NOTES.items())
+def test_config_says_where_the_key_comes_from(client, note):
+    assert f"\n\n{note}\n" in dm.config_text(client, URL)
+    assert note not in dm.config_text(client, URL, REMOTE)
 
 
 def test_urls_of_servers():
@@ -4969,7 +4986,7 @@ Around the step where they part:
   [  1]    +1.0s  retrieval.called     index=kb-main  results=2  top=0.91  50ms
                    query=sha256:3b764ed9 (16 chars)  content=sha256:0cd6f9b2 (14 chars)
 === comparison_bare
-⚪ How it ended is not known, its signals were not sent; the other: ⚪ How it ended is not known, its signals were not sent; where they part cannot be told, because the events of both were not kept.
+⚪ Of unknown end, its signals were not sent; the other: ⚪ Of unknown end, its signals were not sent; where they part cannot be told, because the events of both were not kept.
 
 Runs of —:
   this   —
@@ -5100,7 +5117,7 @@ Errored or stalled: 0 of the 3 runs before
 
 Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").
 === arrival_bare
-⚪ How it ended is not known, its signals were not sent.
+⚪ Of unknown end, its signals were not sent.
 New run of x: —, —
 
 It is the first run of this agent.
@@ -5897,7 +5914,7 @@ Event timeline (10 events):
   [  5]    +7.0s  run.errored          SMTPError
                    error=sha256:6090dcd9 (36 chars)
 === run_bare
-⚪ How it ended is not known, its signals were not sent.
+⚪ Of unknown end, its signals were not sent.
 Run: —
 Agent:    —
 Started:  —  (—)
