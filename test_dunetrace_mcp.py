@@ -1420,10 +1420,11 @@ def test_search_says_at_least_when_counting_would_take_too_many_pages(http, monk
     assert listed(call("search_signals", since_hours=1)).startswith(
         "Signals (30 shown, at least 500 matched), ago"
     )
-    paging(http, f"{A}/signals", "signals", series(500, 1))
-    assert listed(call("search_signals", since_hours=1, agent_id="research-agent")).startswith(
-        "Signals (30 shown, 500 matched), ago"
-    )
+    for n, counted in ((500, "500"), (501, "at least 500")):
+        paging(http, f"{A}/signals", "signals", series(n, 1))
+        text = listed(call("search_signals", since_hours=1, agent_id="research-agent"))
+        assert text.startswith(f"Signals (30 shown, {counted} matched), ago")
+        http.remove("GET", re.compile(f"{URL}{A}/signals.*"))
 
 
 def old_fleet(http, fleet):
@@ -1660,6 +1661,30 @@ def test_search_for_a_type_that_nobody_knows(http):
     )
     assert call("search_signals", failure_type="COST_SPIKE").startswith(
         "No signal matches failure_type=COST_SPIKE;"
+    )
+
+
+def test_a_search_for_a_type_bears_a_fleet_that_is_not_there(http):
+    serve(http, "/v1/signals", page("signals", []))
+    serve(http, "/v1/runs", page("runs", CLEAN))
+    serve(http, "/v1/agents", page("agents", []))
+    assert call("search_signals", failure_type="NEW_ONE").startswith("No agents: this backend has")
+    http.replace("GET", f"{URL}/v1/agents", body="Internal Server Error", status=500)
+    assert call("search_signals", failure_type="NEW_ONE").startswith("No signal matches failure")
+
+
+def test_more_of_a_search_is_asked_for_as_it_was(http):
+    paging(http, "/v1/signals", "signals", series(90, agent_id="a"))
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    for given, arguments in (
+        ({}, "offset=30"),
+        ({"limit": 9}, "limit=9, offset=9"),
+        ({"severity": "high", "offset": 30}, 'severity="HIGH", offset=60'),
+    ):
+        assert call("search_signals", **given).endswith(f"search_signals({arguments})")
+    serve(http, "/v1/issues/search", page("issues", [ISSUE], 5))
+    assert call("search_issues", query=" loop ").endswith(
+        'search_issues(query="loop", offset=1)'
     )
 
 
@@ -2733,6 +2758,11 @@ def ended(clean=0, signals=0, errored=0, unknown=0):
     return found([{**RUNS[2], **kind} for n, kind in kinds for _ in range(n)])
 
 
+def test_nothing_is_in_flight_that_could_not_be_asked():
+    assert dm.flying_text({"run_count": 9}, HANGS) == ""
+    assert dm.flying_text({"run_count": 9}, found(RUNS)) == "; 6 not processed yet"
+
+
 def verdict(runs, score=None, insights=None, types=None, started=None):
     known = runs.matched if started is None and isinstance(runs, dm.Found) else started
     agent = {"agent_id": "a", "run_count": known, "failure_types": types or {}}
@@ -3182,6 +3212,20 @@ def test_a_fan_out_ends_with_the_call(monkeypatch):
     with pytest.raises(dm.DunetraceError, match="did not complete the answer"):
         dm.attempts(lambda: waiting.wait(5))
     waiting.set()
+
+
+def test_a_fan_out_that_ended_begins_nothing_more(monkeypatch):
+    monkeypatch.setattr(dm, "AT_ONCE", 1)
+    call, free, begun = dm.Call(), threading.Event(), []
+    token = dm.CALL.set(call)
+    with pytest.raises(dm.DunetraceError, match="The call was cancelled"):
+        dm.attempts(call.cancelled.set, lambda: free.wait(5), lambda: begun.append(1))
+    dm.CALL.reset(token)
+    free.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("dunetrace"):
+            thread.join(5)
+    assert begun == []
 
 
 def test_connections_are_shared(monkeypatch):
@@ -4256,6 +4300,7 @@ PARTINGS = [
     (tool_pair(1, 1), tool_pair(1, 1, ok=False), "they part at step 1, by kind, name or outcome"),
     (tool_pair(1, 1), tool_pair(1, 1, args_hash="0"), "they part at step 1, by arguments"),
     ([event("retrieval.called", 1, 1, index_name="k", result_count=0)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "they part at step 1, by kind, name or outcome"),
+    ([event("retrieval.called", 1, 1, index_name="k", result_count=2)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "their steps are alike in kind, name, outcome and arguments"),
     ([event("llm.called", 1, 1, model="m", finish_reason="length")], [event("llm.called", 1, 1, model="m", finish_reason="stop")], "they part at step 1, by kind, name or outcome"),
     ([event("run.completed", 2, 1, exit_reason="max_iterations")], [event("run.completed", 2, 1, exit_reason="final_answer")], "they part at step 2, by kind, name or outcome"),
     (tool_pair(1, 1), [*tool_pair(1, 1), *tool_pair(2, 2)], "they part where this one ends, by kind, name or outcome"),
@@ -4265,6 +4310,13 @@ PARTINGS = [
 @pytest.mark.parametrize(("one", "other", "text"), PARTINGS)
 def test_where_two_runs_part(one, other, text):
     assert dm.parting_text(dm.steps_of(one), dm.steps_of(other)) == text
+
+
+def test_a_comparison_shows_what_differs():
+    text = dm.comparison_text(RUN, {**RUN, "agent_version": "v9"}, "as asked")
+    assert re.findall(r"^(?:Version|Steps|Duration).*", text, re.M) == [
+        "Version       vabcd1234 | v9"
+    ]
 
 
 def test_policies_of_older_backends(http):
