@@ -1158,6 +1158,8 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
 def test_long_ids_are_capped_with_a_count():
     assert dm.shown_id("x" * 4_007) == "x" * 4_000 + "…(+7 chars)"
     assert [dm.shown_id(odd) for odd in (None, True, 1.5, [], 7)] == ["—", "—", "—", "—", "7"]
+    assert [dm.shown_id(odd) for odd in ('a"', '"a', '"a"')] == ['a"', '"a', r'"\"a\""']
+    assert dm.safe_key("x y" * 30, True) == "x y" * 26 + "x…(+10 chars)"
 
 
 # ── Agents that do not exist, lists, pages ────────────────────────────────────────────────────────────────
@@ -4756,7 +4758,12 @@ def test_config_reaches_a_server_over_http(client):
 @pytest.mark.parametrize(("client", "note"), KEY_NOTES.items())
 def test_config_says_where_the_key_comes_from(client, note):
     assert f"\n\n{note}\n" in dm.config_text(client, URL)
-    assert note not in dm.config_text(client, URL, REMOTE)
+    there = note.replace("DUNETRACE_API_KEY", "DUNETRACE_MCP_TOKEN")
+    there = there.replace(" (a development backend takes dt_dev_test)", "")
+    there = there.replace("your key", "the server's DUNETRACE_MCP_TOKEN")
+    if client == "codex":
+        there = "DUNETRACE_MCP_TOKEN must be set where the editor starts."
+    assert f"\n\n{there}\n" in dm.config_text(client, URL, REMOTE)
 
 
 def test_urls_of_servers():
