@@ -222,8 +222,8 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
 
 def api_url(env: Mapping[str, str]) -> str:
     """The base URL of the Customer API from DUNETRACE_API_URL; raises DunetraceError."""
-    url = base_url(env, "DUNETRACE_API_URL", DEFAULT_URL, {"http", "https", "demo"})
-    return re.sub(r"(/v1)?/*$", "", url) if url != DEMO_URL else url
+    schemes = {"http", "https", "demo"}
+    return base_url(env, "DUNETRACE_API_URL", DEFAULT_URL, schemes).removesuffix("/v1")
 
 
 def dashboard_url(env: Mapping[str, str]) -> str:
