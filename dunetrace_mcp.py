@@ -272,9 +272,7 @@ def clean(value: object, most: int = 300) -> str:
     """A value on one line: no control, invisible or direction-changing characters, no fence of a
     code block, and the count of what was cut."""
     text = value if isinstance(value, str) else NONE if value is None else str(value)
-    return capped(
-        FENCE.sub(lambda match: " ".join(match[0]), visible(" ".join(text.split()))), most
-    )
+    return capped(FENCE.sub(lambda match: " ".join(match[0]), fold_spaces(text)), most)
 
 
 def echo(value: object) -> str:
@@ -287,6 +285,11 @@ def visible(text: str) -> str:
     if text.isprintable() and not INVISIBLE.search(text):
         return text
     return INVISIBLE.sub("", "".join(c for c in text if c.isprintable()))
+
+
+def fold_spaces(text: str) -> str:
+    """A text with its white space folded, as it is shown and compared."""
+    return visible(" ".join(text.split()))
 
 
 def capped(text: str, most: int) -> str:
@@ -823,11 +826,6 @@ EXPLANATIONS = ("title", "what", "why_it_matters")
 DEEPEST_TEXT = 200  # containers inside containers that are searched for texts
 MARKS = re.compile("[`\"'‘’“”„«»]")
 NEAR = 12  # quotation marks behind one that may end what it begins
-
-
-def fold_spaces(text: str) -> str:
-    """A text with its white space folded, as it is shown and compared."""
-    return visible(" ".join(text.split()))
 
 
 def unescaped(text: str) -> str:
