@@ -609,11 +609,7 @@ def call_text(tool: str, **arguments: object) -> str:
 def delivered(text: str) -> str:
     """The last step of every text on its way out: no character below U+0020 but newlines,
     nothing over BUDGET."""
-    lines = (
-        line if line.isprintable() else "".join(filter(str.isprintable, line))
-        for line in text.split("\n")
-    )
-    text = "\n".join(lines)
+    text = "".join(char for char in text if char == "\n" or char.isprintable())
     if size_of(text) <= BUDGET:
         return text
     end = BUDGET - 200
