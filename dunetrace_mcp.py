@@ -562,13 +562,13 @@ def blocks(*parts: str, gap: str = "\n\n") -> str:
     return gap.join(filter(None, parts))
 
 
-def paragraph(text: object, indent: str = "  ") -> str:
+def paragraph(text: object) -> str:
     """An explanation, wrapped and indented."""
     return textwrap.fill(
         words(text, LONGEST_TEXT),
         72,
-        initial_indent=indent,
-        subsequent_indent=indent,
+        initial_indent="  ",
+        subsequent_indent="  ",
         break_on_hyphens=False,
     )
 
