@@ -2416,9 +2416,8 @@ def is_systemic(pattern: Json) -> bool:
 
 def in_runs(pattern: Json) -> str:
     """`TOOL_LOOP in 17 of 65 runs (7 days)`"""
-    affected, total = counted(pattern.get("affected_runs")), count(pattern.get("total_runs"))
-    kind = kind_of(pattern)
-    return f"{kind} in {affected} of {plural(total or 0, 'run')} (7 days)"
+    affected, total = counted(pattern.get("affected_runs")), pattern.get("total_runs")
+    return f"{kind_of(pattern)} in {affected} of {plural_of(total, 'run')} (7 days)"
 
 
 def rate_text(part: object, whole: object) -> str:
