@@ -1906,12 +1906,8 @@ def instructions(env: Mapping[str, str]) -> str:
     on = tools_on(env)[0]
     begin = ", ".join(f"{name} ({what})" for name, what in BEGIN.items() if name in on)
     routes = "; ".join(f"{what}: {name}" for name, what in ROUTES.items() if name in on)
-    lines = (
-        f"{PURPOSE}{f' Begin with {begin}.' if begin else ''}",
-        f"{routes}." if routes else "",
-        CAUTION,
-    )
-    return "\n".join(line for line in lines if line)
+    purpose = f"{PURPOSE}{f' Begin with {begin}.' if begin else ''}"
+    return blocks(purpose, f"{routes}." if routes else "", CAUTION, gap="\n")
 
 
 def next_line(*steps: str) -> str:
