@@ -1738,7 +1738,7 @@ class Server(FastMCP[Any]):
         self.functions: dict[str, Callable[..., Any]] = {}
         self.report: Callable[[int, int], None] | None = None  # in place of the client's progress
 
-    def read_only(self, title: str, hint: str = "", always: bool = False) -> Callable[[Fn], Fn]:
+    def read_only(self, title: str, hint: str, always: bool = False) -> Callable[[Fn], Fn]:
         """Registers a function as a read-only tool; its docstring becomes the description, `hint`
         words by which clients that load tools late find it. An `always` tool is loaded at once."""
 
@@ -1753,12 +1753,10 @@ class Server(FastMCP[Any]):
             self.add_tool(
                 threaded,
                 title=title,
-                description=" ".join(inspect.cleandoc(function.__doc__ or "").split()),
+                description=" ".join((function.__doc__ or "").split()),
                 annotations=ToolAnnotations.model_validate({"readOnlyHint": True}),
-                meta={
-                    **({"anthropic/searchHint": hint} if hint else {}),
-                    **({"anthropic/alwaysLoad": True} if always else {}),
-                },
+                meta={"anthropic/searchHint": hint}
+                | ({"anthropic/alwaysLoad": True} if always else {}),
                 structured_output=False,
             )
             return function
