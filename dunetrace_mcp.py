@@ -1765,7 +1765,7 @@ class Server(FastMCP[Any]):
 
     async def list_tools(self) -> list[Any]:
         """The tools that are on, without what pydantic adds to a schema and no client reads."""
-        on = tools_on(os.environ)[0]
+        on = self.switched_on()
         tools = [tool for tool in await super().list_tools() if tool.name in on]
         for tool in tools:
             schema = schema_of(tool)
