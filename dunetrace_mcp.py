@@ -972,10 +972,11 @@ def redacted(signals: Rows, events: Sequence[Json]) -> Iterator[Json]:
     for event in events:
         for name, value in payload_of(event).items():
             texts.add(name, value)
-    said = [text_of(signal.get(key)) for signal in signals for key in EXPLANATIONS]
     fixes = [fix for signal in signals for fix in dicts(signal.get("suggested_fixes"))]
-    parts = [text_of(fix.get(key)) for fix in fixes for key in ("description", "code")]
-    redaction = Redaction(texts, [*said, *parts])
+    explained = (*EXPLANATIONS, "description", "code")
+    redaction = Redaction(
+        texts, [text_of(row.get(key)) for row in (*signals, *fixes) for key in explained]
+    )
     for signal in signals:
         hidden = {
             key: redaction.hide(one) for key in EXPLANATIONS if (one := text_of(signal.get(key)))
