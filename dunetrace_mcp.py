@@ -1351,19 +1351,16 @@ class Api:
         """The whole body, read piece by piece so that neither a slow nor an endless one holds
         the call."""
         announced = response.headers.get("Content-Length", "")
-        pieces, size = (
-            [],
-            int(announced) if announced.isdigit() and int(announced) > LARGEST_BODY else 0,
-        )
+        body, too_large = bytearray(), announced.isdigit() and int(announced) > LARGEST_BODY
         # read1 returns what has arrived; read would wait for a whole piece, however slowly it
         # drips.
-        while size <= LARGEST_BODY and (piece := response.raw.read1(2**16, decode_content=True)):
-            pieces.append(piece)
-            size += len(piece)
+        while not too_large and (piece := response.raw.read1(2**16, decode_content=True)):
+            body += piece
             call.seconds_left()
-        if size <= LARGEST_BODY:
-            return b"".join(pieces)
-        raise self.error(path, "too large", LARGEST_BODY // 2**20)
+            too_large = len(body) > LARGEST_BODY
+        if too_large:
+            raise self.error(path, "too large", LARGEST_BODY // 2**20)
+        return bytes(body)
 
     def error(self, path: str, fault: str, *details: object) -> DunetraceError:
         """The error of a row of FAULTS."""
