@@ -187,9 +187,11 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
     """The base URL in an environment variable, in any form that people write, "" for none;
     raises DunetraceError."""
     given = setting(env, name, default)
+    if not given:
+        return ""
     example = f"Write it like {default or DASHBOARD_URL}."
     try:
-        if given and "://" not in given:
+        if "://" not in given:
             host = urlsplit(f"//{given}").hostname or ""
             # A key must not cross the internet in clear because somebody left out a scheme.
             given = f"{'http' if is_private(host) else 'https'}://{given}"
@@ -197,8 +199,6 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
         port = parts.port
     except ValueError:
         raise DunetraceError(f"{name} is not a URL. {example}", "config") from None
-    if not given:
-        return ""
     if "@" in parts.netloc:
         raise DunetraceError(
             f"{name} holds credentials. Take them out of the URL; the key belongs in "
