@@ -1781,7 +1781,7 @@ class Server(FastMCP[Any]):
         """Runs a tool; every failure is a DunetraceError with the text that the client sees."""
         given = {key: value for key, value in (arguments or {}).items() if value is not None}
         try:
-            check_arguments(name, given, self.switched_on())
+            check_arguments(name, given)
             # mcp 2.x hands the context in, 1.x has it ready.
             (own,) = context or (getattr(self, "get_context", object)(),)
             token = CALL.set(Call(self.report or progress_of(own)))
@@ -1790,9 +1790,7 @@ class Server(FastMCP[Any]):
             finally:
                 CALL.reset(token)
         except ToolError as error:
-            raise DunetraceError(
-                delivered(failure_text(name, error.__cause__ or error, self.functions))
-            ) from None
+            raise DunetraceError(failure_text(name, error.__cause__ or error)) from None
 
     async def read_resource(self, uri: Any, *context: Any) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode
@@ -1804,7 +1802,7 @@ class Server(FastMCP[Any]):
                     functools.partial(READERS[noun], given_id(unquote(ident)))
                 )
             except Exception as error:
-                message = delivered(failure_text(noun, error, self.functions))
+                message = failure_text(noun, error)
                 missing = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
                 raise invalid_params(message) if missing else DunetraceError(message) from None
             return [ReadResourceContents(content=delivered(text), mime_type="text/plain")]
@@ -1916,9 +1914,10 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def check_arguments(name: str, given: Json, functions: Mapping[str, Callable[..., Any]]) -> None:
+def check_arguments(name: str, given: Json) -> None:
     """Raises DunetraceError for a tool or an argument that does not exist: the SDKs drop both
     unseen."""
+    functions = server.switched_on()
     if name not in functions:
         raise DunetraceError(
             f"There is no tool {echo(name)}.{did_you_mean(name, functions)} Tools: "
@@ -1943,18 +1942,17 @@ INVALID = {
 }
 
 
-def failure_text(
-    name: str, cause: BaseException, functions: Mapping[str, Callable[..., Any]]
-) -> str:
+def failure_text(name: str, cause: BaseException) -> str:
     """The text of a failed call for the model: no exception names, no traces."""
     if isinstance(cause, DunetraceError):
-        return str(cause)
+        return delivered(str(cause))
     if isinstance(cause, ValidationError):
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc']))} {INVALID.get(e['type'], 'is not valid')}"
             for e in cause.errors()
         )
-        return f"{name}: {clean(wrong)}. Its arguments: {', '.join(parameters(functions[name]))}."
+        valid = ", ".join(parameters(server.functions[name]))
+        return delivered(f"{name}: {clean(wrong)}. Its arguments: {valid}.")
     log.error("%s failed", name, exc_info=cause)
     return (
         f"{name} could not make sense of the backend's answer. That is a fault of dunetrace-mcp "
