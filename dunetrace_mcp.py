@@ -1262,11 +1262,11 @@ STATUS_CURES = {
 }
 
 
-def key_cure(key: str, env: Mapping[str, str]) -> str:
+def key_cure(key: str) -> str:
     """What to do about a refused key that is none, "" for any other."""
     if key == KEY_PLACEHOLDER:
         return f"The placeholder {key} was left in: put your key in its place."
-    empty = not env.get("DUNETRACE_API_KEY", "unset").strip(" \"'")
+    empty = not os.environ.get("DUNETRACE_API_KEY", "unset").strip(" \"'")
     return "DUNETRACE_API_KEY is set but empty: put your key into it." if empty else ""
 
 
@@ -1399,7 +1399,7 @@ class Api:
         if status == 404 and detail == "Not Found":
             return self.error(path, "not this service" if template in OLDEST_ROUTES else "too old")
         kind, cure = STATUS_CURES.get(status, STATUS_CURES[500 if status >= 500 else 400])
-        cure = key_cure(self.key, os.environ) or cure if status == 401 else cure
+        cure = key_cure(self.key) or cure if status == 401 else cure
         if wait := headers.get("Retry-After"):
             cure = (
                 f"It asks to come back after {echo(wait)}{' s' if wait.isdigit() else ''}. {cure}"
