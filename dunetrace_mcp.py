@@ -1498,8 +1498,8 @@ class Api:
         """The newest `most` rows of an agent's `signals` or `runs`, from an offset on, and how
         many there are."""
         rows: Rows = []
-        asked = {"offset": offset, "limit": min(most, LARGEST_PAGE), **params}
-        for page in self.listed(what, agent_id, **asked):
+        limit = min(most, LARGEST_PAGE)
+        for page in self.listed(what, agent_id, offset=offset, limit=limit, **params):
             rows += page.rows
             if len(rows) >= most:
                 break
