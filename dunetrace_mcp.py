@@ -1456,15 +1456,15 @@ class Api:
         first, seen = ask(0), set[object]()
         rows, total = unseen(first.rows, "agent_id", seen), first.total or 0
         behind = range(LARGEST_PAGE, min(total, MOST_ROWS), LARGEST_PAGE)
-        rounds = (behind, [0], [0, *behind]) if rows else ()
-        pages: Iterator[Page] = (
-            page for one in rounds if len(rows) < total for page in in_batches(ask, one)
-        )
-        if rows and (first.total is None or len(first.rows) < min(total, LARGEST_PAGE)):
-            asked = {"offset": len(first.rows), "limit": LARGEST_PAGE}
-            pages = self.pages("/v1/agents", key="agents", **asked)
-        for page in pages:
-            rows += unseen(page.rows, "agent_id", seen)
+        offset = len(first.rows)
+        if rows and (first.total is None or offset < min(total, LARGEST_PAGE)):
+            for page in self.pages("/v1/agents", key="agents", offset=offset, limit=LARGEST_PAGE):
+                rows += unseen(page.rows, "agent_id", seen)
+        elif rows:
+            for starts in (behind, [0], [0, *behind]):
+                if len(rows) < total:
+                    for page in in_batches(ask, starts):
+                        rows += unseen(page.rows, "agent_id", seen)
         return Found(rows, max(total, len(rows)))
 
     def listed(self, what: str, agent_id: str | None, **params: Any) -> Iterator[Page]:
