@@ -1643,7 +1643,7 @@ def attempts(*tasks: Callable[[], Any], report: bool = False) -> list[Any]:
     With `report` the client is told how far it is. Raises DunetraceError when the call is over.
     """
     call = current_call()
-    pool = ThreadPoolExecutor(max(1, min(AT_ONCE, len(tasks))), thread_name_prefix="dunetrace")
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dunetrace")
     futures = [pool.submit(contextvars.copy_context().run, result_or_error, task) for task in tasks]
     try:
         for done, _ in enumerate(as_completed(futures, timeout=call.seconds_left()), 1):
