@@ -2276,14 +2276,13 @@ def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]
 def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
-    name, started = agent_of(agent), count(agent.get("run_count"))
+    name, flying = agent_of(agent), flying_runs(agent, runs)
     if isinstance(runs, DunetraceError):
         return f"{what} {name}. How its runs ended could not be asked: {runs}"
-    if not runs.matched and not started:
+    if not runs.matched and not flying:
         return (
             f"{what} {name}: it is known but has no runs yet, so there is nothing to judge it by."
         )
-    flying = max(0, (started or 0) - runs.matched)
     if not runs.matched:
         return (
             f"{what} {name}: {plural(flying, 'run')} started and none is processed yet, so there "
