@@ -898,15 +898,14 @@ class Redaction:
         """The text without hidden ones that stand whole between quotation marks, of any kind: an
         apostrophe may stand between them."""
         marks = [match.start() for match in MARKS.finditer(text)]
-        for n in range(len(marks) - 1, -1, -1):
+        for n in reversed(range(len(marks))):
+            start = marks[n] + 1
             if text[marks[n] - 1 : marks[n]].isalnum():
                 continue  # it ends something rather than begins it
             for end in marks[n + 1 : n + 1 + NEAR]:
-                inner = text[marks[n] + 1 : end].strip(" .,:;!?")
+                inner = text[start:end].strip(" .,:;!?")
                 if inner in self.hidden:
-                    text = text[: marks[n] + 1] + text[marks[n] + 1 :].replace(
-                        inner, hashed(inner), 1
-                    )
+                    text = text[:start] + text[start:].replace(inner, hashed(inner), 1)
                     break
         return text
 
