@@ -850,7 +850,8 @@ class Texts:
             return
         if isinstance(value, dict):
             for key, one in value.items():
-                self.hidden.update([] if KEY_FORM.fullmatch(str(key)) else [fold_spaces(str(key))])
+                if not KEY_FORM.fullmatch(str(key)):
+                    self.hidden.add(fold_spaces(str(key)))
                 inner = name if name in FREE else field_under(name, str(key))
                 self.add(inner, one, depth + 1)
         elif isinstance(value, list):
