@@ -2212,10 +2212,8 @@ def end_text(run: Json) -> str:
 
 def moment_of(run: Json) -> float | None:
     """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
-    moments = (instant(run.get(key)) for key in ("completed_at", "started_at"))
-    return max(
-        (moment for moment in moments if moment is not None and moment > EARLIEST), default=None
-    )
+    moments = (instant(run.get(key)) or 0 for key in ("completed_at", "started_at"))
+    return max((moment for moment in moments if moment > EARLIEST), default=None)
 
 
 def shown_run(row: Json) -> str:
