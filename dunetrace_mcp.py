@@ -1976,7 +1976,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 server = Server()
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache
 def api_at(url: str, key: str) -> Api:
     return Api(url, key)
 
