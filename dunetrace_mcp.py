@@ -1890,7 +1890,7 @@ def tools_on(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
 
 def is_on(text: str) -> bool:
     """Whether a text names no tool that is switched off."""
-    off = server.functions.keys() - set(tools_on(os.environ)[0])
+    off = server.functions.keys() - server.switched_on().keys()
     return not any(re.search(rf"\b{name}\b", text) for name in off)
 
 
