@@ -214,8 +214,7 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
         return DEMO_URL
     if not parts.hostname or re.search(r"\s", given) or parts.query or parts.fragment or port == 0:
         raise DunetraceError(
-            f"{name} must be scheme, host, port and nothing after them. {example}",
-            "config",
+            f"{name} must be scheme, host, port and nothing after them. {example}", "config"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -2177,9 +2176,7 @@ def unknown_agent_text(agent_id: str, fleet: Found) -> str:
 
 
 @server.read_only("List agents", "fleet, all agents, which agents, overview")
-def list_agents(
-    contains: Annotated[str, Field(description="Part of an id")] = "",
-) -> str:
+def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "") -> str:
     """All monitored agents with their runs, signals by severity and failure type, and when they
     were last seen. For agent ids, and for which agents fail most."""
     backend = api()
@@ -2389,10 +2386,7 @@ def patterns_of(insights: Json) -> Rows:
     """systemic_patterns, last 7 days, the ones in most runs first."""
     return sorted(
         dicts(insights.get("systemic_patterns")),
-        key=lambda one: (
-            one.get("is_systemic") is not True,
-            -amount(one, "affected_runs"),
-        ),
+        key=lambda one: (one.get("is_systemic") is not True, -amount(one, "affected_runs")),
     )
 
 
