@@ -2078,8 +2078,8 @@ def kind_of(row: Json) -> str:
 
 def own_types(agent: Json) -> Counter[str]:
     """Signals of an agent by failure type, most first, by its own counts in GET /v1/agents."""
-    counts = mapping(agent.get("failure_types")).items()
-    pairs = ((type_text(kind), count(n) or 0) for kind, n in counts)
+    counts = mapping(agent.get("failure_types"))
+    pairs = ((type_text(kind), amount(counts, kind)) for kind in counts)
     return Counter(dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))))
 
 
