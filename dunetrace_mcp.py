@@ -1417,12 +1417,11 @@ class Api:
             raise self.error(template.format(*map(segment, ids)), "no list", key)
         rows, page = dicts(data[key]), mapping(data.get("page"))
         total, offset = count(page.get("total")), amount(params, "offset")
-        behind, limit = offset + len(rows), count(params.get("limit")) or LARGEST_PAGE
-        if total is not None and (
-            behind > total > offset or (page.get("has_more") is True and behind >= total)
-        ):
+        behind, limit = offset + len(rows), amount(params, "limit") or LARGEST_PAGE
+        more = page.get("has_more") is True
+        if total is not None and (behind > total > offset or (more and behind >= total)):
             total = None  # more rows than there are
-        ended = total is None and 0 < len(rows) < limit and page.get("has_more") is not True
+        ended = total is None and 0 < len(rows) < limit and not more
         return Page(rows, total, behind == total or ended)
 
     def pages(
