@@ -1578,7 +1578,7 @@ def plain_reason(error: BaseException) -> str:
     """The root of a chain of connection errors in plain words."""
     chain: list[BaseException] = []
     link: Any = error
-    while isinstance(link, BaseException) and link not in chain and len(chain) < 20:
+    while isinstance(link, BaseException) and link not in chain:
         chain.append(link)
         link = (
             getattr(link, "reason", None)
