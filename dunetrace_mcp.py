@@ -1880,8 +1880,9 @@ def progress_of(context: Any) -> Callable[[int, int], None]:
 def tools_on(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The tools that DUNETRACE_TOOLS switches on (names, or `core`; all where it names none), and
     the names in it that are none."""
-    named = re.split(r"[\s,]+", env.get("DUNETRACE_TOOLS", "").lower())
-    names = {one for name in named for one in (CORE if name == "core" else [name]) if one}
+    names = set(re.findall(r"[^\s,]+", env.get("DUNETRACE_TOOLS", "").lower()))
+    if "core" in names:
+        names = names - {"core"} | set(CORE)
     on = [name for name in server.functions if name in names]
     return on or list(server.functions), sorted(names - server.functions.keys())
 
