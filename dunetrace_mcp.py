@@ -916,8 +916,11 @@ class Redaction:
             end = at
             while text[end : end + GRAM] in self.pieces:
                 end += 1
-            start, at = at, max(at + 1, end + GRAM - 1 if end > at else 0)
-            if end > start and text[start:at].strip("`\"' .,:;") not in self.shown:
+            if end == at:
+                at += 1
+                continue
+            start, at = at, end + GRAM - 1
+            if text[start:at].strip("`\"' .,:;") not in self.shown:
                 yield start, at
 
     def without(self, spans: Iterable[tuple[int, int]], text: str) -> str:
