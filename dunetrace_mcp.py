@@ -1799,9 +1799,7 @@ class Server(FastMCP[Any]):
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun in READERS and ident:
             try:
-                text = await run_in_thread(
-                    functools.partial(READERS[noun], given_id(unquote(ident)))
-                )
+                text = await run_in_thread(lambda: READERS[noun](given_id(unquote(ident))))
             except Exception as error:
                 message = failure_text(noun, error)
                 missing = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
