@@ -629,8 +629,7 @@ def code_block(code: object, language: object, indent: str) -> list[str]:
         return []
     if len(lines) > MOST_LINES + 1:
         lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines not shown"]
-    runs = re.findall("`{3,}", text)
-    fence = "`" * (max(map(len, runs), default=2) + 1)
+    fence = max(re.findall("`{3,}", text), key=len, default="``") + "`"
     word = text_of(language) if re.fullmatch(r"[\w+#-]{1,20}", text_of(language)) else ""
     return [
         (indent + line).rstrip()
