@@ -946,7 +946,7 @@ class Redaction:
         for line, text in zip(code.splitlines(), folded, strict=True):
             cut = ((max(a - at, 0), min(b - at, len(text))) for a, b in spans)
             own = [(a, b) for a, b in cut if a < b]
-            indent = line[: len(line) - len(line.lstrip())]
+            indent = line.removesuffix(line.lstrip())
             lines.append(indent + self.without(own, text) if own else line)
             at += len(text) + 1
         return "\n".join(lines)
