@@ -542,7 +542,7 @@ def severity_icon(severity: object) -> str:
 
 
 def plural(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
 def plural_of(value: object, thing: str) -> str:
