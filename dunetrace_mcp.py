@@ -270,7 +270,7 @@ LONGEST_ECHO = 80  # characters of what an error repeats
 def clean(value: object, most: int = 300) -> str:
     """A value on one line: no control, invisible or direction-changing characters, no fence of a
     code block, and the count of what was cut."""
-    text = value if isinstance(value, str) else NONE if value is None else str(value)
+    text = NONE if value is None else str(value)
     return capped(FENCE.sub(lambda match: " ".join(match[0]), fold_spaces(text)), most)
 
 
