@@ -790,8 +790,9 @@ def type_text(value: object) -> str:
     """A failure type as the filters take it; one that has not the form of a type could be
     anything."""
     text = text_of(value)
-    plain = not text or re.fullmatch(r"[A-Za-z][\w-]{0,79}", text, re.ASCII)
-    return text or NONE if plain else hashed(text)
+    if re.fullmatch(r"[A-Za-z][\w-]{0,79}", text, re.ASCII):
+        return text
+    return hashed(text) if text else NONE
 
 
 def severity_text(value: object) -> str:
