@@ -353,11 +353,12 @@ def given_id(value: str) -> str:
     return value
 
 
+UUID_FORM = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 RUN_IN_TEXT = (
     r'\brun(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
     r'\brun(?:_?id)?"?\s*[:=]\s*([^\s,"`}·|]+)',
     r"[·|]\s*run\s+`?([^\s`·|]+)",
-    r"\b([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\b",
+    rf"\b({UUID_FORM})\b",
 )
 AGENT_IN_TEXT = (
     r'\bagent(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
@@ -693,7 +694,7 @@ WORD_FORM = re.compile(
     r"|(run|llm|tool|retrieval|external|memory|policy|approval|transcription|tts|voice_activity|turn_taking|recording)"
     r"\.[a-z_]+"
     r"|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{8,64}"
-    r"|[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+    rf"|{UUID_FORM}"
 )
 HASH_FORM = re.compile(r"[0-9a-f]{6,64}")
 KEY_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
@@ -998,7 +999,6 @@ LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
 MOST_PAGES = 40  # of a list, before a count becomes "at least"
 MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
-UUID_FORM = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 SHORTEST_ID = 13  # characters of a run id in a list; of a UUIDv7 those are its millisecond
 MOST_SHOWN = 50_000  # beginnings of run ids that are remembered
 ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
