@@ -389,7 +389,7 @@ def run_in(text: str) -> str:
 def given_run(value: str) -> str:
     """The run id in what a person pastes: an id, its beginning, a link to the dashboard's page of a
     run, an alert, the JSON of a webhook. A word without any of their marks is an id."""
-    text = given_id(value.strip()) if value.strip() else ""
+    text = given_id(value.strip())
     pasted = re.search(r"\s|://|[={]", text)
     return (pasted and run_in(text)) or text.removesuffix("…")
 
