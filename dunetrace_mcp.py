@@ -575,7 +575,7 @@ def paragraph(text: object) -> str:
 
 def size_of(text: str) -> int:
     """Characters, or four fifths of the bytes where that is more: clients limit both."""
-    return len(text) if text.isascii() else max(len(text), len(text.encode()) * 4 // 5)
+    return max(len(text), len(text.encode()) * 4 // 5)
 
 
 def fitting(parts: list[str], room: int = ROOM) -> list[str]:
