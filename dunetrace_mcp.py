@@ -512,7 +512,7 @@ def ranges(numbers: Iterable[int]) -> str:
     runs: list[list[int]] = []
     for n in sorted(set(numbers)):
         if runs and runs[-1][-1] == n - 1:
-            runs[-1] = [runs[-1][0], n]
+            runs[-1][1:] = [n]
         else:
             runs.append([n])
     return ", ".join("-".join(map(str, run)) for run in runs)
