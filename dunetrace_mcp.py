@@ -1620,15 +1620,14 @@ def beginnings(ids: Iterable[str], whole: dict[str, str]) -> dict[str, str]:
     >>> list(beginnings([*twins, "run-7"], {}).values())
     ['019e217d-bd24-7d0', '019e217d-bd24-7d1']
     """
-    uuids = sorted(one for one in set(ids) if re.fullmatch(UUID_FORM, one))
+    uuids = [one for one in dict.fromkeys(ids) if re.fullmatch(UUID_FORM, one)]
+    owners = Counter(one[:length] for one in uuids for length in range(SHORTEST_ID, len(one)))
     short = {}
-    for before, ident, behind in zip(["", *uuids], uuids, [*uuids[1:], ""], strict=False):
-        alike = max(
-            len(os.path.commonprefix([ident, other]))  # noqa: RUF071
-            for other in (before, behind)
-        )
-        length = max(SHORTEST_ID, alike + 1)
-        while length < len(ident) and whole.setdefault(ident[:length], ident) != ident:
+    for ident in uuids:
+        length = SHORTEST_ID
+        while length < len(ident) and (
+            owners[ident[:length]] > 1 or whole.setdefault(ident[:length], ident) != ident
+        ):
             length += 1
         short[ident] = ident[:length]
     return short
