@@ -1438,7 +1438,7 @@ class Api:
         seen: set[object] = set()
         while True:
             known, page = len(seen), self.page(template, *ids, key=key, offset=offset, **params)
-            yield Page(unseen(page.rows, ROW_ID[key], seen), page.total, page.last)
+            yield replace(page, rows=unseen(page.rows, ROW_ID[key], seen))
             offset += len(page.rows)
             most = MOST_ROWS if page.total is None else min(page.total, MOST_ROWS)
             if len(seen) == known or offset >= most:
