@@ -791,7 +791,7 @@ def type_text(value: object) -> str:
     """A failure type as the filters take it; one that has not the form of a type could be
     anything."""
     text = text_of(value)
-    if re.fullmatch(r"[A-Za-z][\w-]{0,79}", text, re.ASCII):
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,79}", text):
         return text
     return hashed(text) if text else NONE
 
@@ -1825,7 +1825,7 @@ class Server(FastMCP[Any]):
             if argument.required and argument.name not in given:
                 raise invalid_params(f"{name} needs {argument.name}.")
         hours = str(given.get("since_hours", "24")).strip()
-        if not re.fullmatch(r"\d{1,7}", hours, re.ASCII):
+        if not re.fullmatch("[0-9]{1,7}", hours):
             raise invalid_params(f"since_hours must be a number of hours, not {echo(hours)!r}.")
         return await super().get_prompt(name, given, *context)
 
