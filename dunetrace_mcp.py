@@ -1975,9 +1975,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 server = Server()
 
 
-@functools.cache
-def api_at(url: str, key: str) -> Api:
-    return Api(url, key)
+api_at = functools.cache(Api)
 
 
 def api() -> Api:
