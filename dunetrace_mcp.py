@@ -125,6 +125,7 @@ log = logging.getLogger("dunetrace_mcp")
 # What the environment says, in any form that people write it, or one sentence that says what is
 # wrong with it. Nothing here knows of requests or of MCP.
 
+Env = Mapping[str, str]
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
@@ -146,7 +147,7 @@ class DunetraceError(ToolError, ResourceError):
         self.kind = kind
 
 
-def setting(env: Mapping[str, str], name: str, default: str) -> str:
+def setting(env: Env, name: str, default: str) -> str:
     """The value of an environment variable without the quotes and spaces that people leave
     around it."""
     value = env.get(name, "").strip().strip("\"'").strip()
@@ -183,7 +184,7 @@ def is_private(host: str) -> bool:
     return "." not in host or host.endswith((".local", ".internal", ".lan"))
 
 
-def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str]) -> str:
+def base_url(env: Env, name: str, default: str, schemes: Set[str]) -> str:
     """The base URL in an environment variable, in any form that people write, "" for none;
     raises DunetraceError."""
     given = setting(env, name, default)
@@ -219,13 +220,13 @@ def base_url(env: Mapping[str, str], name: str, default: str, schemes: Set[str])
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def api_url(env: Mapping[str, str]) -> str:
+def api_url(env: Env) -> str:
     """The base URL of the Customer API from DUNETRACE_API_URL; raises DunetraceError."""
     schemes = {"http", "https", "demo"}
     return base_url(env, "DUNETRACE_API_URL", DEFAULT_URL, schemes).removesuffix("/v1")
 
 
-def dashboard_url(env: Mapping[str, str]) -> str:
+def dashboard_url(env: Env) -> str:
     """The base URL of the dashboard from DUNETRACE_DASHBOARD_URL; without that, the one beside a
     backend on port 8002 of this machine, else "". Raises DunetraceError."""
     backend = urlsplit(api_url(env))
@@ -234,7 +235,7 @@ def dashboard_url(env: Mapping[str, str]) -> str:
     return base_url(env, "DUNETRACE_DASHBOARD_URL", default, {"http", "https"})
 
 
-def api_key(env: Mapping[str, str]) -> str:
+def api_key(env: Env) -> str:
     """The key from DUNETRACE_API_KEY; raises DunetraceError for one that no header can carry."""
     key = setting(env, "DUNETRACE_API_KEY", DEFAULT_KEY)
     if not re.fullmatch(r"[\x21-\x7e]+", key):
@@ -1877,7 +1878,7 @@ def progress_of(context: Any) -> Callable[[int, int], None]:
     return report
 
 
-def tools_on(env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def tools_on(env: Env) -> tuple[list[str], list[str]]:
     """The tools that DUNETRACE_TOOLS switches on (names, or `core`; all where it names none), and
     the names in it that are none."""
     names = set(re.findall(r"[^\s,]+", env.get("DUNETRACE_TOOLS", "").lower()))
@@ -1893,7 +1894,7 @@ def is_on(text: str) -> bool:
     return not any(re.search(rf"\b{name}\b", text) for name in off)
 
 
-def instructions(env: Mapping[str, str]) -> str:
+def instructions(env: Env) -> str:
     """What a client tells its model of this server, naming only tools that are on: the first line
     is at most 240 characters, the whole at most 1,000."""
     on = tools_on(env)[0]
