@@ -1002,6 +1002,7 @@ MOST_ROWS = 200_000  # of a list that is read to its end
 AT_ONCE = 16  # requests of one fan-out
 SHORTEST_ID = 13  # characters of a run id in a list; of a UUIDv7 those are its millisecond
 MOST_SHOWN = 50_000  # beginnings of run ids that are remembered
+Progress = Callable[[int, int], None]  # told how many requests of how many are done
 ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 
 
@@ -1009,7 +1010,7 @@ class Call:
     """One tool call: when it must end, whether the client gave it up, and where its progress
     goes."""
 
-    def __init__(self, report: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, report: Progress | None = None) -> None:
         self.ends = time.monotonic() + CALL_SECONDS
         self.cancelled = threading.Event()
         self.report = report or (lambda done, total: None)
@@ -1735,7 +1736,7 @@ class Server(FastMCP[Any]):
         self.lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         self.lowlevel.version = __version__
         self.functions: dict[str, Callable[..., Any]] = {}
-        self.report: Callable[[int, int], None] | None = None  # in place of the client's progress
+        self.report: Progress | None = None  # in place of the client's progress
 
     def read_only(self, title: str, hint: str, always: bool = False) -> Callable[[Fn], Fn]:
         """Registers a function as a read-only tool; its docstring becomes the description, `hint`
@@ -1866,7 +1867,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
         CALL.reset(token)
 
 
-def progress_of(context: Any) -> Callable[[int, int], None]:
+def progress_of(context: Any) -> Progress:
     """Sends a call's progress from its worker thread; the SDK drops it when the client asked for
     none."""
 
