@@ -1717,7 +1717,8 @@ CORE = (
     "list_agents get_agent_signals get_signal_detail get_agent_health get_run_detail "
     "search_signals get_agent_patterns summarize_agent get_agent_runs get_instrumentation_guide"
 ).split()
-Fn = TypeVar("Fn", bound=Callable[..., Any])
+Tool = Callable[..., Any]
+Fn = TypeVar("Fn", bound=Tool)
 
 
 class Server(FastMCP[Any]):
@@ -1735,7 +1736,7 @@ class Server(FastMCP[Any]):
         # mcp 1.x takes no version argument and would show its own.
         self.lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         self.lowlevel.version = __version__
-        self.functions: dict[str, Callable[..., Any]] = {}
+        self.functions: dict[str, Tool] = {}
         self.report: Progress | None = None  # in place of the client's progress
 
     def read_only(self, title: str, hint: str, always: bool = False) -> Callable[[Fn], Fn]:
@@ -1774,7 +1775,7 @@ class Server(FastMCP[Any]):
                 one.pop("title", None)
         return tools
 
-    def switched_on(self) -> dict[str, Callable[..., Any]]:
+    def switched_on(self) -> dict[str, Tool]:
         """The functions of the tools that are on."""
         on = tools_on(os.environ)[0]
         return {name: function for name, function in self.functions.items() if name in on}
@@ -1911,7 +1912,7 @@ def next_line(*steps: str) -> str:
     return f"Next: {'; '.join(kept)}." if kept else ""
 
 
-def parameters(function: Callable[..., Any]) -> list[str]:
+def parameters(function: Tool) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
