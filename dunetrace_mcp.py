@@ -1966,7 +1966,7 @@ def failure_text(name: str, cause: BaseException) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean a or b?`, or nothing."""
     by_case = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(word.lower(), by_case, 3, 0.6)
+    near = difflib.get_close_matches(word.lower(), by_case)
     near += [
         low
         for low in by_case
