@@ -1798,7 +1798,8 @@ class Server(FastMCP[Any]):
     async def read_resource(self, uri: Any, *context: Any) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode
         alike on both majors."""
-        noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
+        asked = str(uri)
+        noun, _, ident = asked.removeprefix("dunetrace://").partition("/")
         if noun in READERS and ident:
             try:
                 text = await run_in_thread(lambda: READERS[noun](given_id(unquote(ident))))
@@ -1808,10 +1809,10 @@ class Server(FastMCP[Any]):
                 raise invalid_params(message) if missing else DunetraceError(message) from None
             return [ReadResourceContents(content=delivered(text), mime_type="text/plain")]
         known = [str(one.uri) for one in await self.list_resources()]
-        if str(uri) not in known:
-            near = did_you_mean(str(uri), known)
+        if asked not in known:
+            near = did_you_mean(asked, known)
             raise invalid_params(
-                f"There is no resource {echo(str(uri))}.{near} Resources: {', '.join(known)}."
+                f"There is no resource {echo(asked)}.{near} Resources: {', '.join(known)}."
             )
         return await super().read_resource(uri, *context)
 
