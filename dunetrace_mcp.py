@@ -974,8 +974,7 @@ def redacted(signals: Rows, events: Sequence[Json]) -> Iterator[Json]:
     for signal in signals:
         texts.add("evidence", signal.get("evidence"))
     for event in events:
-        for name, value in payload_of(event).items():
-            texts.add(name, value)
+        texts.add("payload", payload_of(event))
     fixes = [fix for signal in signals for fix in dicts(signal.get("suggested_fixes"))]
     explained = (*EXPLANATIONS, "description", "code")
     redaction = Redaction(
