@@ -2144,7 +2144,6 @@ def agent_cells(agent: Json, now: float) -> str:
 def fold_agents(agents: Rows, now: float) -> list[Rows]:
     """Agents in order; neighbours of which the table would say the same, and which have no
     signals, together, up to MOST_ALIKE."""
-
     folded: list[Rows] = []
     same = itertools.groupby(agents, lambda one: (agent_cells(one, now), bool(own_types(one))))
     for (_, failing), group in same:
@@ -2444,11 +2443,7 @@ def component_value(component: Json) -> str:
 def only_signals(score: object, runs: MaybeFound) -> str:
     """Why the colour is worse than the score, "" where it is not."""
     worse = health_icon(score, runs) != score_icon(score)
-    return (
-        "  (made from signals only, not from how runs ended)"
-        if worse and number(score) is not None
-        else ""
-    )
+    return "  (made from signals only, not from how runs ended)" if worse else ""
 
 
 def health_text(agent_id: str, health: Json, runs: MaybeFound) -> str:
