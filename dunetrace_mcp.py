@@ -2619,7 +2619,7 @@ def flying_runs(agent: Json, runs: MaybeFound) -> int:
     """How many runs of an agent have started and are not processed."""
     if isinstance(runs, DunetraceError):
         return 0
-    return max(0, (amount(agent, "run_count")) - runs.matched)
+    return max(0, amount(agent, "run_count") - runs.matched)
 
 
 def flying_text(agent: Json, runs: MaybeFound) -> str:
@@ -2906,7 +2906,7 @@ def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
         return f" How its runs ended could not be asked: {runs}"
-    flying = max(0, amount(agent, "run_count") - runs.matched)
+    flying = flying_runs(agent, runs)
     more = (
         f" {plural(flying, 'run')} {'is' if flying == 1 else 'are'} not processed yet."
         if flying
