@@ -1155,6 +1155,10 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
     assert "answered 500" in error_of("get_agent_signals", agent_id="team/a")
 
 
+def test_a_stretch_of_spaces_hides_nothing():
+    assert dm.Texts().without([(0, 1), (2, 3)], " xyz") == f" x{dm.hashed('y')}z"
+
+
 def test_long_ids_are_capped_with_a_count():
     assert dm.shown_id("x" * 4_007) == "x" * 4_000 + "…(+7 chars)"
     assert [dm.shown_id(odd) for odd in (None, True, 1.5, [], 7)] == ["—", "—", "—", "—", "7"]
@@ -4561,6 +4565,16 @@ def test_detectors_are_whole():
 
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_of_the_demo(demo):
+    (signal,) = dm.api().rows("signals", "billing-agent", 1).rows
+    assert dm.get_run_detail(signal["run_id"]).endswith(
+        """
+  [  1]    +0.0s  llm.called           model=gpt-4o-mini  p=810 c=44  900ms
+                   output_length=176
+  [  1]    +1.0s  run.completed        final_answer"""
+    )
 
 
 def test_the_demo_agrees_with_itself(demo):
