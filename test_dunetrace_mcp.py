@@ -1156,7 +1156,7 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
 
 
 def test_a_stretch_of_spaces_hides_nothing():
-    assert dm.Texts().without([(0, 1), (2, 3)], " xyz") == f" x{dm.hashed('y')}z"
+    assert dm.Redaction(dm.Texts()).without([(0, 1), (2, 3)], " xyz") == f" x{dm.hashed('y')}z"
 
 
 def test_long_ids_are_capped_with_a_count():
@@ -2022,6 +2022,7 @@ HTML_ERROR = (
 MULTILINE = "Traceback:\n  File x\n\tcard of ann@example.com  declined"
 # Name of a field of the evidence, its value, an explanation that quotes it, and what is shown of that.
 QUOTATIONS = [
+    ("args", {"model": "ann_smith_1970"}, "It asked for ann_smith_1970.", f"It asked for {h('ann_smith_1970')}."),
     ("tool_error", "card of ann@example.com declined", "Said: card of ann@example.com declined.", f"Said: {h('card of ann@example.com declined')}."),
     ("tool_error", "card of ann@example.com declined", "Said: of ann@example.com decl…", f"Said: {h('of ann@example.com decl')}…"),
     ("tool_error", MULTILINE, f"It said {MULTILINE}!", f"It said {h(dm.fold_spaces(MULTILINE))}!"),
