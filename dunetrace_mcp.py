@@ -5394,26 +5394,32 @@ def policies_text(policies: list[Json], custom: list[Json] | None, agent_id: str
     )
 
 
+def if_there(backend: Api, path: str, *ids: object, **params: object) -> Json | None:
+    """What the backend answers; None where it lacks the endpoint, or no path can carry the id."""
+    try:
+        return backend.get(path, *ids, **params)
+    except DunetraceError as error:
+        if error.kind in {"route", "path"}:
+            return None
+        raise
+
+
 @server.read_only("List policies", "policy, guardrail, rule, cap, detector")
 def list_policies(agent_id: AnyAgentId = "") -> str:
     """Policies in words (condition, action, enforcing or why not) and custom detectors with their
     state and how often they fired, of all agents or those that apply to one."""
     backend = api()
-    policies, custom, known = attempts(
-        lambda: backend.get("/v1/policies", agent_id=agent_id)["items"],
-        lambda: backend.get("/v1/custom-detectors", agent_id=agent_id)["items"],
-        lambda: agent_named(backend, agent_id) if agent_id else {},
+    policies, custom, _ = gather(
+        lambda: backend.get("/v1/policies", agent_id=agent_id),
+        lambda: if_there(backend, "/v1/custom-detectors", agent_id=agent_id),
+        lambda: agent_id and agent_named(backend, agent_id),
     )
-    for one in (policies, custom, known):
-        if isinstance(one, DunetraceError) and (one is not custom or one.kind != "route"):
-            raise one
 
-    def own(rows: object) -> list[Json]:
-        return [
-            row for row in dicts(rows) if not agent_id or row.get("agent_id") in (agent_id, "*")
-        ]
+    def own(answer: Json) -> Rows:
+        rows = dicts(answer["items"])
+        return [row for row in rows if not agent_id or row.get("agent_id") in (agent_id, "*")]
 
-    return policies_text(own(policies), own(custom) if isinstance(custom, list) else None, agent_id)
+    return policies_text(own(policies), None if custom is None else own(custom), agent_id)
 
 
 # ── Fixes ─────────────────────────────────────────────────────────────────────────────────────────
@@ -5719,14 +5725,11 @@ def verify_fix(
     backend, kind = api(), failure_type_of(failure_type)
     if not kind:
         raise DunetraceError("failure_type is required, like TOOL_LOOP.", "invalid")
-    agent, insights, fixes = attempts(
+    agent, insights, fixes = gather(
         lambda: agent_named(backend, agent_id),
-        lambda: backend.get("/v1/agents/{}/insights", agent_id),
-        lambda: backend.get("/v1/agents/{}/fixes", agent_id),
+        lambda: if_there(backend, "/v1/agents/{}/insights", agent_id),
+        lambda: if_there(backend, "/v1/agents/{}/fixes", agent_id),
     )
-    for one in (agent, insights, fixes):
-        if isinstance(one, DunetraceError) and (one is agent or one.kind not in {"route", "path"}):
-            raise one
     check_known_type(kind, [agent])
     own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
     moment = moment_of_fix(since.strip(), kind, agent, own, mapping(insights), backend.now())
