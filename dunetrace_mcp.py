@@ -5428,10 +5428,8 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
 
 Z = 1.959963984540054  # of a 95 % interval
 BEFORE_RUNS, BEFORE_DAYS = 500, 30  # the newest runs of so many days before the moment
-FIXED_RUNS, SEEN_RUNS = (
-    5,
-    10,
-)  # on each side of a fix; after it, to say that a failure is still there
+FIXED_RUNS = 5  # on each side of a fix
+SEEN_RUNS = 10  # after it, to say that a failure is still there
 MOST_CLEAN = 2_000  # clean runs beyond which it is not said how many it would take
 
 
@@ -5636,32 +5634,25 @@ def newest_change(kind: str, fixes: list[Json], insights: Json) -> tuple[float, 
     return None
 
 
+def detected_at(signal: Json) -> float | None:
+    return instant(signal.get("detected_at"))
+
+
 def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) -> Trial:
     """Counts an agent's runs on both sides of a moment, by when they started, and those of them
     that have a signal of that type."""
     begin = since - BEFORE_DAYS * 86400
     (runs, whole), (hits, known) = gather(
         lambda: read_since(backend, "runs", agent_id, begin, moment_of),
-        lambda: read_since(
-            backend,
-            "signals",
-            agent_id,
-            begin,
-            lambda row: instant(row.get("detected_at")),
-            explain="false",
-        ),
+        lambda: read_since(backend, "signals", agent_id, begin, detected_at, explain="false"),
     )
     hit = {str(row.get("run_id")) for row in hits if str(row.get("failure_type")).upper() == kind}
     trial = Trial(Side(), Side(), since, what, whole=whole and known)
-    started = [
-        (start, run)
-        for run in runs
-        if (start := instant(run.get("started_at"))) is not None and start > EARLIEST
-    ]
+    started = [run for run in runs if (instant(run.get("started_at")) or 0) > EARLIEST]
     trial.unplaced = len(runs) - len(started)
-    for start, run in sorted(started, key=lambda pair: -pair[0]):
-        side = trial.after if start >= since else trial.before
-        if start < begin or (side is trial.before and side.runs == BEFORE_RUNS):
+    for run in newest_first(started, "started_at"):
+        side = trial.after if run["started_at"] >= since else trial.before
+        if run["started_at"] < begin or (side is trial.before and side.runs == BEFORE_RUNS):
             continue
         side.runs += 1
         side.hit += str(run.get("run_id")) in hit
@@ -5680,12 +5671,11 @@ def read_since(
     """The rows of a list up to a page that is older as a whole than `begin`, and whether none was
     missed: pages may repeat rows, and lose others for it."""
     rows, page = list[Json](), Page([], None)
-    for n, page in enumerate(backend.listed(what, agent_id, limit=LARGEST_PAGE, **params), 1):
+    pages = backend.listed(what, agent_id, limit=LARGEST_PAGE, **params)
+    for page in itertools.islice(pages, MOST_PAGES):
         rows += page.rows
         if page.rows and all((when(row) or begin) < begin for row in page.rows):
             return rows, True
-        if n == MOST_PAGES:
-            break
     return rows, page.last if page.total is None else len(rows) >= page.total
 
 
@@ -6520,13 +6510,11 @@ def read_window(
 ) -> Window:
     """The runs or signals of the last hours, whatever their order; a row without a usable time,
     or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
-    rows: Rows = []
+    rows, read = list[Json](), 0
     pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
-    read = 0
     for page in itertools.islice(pages, MOST_PAGES):
         since = backend.now() - gate.hours * 3600
-        moments = alive_at(page.rows, moment)
-        pairs = zip(page.rows, moments, strict=True)
+        pairs = zip(page.rows, alive_at(page.rows, moment), strict=True)
         recent = [row for row, at in pairs if at is None or at >= since]
         rows += recent
         read += len(page.rows)
@@ -6550,10 +6538,6 @@ def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float |
         youngest = max(youngest, at or 0.0)
         moments.append(at)
     return moments[::-1]
-
-
-def detected_at(signal: Json) -> float | None:
-    return instant(signal.get("detected_at"))
 
 
 def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
