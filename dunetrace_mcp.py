@@ -5594,43 +5594,43 @@ def fix_line(fix: Json, now: float) -> str:
     )
 
 
+def changes(insights: Json) -> Iterator[tuple[str, float, object]]:
+    """The deploys of an agent, then its versions, each newest first: which of the two it is, its
+    moment and its name."""
+    sources = (
+        ("deploy", "deploy_events", "deployed_at", "version"),
+        ("version", "versions", "first_seen", "agent_version"),
+    )
+    for noun, key, at, name in sources:
+        for row in newest_first(dicts(insights.get(key)), at):
+            if (moment := instant(row.get(at))) is not None:
+                yield noun, moment, row.get(name)
+
+
 def moment_named(since: str, insights: Json, now: float) -> tuple[float, str] | None:
     """The moment that `24h`, `3d`, an ISO time, a version or a deploy means, and its name; None
     where nothing fits."""
     if back := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
         return now - int(back[1]) * {"h": 3600, "d": 86400}[back[2]], f"{since} ago"
-    sources = (
-        ("deploy_events", "version", "deployed_at", "deploy"),
-        ("versions", "agent_version", "first_seen", "version"),
-    )
-    for key, name, at, noun in sources:
-        for row in newest_first(dicts(insights.get(key)), at):
-            moment, named = instant(row.get(at)), str(row.get(name))
-            if moment is not None and since.removeprefix("v") == named.removeprefix("v"):
-                return moment, f"{noun} {name_text(named)}"
+    for noun, moment, name in changes(insights):
+        if since.removeprefix("v") == str(name).removeprefix("v"):
+            return moment, f"{noun} {name_text(str(name))}"
     with contextlib.suppress(ValueError):
         given = datetime.fromisoformat(since)
         return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp(), since
     return None
 
 
-def newest_change(kind: str, fixes: list[Json], insights: Json) -> tuple[float, str] | None:
-    """The newest fix of a failure that the backend knows of, else the newest deploy, else the
-    newest of several versions; None where there is none of them."""
-    versions = dicts(insights.get("versions"))
-    own = [one for one in fixes if one.get("failure_type") == kind]
-    sources = (
-        ("its newest recorded fix", own, "applied_at", ""),
-        ("the newest deploy, ", dicts(insights.get("deploy_events")), "deployed_at", "version"),
-        ("the newest version, ", versions[1:] and versions, "first_seen", "agent_version"),
-    )
-    for what, rows, at, name in sources:
-        dated = [one for one in rows if instant(one.get(at)) is not None]
-        if dated:
-            newest = max(dated, key=lambda one: instant(one.get(at)) or 0)
-            return instant(newest.get(at)) or 0, what + (
-                name_text(newest.get(name)) if name else ""
-            )
+def newest_change(fixes: list[Json], insights: Json) -> tuple[float, str] | None:
+    """The newest of the fixes that the backend knows of, else the newest deploy, else the newest
+    of several versions; None where there is none of them."""
+    applied = [at for one in fixes if (at := instant(one.get("applied_at"))) is not None]
+    if applied:
+        return max(applied), "its newest recorded fix"
+    several = len(dicts(insights.get("versions"))) > 1
+    for noun, moment, name in changes(insights):
+        if noun == "deploy" or several:
+            return moment, f"the newest {noun}, {name_text(name)}"
     return None
 
 
@@ -5680,11 +5680,11 @@ def read_since(
 
 
 def moment_of_fix(
-    since: str, kind: str, agent: Json, fixes: list[Json], insights: Json, now: float
+    since: str, agent: Json, fixes: list[Json], insights: Json, now: float
 ) -> tuple[float, str]:
     """The moment from which a fix is tried, as asked or the newest that is known, and its name;
     raises DunetraceError where there is none, or where it is still to come."""
-    moment = moment_named(since, insights, now) if since else newest_change(kind, fixes, insights)
+    moment = moment_named(since, insights, now) if since else newest_change(fixes, insights)
     if moment is not None and EARLIEST < moment[0] <= now:
         return moment
     why = f"No moment that has passed is called {echo(since)!r}"
@@ -5722,7 +5722,7 @@ def verify_fix(
     )
     check_known_type(kind, [agent])
     own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
-    moment = moment_of_fix(since.strip(), kind, agent, own, mapping(insights), backend.now())
+    moment = moment_of_fix(since.strip(), agent, own, mapping(insights), backend.now())
     trial = read_trial(backend, agent_id, kind, *moment)
     return trial_text(agent_id, kind, trial, own, backend.now())
 
