@@ -6725,7 +6725,9 @@ class Client:
     unset: str = ""  # what stands behind the name of the key where that may be unset
     note: str = ""
     local: str = ""  # the same, of a server that the editor starts
-    command: Callable[[str, str], str] | None = None  # its own, of the API's URL or a remote one
+    adds: str = ""  # its own command, with {pairs} of the environment and the {program}
+    adds_remote: str = ""  # the same for a remote server, with its {url}
+    flag: str = "-e"  # before each of the pairs
     link: Callable[[Json], str] | None = None  # that fills its file in
 
 
@@ -6741,13 +6743,12 @@ def environment(url: str, key: str) -> dict[str, str]:
 
 def editor_entry(client: Client, url: str, remote: str, command: Sequence[str]) -> Json:
     """The server's entry in an editor's file: what starts it, or where it is."""
+    kind = {"type": "http" if remote else client.typed} if client.typed else {}
     if remote:
         token = client.variable.replace("_API_KEY", "_MCP_TOKEN").format(TOKEN)
-        bearer = f"Bearer {token}"
-        kind = {"type": "http"} if client.typed else {}
-        return {**kind, client.remote: remote, "headers": {"Authorization": bearer}}
+        bearer = {"Authorization": f"Bearer {token}"}
+        return {**kind, client.remote: remote, "headers": bearer}
     program, *arguments = command
-    kind = {"type": client.typed} if client.typed else {}
     entry = {**kind, "command": program, **({"args": arguments} if arguments else {})}
     return {**entry, "env": environment(url, client.variable.format(KEY + client.unset))}
 
@@ -6762,42 +6763,17 @@ def editor_file(client: Client, entry: Json, way: str) -> str:
     return f"{way} this into {client.file}:\n\n{json.dumps(content, indent=2)}"
 
 
-def shell_pairs(flag: str, url: str) -> str:
-    """`-e NAME=value ...` for a shell, which puts the key in."""
-    pairs = environment(url, "").items()
-    return " ".join(
-        f'{flag} {name}="${KEY}"' if name == KEY else f"{flag} {name}={shlex.quote(value)}"
-        for name, value in pairs
+def add_command(client: Client, url: str, remote: str) -> str:
+    """An editor's own command that adds this server, for a shell, which puts the key in."""
+    if remote:
+        return client.adds_remote.format(url=shlex.quote(remote))
+    pairs = (
+        f'{client.flag} {name}="${KEY}"'
+        if name == KEY
+        else f"{client.flag} {name}={shlex.quote(value)}"
+        for name, value in environment(url, "").items()
     )
-
-
-def claude_command(url: str, remote: str) -> str:
-    """Claude Code's own command. The name comes first: the flags take all that follows."""
-    if remote:
-        token = f'--header "Authorization: Bearer ${TOKEN}"'
-        where = shlex.quote(remote)
-        return f"claude mcp add --scope user --transport http dunetrace {where} {token}"
-    pairs = shell_pairs("-e", url)
-    return f"claude mcp add --scope user dunetrace {pairs} -- {shlex.join(own_command())}"
-
-
-def codex_command(url: str, remote: str) -> str:
-    """Codex's own command."""
-    if remote:
-        where = shlex.quote(remote)
-        return f"codex mcp add dunetrace --url {where} --bearer-token-env-var {TOKEN}"
-    pairs = shell_pairs("--env", url)
-    return f"codex mcp add dunetrace {pairs} -- {shlex.join(own_command())}"
-
-
-def gemini_command(url: str, remote: str) -> str:
-    """Gemini CLI's own command. A command whose arguments begin with a dash it would take for its
-    own."""
-    if remote:
-        token = f'-H "Authorization: Bearer ${TOKEN}"'
-        return f"gemini mcp add -s user -t http dunetrace {shlex.quote(remote)} {token}"
-    pairs = shell_pairs("-e", url)
-    return f"gemini mcp add -s user dunetrace {shlex.join(own_command())} {pairs}"
+    return client.adds.format(pairs=" ".join(pairs), program=shlex.join(own_command()))
 
 
 def cursor_link(entry: Json) -> str:
@@ -6842,7 +6818,10 @@ CLIENTS = {
         "another. Not both: the two would be in conflict. The file is approved by each once.",
         local="It starts what is called dunetrace-mcp on each PATH (`pipx install` or `uv tool "
         "install` puts it there).",
-        command=claude_command,
+        # The name comes first: the flags take all that follows.
+        adds="claude mcp add --scope user dunetrace {pairs} -- {program}",
+        adds_remote="claude mcp add --scope user --transport http dunetrace {url} "
+        '--header "Authorization: Bearer $DUNETRACE_MCP_TOKEN"',
     ),
     "cursor": Client(
         "~/.cursor/mcp.json",
@@ -6856,7 +6835,10 @@ CLIENTS = {
         "",
         note="`codex mcp list` shows it. Codex begins to ask about a second after its start: for "
         "scripts (codex exec), add `required = true` under [mcp_servers.dunetrace].",
-        command=codex_command,
+        adds="codex mcp add dunetrace {pairs} -- {program}",
+        adds_remote="codex mcp add dunetrace --url {url} "
+        "--bearer-token-env-var DUNETRACE_MCP_TOKEN",
+        flag="--env",
     ),
     "vscode": Client(
         "the mcp.json of your profile (command: MCP: Open User Configuration)",
@@ -6872,7 +6854,10 @@ CLIENTS = {
         "httpUrl",
         note="`gemini mcp list` shows it as disabled until the folder that you are in is trusted. "
         'Without a terminal (gemini -p) its tools need "trust": true in that entry.',
-        command=gemini_command,
+        # Arguments of the program that begin with a dash it would take for its own.
+        adds="gemini mcp add -s user dunetrace {program} {pairs}",
+        adds_remote="gemini mcp add -s user -t http dunetrace {url} "
+        '-H "Authorization: Bearer $DUNETRACE_MCP_TOKEN"',
     ),
     "claude-desktop": Client(
         "claude_desktop_config.json (Settings, Developer, Edit Config)",
@@ -6903,7 +6888,7 @@ def key_note(client: Client, url: str, remote: str) -> str:
             f"VS Code asks once for {name} and keeps it; the link takes it from the environment "
             "that VS Code starts in."
         )
-    if client.command and not (name == TOKEN and not client.file):
+    if client.adds and not (name == TOKEN and not client.file):
         taken = f" The file takes {name} from where the editor starts." if client.file else ""
         return f"The command stores {name} as your shell has it: set it first{dev}.{taken}"
     return f"{name} must be set where the editor starts{dev}."
@@ -6919,18 +6904,15 @@ def config_text(name: str, url: str, remote: str = "") -> str:
             "(which cannot send a token of yours), or, instead, run the server on that machine: "
             "dunetrace-mcp config claude-desktop."
         )
-    program, *arguments = command = own_command()
+    command = own_command()
     team = ["dunetrace-mcp"] if name == "claude-code" else command
     entry = editor_entry(client, url, remote, team)
-    if client.command:
-        first = f"Run:\n\n{client.command(url, remote)}"
-        way = "Or, instead, put"
-    else:
-        first, way = "", "Put"
+    first = f"Run:\n\n{add_command(client, url, remote)}" if client.adds else ""
+    way = "Or, instead, put" if first else "Put"
     file = editor_file(client, entry, way) if client.file else ""
     if name == "codex" and not remote:
-        listed = [json.dumps(one) for one in (program, arguments, url)]
-        file = CODEX_FILE.format(program=listed[0], arguments=listed[1], url=listed[2])
+        program, arguments, where = map(json.dumps, (command[0], command[1:], url))
+        file = CODEX_FILE.format(program=program, arguments=arguments, url=where)
     link = f"Or, instead, open this link:\n\n{client.link(entry)}" if client.link else ""
     return blocks(
         first,
