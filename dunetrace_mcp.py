@@ -5968,15 +5968,6 @@ def tools_text(tools: Iterable[Any]) -> str:
     )
 
 
-DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
-    **{
-        name: (f"Guide: {name}", functools.partial(guide_named, name))
-        for name in "python langchain typescript haystack otel policies".split()
-    },
-    "detectors": ("Failure types: what they detect and what their evidence says", detectors_text),
-}
-
-
 def resource(path: str, name: str, title: str, what: str = "") -> Callable[[T], T]:
     """Registers a function as the resource dunetrace://{path}; its docstring describes it unless
     `what` does."""
@@ -5986,18 +5977,26 @@ def resource(path: str, name: str, title: str, what: str = "") -> Callable[[T], 
     )
 
 
-def add_document(name: str, title: str, text: Callable[[], str]) -> None:
-    """Registers a text as the resource dunetrace://docs/{name}."""
+def add_guide(name: str) -> None:
+    """Registers a guide as the resource dunetrace://docs/{name}."""
 
     async def read() -> str:
-        return delivered(text())
+        return delivered(guide_named(name))
 
-    what = title if name == "detectors" else f"How to send runs to Dunetrace: {name}"
-    resource(f"docs/{name}", name, title, what)(read)
+    what = f"How to send runs to Dunetrace: {name}"
+    resource(f"docs/{name}", name, f"Guide: {name}", what)(read)
 
 
-for name, document in DOCUMENTS.items():
-    add_document(name, *document)
+for guide in "python langchain typescript haystack otel policies".split():
+    add_guide(guide)
+
+
+@resource(
+    "docs/detectors", "detectors", "Failure types: what they detect and what their evidence says"
+)
+async def read_detectors() -> str:
+    """Failure types: what they detect and what their evidence says"""
+    return delivered(detectors_text())
 
 
 @resource("docs/mcp-server", "mcp-server", "The tools of this server")
