@@ -7366,13 +7366,21 @@ def demo_health(agent_id: str) -> Json:
 
 
 def demo_rows(what: str, query: Mapping[str, str]) -> Json:
-    """A page of `agents`, `runs` or `signals`, of one agent or of all."""
+    """A page of `agents`, `runs`, `signals` or `issues`, as far as a query lets them through."""
     if what == "agents":
-        rows = sorted(map(demo_agent, DEMO_RUNS), key=lambda agent: -agent["last_seen"])
+        rows = newest_first([*map(demo_agent, DEMO_RUNS)], "last_seen")
+    elif what == "issues":
+        rows = demo_recorded()["v1/issues"]["issues"]
     else:
         rows = demo_fleet()[what == "signals"]
-    filters = {"agent_id", "severity", "failure_type"} & query.keys()
-    chosen = [row for row in rows if all(row[name] == query[name] for name in filters)]
+    filters = {"status", "agent_id", "severity", "failure_type"} & query.keys()
+    word = query.get("q", "").lower()
+    chosen = [
+        row
+        for row in rows
+        if all(row[name] == query[name] for name in filters)
+        and word in f"{row['agent_id']} {row.get('failure_type')}".lower()
+    ]
     offset, limit = int(query.get("offset", 0)), int(query.get("limit", 50))
     shown = [
         {key: one for key, one in row.items() if key != "events"}
@@ -7389,20 +7397,6 @@ def demo_recorded() -> dict[str, Any]:
         path: json.loads(" ".join(text.split()))
         for path, text in zip(parts[::2], parts[1::2], strict=True)
     }
-
-
-def demo_issues(query: Mapping[str, str]) -> Json:
-    """The issues that a search lets through."""
-    wanted = {key: query[key] for key in ("status", "agent_id", "failure_type") if query.get(key)}
-    word = query.get("q", "").lower()
-    rows = [
-        row
-        for row in demo_recorded()["v1/issues"]["issues"]
-        if wanted.items() <= row.items()
-        and word in f"{row['agent_id']} {row['failure_type']}".lower()
-    ]
-    offset, limit = int(query["offset"]), int(query["limit"])
-    return {"issues": rows[offset : offset + limit], "page": {"total": len(rows)}}
 
 
 def demo_about(agent_id: str, what: str, query: Mapping[str, str]) -> Json:
@@ -7427,7 +7421,7 @@ def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
         own = [signal for signal in signals if signal["run_id"] == rest[0]]
         return next(({**run, "signals": own} for run in runs if run["run_id"] == rest[0]), None)
     if rest == ["search"]:
-        return demo_issues(query)
+        return demo_rows("issues", query)
     return recorded.get(path, {"fix_applied": False} if "fix-status" in rest else None)
 
 
