@@ -5742,6 +5742,34 @@ def later_text(agent_id: str, detail: Json, later: Sequence[Json]) -> str:
     return f"{plural(len(later), 'run')} more came after it ({named_counts(ends)}): {more}"
 
 
+def against_earlier(detail: Json, earlier: list[Json], signals: list[Json]) -> str:
+    """Which failures of a new run are the same, new, or not in this run, against the runs before
+    it whose signals are all known; and how many of those before it errored."""
+    if not earlier:
+        return "It is the first run of this agent."
+    types = set(map(kind_of, dicts(detail.get("signals"))))
+    of_run = defaultdict[str, list[str]](list)
+    for one in signals:
+        of_run[str(one.get("run_id"))].append(kind_of(one))
+    known = [
+        run for run in earlier if len(of_run[str(run.get("run_id"))]) >= amount(run, "signal_count")
+    ]
+    before = Counter(kind for run in known for kind in set(of_run[str(run.get("run_id"))]))
+    new = ", ".join(sorted(types - before.keys()))
+    same = {kind: before[kind] for kind in types if before[kind]}
+    ended = run_ended(detail)
+    gone = {kind: n for kind, n in before.items() if kind not in types and ended == "completed"}
+    errored = sum(outcome(run) == "errored" for run in earlier)
+    of, all_ = (f"of the {plural(len(some), 'run')} before" for some in (known, earlier))
+    return blocks(
+        f"New: {new} (in none {of})" if new else "",
+        f"Same: {named_counts(same)} {of}" if same else "",
+        f"Not in this run: {named_counts(gone)} {of}" if gone else "",
+        f"Errored or stalled: {errored} {all_}",
+        gap="\n",
+    )
+
+
 def arrival_text(
     agent_id: str,
     detail: Json,
@@ -5750,38 +5778,16 @@ def arrival_text(
     now: float,
     later: Sequence[Json] = (),
 ) -> str:
-    """The verdict on a new run against the runs before it whose signals are all known: which
-    failures are the same, new, or not in this run; `later` are newer ones, newest first."""
-    types = {kind_of(one) for one in dicts(detail.get("signals"))}
-    of_run: dict[str, list[str]] = defaultdict(list)
-    for one in signals:
-        of_run[str(one.get("run_id"))].append(kind_of(one))
-    known = [
-        run for run in earlier if len(of_run[str(run.get("run_id"))]) >= amount(run, "signal_count")
-    ]
-    before = Counter(kind for run in known for kind in set(of_run[str(run.get("run_id"))]))
-    ended, errored = run_ended(detail), sum(outcome(run) == "errored" for run in earlier)
-    new = ", ".join(sorted(types - before.keys()))
-    same = {kind: before[kind] for kind in types if before[kind]}
-    gone = {kind: n for kind, n in before.items() if kind not in types and ended == "completed"}
-    of, all_ = (f"of the {plural(len(some), 'run')} before" for some in (known, earlier))
+    """The verdict on a new run, against the runs before it and their signals; `later` are newer
+    ones, newest first."""
+    failed = dicts(detail.get("signals")) or run_ended(detail) != "completed"
     return blocks(
         f"{run_verdict(detail, steps_of(dicts(detail.get('events'))))}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(detail.get('run_id'))}, "
         f"{ago(detail.get('completed_at'), now)}",
-        "It is the first run of this agent."
-        if not earlier
-        else blocks(
-            f"New: {new} (in none {of})" if new else "",
-            f"Same: {named_counts(same)} {of}" if same else "",
-            f"Not in this run: {named_counts(gone)} {of}" if gone else "",
-            f"Errored or stalled: {errored} {all_}",
-            gap="\n",
-        ),
+        against_earlier(detail, earlier, signals),
         later_text(agent_id, detail, later),
-        next_line(call_text("compare_runs", run_id=detail.get("run_id")))
-        if types or ended != "completed"
-        else "",
+        next_line(call_text("compare_runs", run_id=detail.get("run_id"))) if failed else "",
     )
 
 
