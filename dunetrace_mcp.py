@@ -5813,6 +5813,22 @@ def runs_after(rows: list[Json], after: str, known: Set[str]) -> list[Json]:
     return rows[: ids.index(at)] if at else []
 
 
+def runs_so_far(backend: Api, agent_id: str, given: str) -> tuple[Rows, str]:
+    """The newest runs of an agent, and the id (or its beginning) of the one behind which the next
+    is awaited, "" for none; raises DunetraceError where the agent or that run is unknown."""
+    rows = backend.rows("runs", agent_id, LARGEST_PAGE).rows
+    if not rows:
+        agent_named(backend, agent_id)
+    after = backend.whole.get(given, given)  # which that list may just have taught
+    if after and not any(str(row.get("run_id")).startswith(after) for row in rows):
+        raise DunetraceError(
+            f"Run {shown_id(after)} is not among the newest {len(rows)} runs of "
+            f"{shown_id(agent_id)}: leave after_run_id out.",
+            "missing",
+        )
+    return rows, after
+
+
 async def ask_within(call: Call, question: Callable[[], T]) -> T:
     """The answer to a question that ends with a call and holds its thread no longer."""
     each = Call()
@@ -5844,30 +5860,22 @@ async def wait_for_run(
     against the runs before it: same, new and gone failures."""
     if not 1 <= timeout_s <= WAIT_SECONDS:
         raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
-    call, backend = CALL.get(None) or Call(), api()
-    newest = functools.partial(backend.rows, "runs", agent_id, LARGEST_PAGE)
+    call, backend = current_call(), api()
+    listed = functools.partial(backend.rows, "runs", agent_id, LARGEST_PAGE)
     began, pause, failed = anyio.current_time(), FIRST_PAUSE, ""
-    rows = (await ask_within(call, newest)).rows
-    if not rows:
-        await ask_within(call, lambda: agent_named(backend, agent_id))
+    rows, after = await ask_within(call, lambda: runs_so_far(backend, agent_id, after_run_id))
     known = {str(row.get("run_id")) for row in rows}
-    after = backend.whole.get(after_run_id, after_run_id)
-    if after and not any(one.startswith(after) for one in known):
-        of = f"the newest {len(known)} runs of {shown_id(agent_id)}"
-        raise DunetraceError(
-            f"Run {shown_id(after)} is not among {of}: leave after_run_id out.", "missing"
-        )
     while not (fresh := runs_after(rows, after, known)):
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
-            first = rows[0] if rows else {}
+            newest = next(iter(rows), {})
             stands = " The clock of the demo stands still." if backend.url == DEMO_URL else ""
-            return f"{no_arrival_text(agent_id, first, passed, backend.now())}{failed}{stands}"
+            return f"{no_arrival_text(agent_id, newest, passed, backend.now())}{failed}{stands}"
         await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=call_limiter())
         await anyio.sleep(min(pause, timeout_s - passed))
         pause = min(pause + 1, LONGEST_PAUSE)
         try:
-            rows, failed = (await ask_within(call, newest)).rows, ""
+            rows, failed = (await ask_within(call, listed)).rows, ""
         except DunetraceError as error:  # of one poll among many
             failed = f" The last time that was asked it failed: {error}"
     return await ask_within(call, lambda: arrival(backend, agent_id, rows, fresh))
