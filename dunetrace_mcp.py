@@ -5207,10 +5207,7 @@ OPERATORS = {
     **{"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"},
     **{"==": "=", "!=": "≠", ">": ">", ">=": "≥", "<": "<", "<=": "≤"},
 }
-Status = Annotated[
-    str,
-    Field(json_schema_extra={"enum": ["", *ISSUE_STATES]}),
-]
+Status = Annotated[str, Field(json_schema_extra={"enum": ["", *ISSUE_STATES]})]
 
 
 def issue_line(issue: Json, now: float) -> str:
@@ -5315,11 +5312,11 @@ def get_issue(
     try:
         issue = backend.get("/v1/issues/{}", issue_id)
     except DunetraceError as error:
+        if error.kind == "missing":
+            raise unknown from None
         paid = error.kind in {"server", "timeout", "shape"}
         more = " It was asked once: asking again may be paid for again." if paid else ""
-        raise (
-            unknown if error.kind == "missing" else DunetraceError(f"{error}{more}", error.kind)
-        ) from None
+        raise DunetraceError(f"{error}{more}", error.kind) from None
     backend.named(dicts(issue.get("affected_runs")))
     return issue_text(issue, backend.now(), show_raw())
 
@@ -5354,7 +5351,7 @@ def policy_lines(policy: Json) -> str:
 
 
 def who(row: Json) -> str:
-    return "all agents" if row.get("agent_id") == "*" else shown_id(row.get("agent_id"))
+    return "all agents" if row.get("agent_id") == "*" else agent_of(row)
 
 
 def detector_lines(detector: Json) -> str:
