@@ -5056,10 +5056,10 @@ def comparison_text(one: Json, other: Json, how: str) -> str:
     steps = [steps_of(dicts(detail.get("events"))) for detail in details]
     left, right = map(run_columns, details, steps)
     verdicts = [run_verdict(*pair).rstrip(".") for pair in zip(details, steps, strict=True)]
-    beside = "" if one.get("agent_id") == other.get("agent_id") else shown_id(other.get("agent_id"))
+    beside = "" if one.get("agent_id") == other.get("agent_id") else f" and {agent_of(other)}"
     return blocks(
         f"{verdicts[0]}; the other: {verdicts[1]}; {parting_text(*steps)}.",
-        f"Runs of {shown_id(one.get('agent_id'))}{f' and {beside}' if beside else ''}:\n"
+        f"Runs of {agent_of(one)}{beside}:\n"
         f"  this   {shown_id(one.get('run_id'))}\n"
         f"  other  {shown_id(other.get('run_id'))}  ({how})",
         section(
@@ -6106,10 +6106,9 @@ def triage_alert(
     asked = f'agent_id="{agent}"' if agent else "agent_id of that run"
     also = f' and failure_type="{kind}"' if kind else ""
     steps = [
-        *(
-            [f'get_run_detail(run_id="{run}"): how did it end, and where did it go wrong?']
-            * bool(run)
-        ),
+        f'get_run_detail(run_id="{run}"): how did it end, and where did it go wrong?'
+        if run
+        else "",
         f"summarize_agent({asked}): how did its runs end, is the score low, and which failure types lead?{unknown}",
         f"search_signals with {asked}{also} and since_hours=24: pick the newest signal.",
         "get_signal_detail with its id: what happened, and which fixes are suggested?",
@@ -6118,7 +6117,7 @@ def triage_alert(
     return "\n".join(
         (
             f"{about}. Find its cause and its fix.",
-            *(f"{n}. {step}" for n, step in enumerate(steps, 1)),
+            *(f"{n}. {step}" for n, step in enumerate(filter(None, steps), 1)),
             "Conclude with one sentence on the cause, whether it is systemic, and the first fix with its code.",
         )
     )
