@@ -6661,10 +6661,7 @@ def gate_status(states: Set[str]) -> int:
 
 def run_gate(gate: Gate) -> int:
     """Prints a line for each criterion and returns the exit status."""
-    try:
-        criteria = gate_criteria(api(), gate.checked())
-    except DunetraceError as error:
-        criteria = [("UNKNOWN", str(error))]
+    criteria = gate_criteria(api(), gate.checked())
     for line in criteria:
         say(delivered("  ".join(line)))
     return gate_status({state for state, _ in criteria})
@@ -7151,7 +7148,7 @@ def run_command(options: argparse.Namespace) -> int:
             try:
                 return anyio.run(run_in_thread, work)
             except DunetraceError as error:
-                say(f"{mark} {error}")
+                say(delivered(f"{mark} {error}"))
                 return status
     say(text)
     return 0
