@@ -5749,9 +5749,11 @@ def against_earlier(detail: Json, earlier: list[Json], signals: list[Json]) -> s
     for one in signals:
         of_run[str(one.get("run_id"))].append(kind_of(one))
     known = [
-        run for run in earlier if len(of_run[str(run.get("run_id"))]) >= amount(run, "signal_count")
+        set(kinds)
+        for run in earlier
+        if len(kinds := of_run[str(run.get("run_id"))]) >= amount(run, "signal_count")
     ]
-    before = Counter(kind for run in known for kind in set(of_run[str(run.get("run_id"))]))
+    before = Counter(itertools.chain.from_iterable(known))
     new = ", ".join(sorted(types - before.keys()))
     same = {kind: before[kind] for kind in types if before[kind]}
     ended = run_ended(detail)
@@ -6178,7 +6180,7 @@ def completions(argument: str, start: str, agent_id: str) -> list[str]:
         seen = Counter[str]()
         for agent in api().agents().rows:
             seen.update(own_types(agent))
-        known = [*dict.fromkeys((*dict(seen.most_common()), *detectors()))]
+        known = [*{**dict(seen.most_common()), **detectors()}]
     found = (one for one in known if low in one.lower())
     return sorted(found, key=lambda one: one.lower().find(low) > 0)
 
