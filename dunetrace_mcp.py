@@ -5368,7 +5368,7 @@ def detector_lines(detector: Json) -> str:
     )
 
 
-def policies_text(policies: list[Json], custom: list[Json] | None, agent_id: str) -> str:
+def policies_text(policies: Rows, custom: Rows | None, agent_id: str) -> str:
     """Policies and custom detectors (None where the backend lists none), for GET /v1/policies and
     /v1/custom-detectors."""
     states = Counter(policy_state(one) for one in policies)
@@ -5528,7 +5528,7 @@ def needed_text(before: Side, after: Side) -> str:
     return f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
 
 
-def trial_text(agent_id: str, kind: str, trial: Trial, fixes: list[Json], now: float) -> str:
+def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
     before, after = trial.before, trial.after
     state = fix_verdict(before, after)
@@ -5618,7 +5618,7 @@ def moment_named(since: str, insights: Json, now: float) -> tuple[float, str] | 
     return None
 
 
-def newest_change(fixes: list[Json], insights: Json) -> tuple[float, str] | None:
+def newest_change(fixes: Rows, insights: Json) -> tuple[float, str] | None:
     """The newest of the fixes that the backend knows of, else the newest deploy, else the newest
     of several versions; None where there is none of them."""
     applied = [at for one in fixes if (at := instant(one.get("applied_at"))) is not None]
@@ -5664,7 +5664,7 @@ def read_since(
     begin: float,
     when: Callable[[Json], float | None],
     **params: object,
-) -> tuple[list[Json], bool]:
+) -> tuple[Rows, bool]:
     """The rows of a list up to a page that is older as a whole than `begin`, and whether none was
     missed: pages may repeat rows, and lose others for it."""
     rows, page = list[Json](), Page([], None)
@@ -5677,7 +5677,7 @@ def read_since(
 
 
 def moment_of_fix(
-    since: str, agent: Json, fixes: list[Json], insights: Json, now: float
+    since: str, agent: Json, fixes: Rows, insights: Json, now: float
 ) -> tuple[float, str]:
     """The moment from which a fix is tried, as asked or the newest that is known, and its name;
     raises DunetraceError where there is none, or where it is still to come."""
@@ -5739,7 +5739,7 @@ def later_text(agent_id: str, detail: Json, later: Sequence[Json]) -> str:
     return f"{plural(len(later), 'run')} more came after it ({named_counts(ends)}): {more}"
 
 
-def against_earlier(detail: Json, earlier: list[Json], signals: list[Json]) -> str:
+def against_earlier(detail: Json, earlier: Rows, signals: Rows) -> str:
     """Which failures of a new run are the same, new, or not in this run, against the runs before
     it whose signals are all known; and how many of those before it errored."""
     if not earlier:
@@ -5772,8 +5772,8 @@ def against_earlier(detail: Json, earlier: list[Json], signals: list[Json]) -> s
 def arrival_text(
     agent_id: str,
     detail: Json,
-    earlier: list[Json],
-    signals: list[Json],
+    earlier: Rows,
+    signals: Rows,
     now: float,
     later: Sequence[Json] = (),
 ) -> str:
@@ -5801,7 +5801,7 @@ def no_arrival_text(agent_id: str, newest: Json, waited: float, now: float) -> s
     )
 
 
-def runs_after(rows: list[Json], after: str, known: Set[str]) -> list[Json]:
+def runs_after(rows: Rows, after: str, known: Set[str]) -> Rows:
     """The rows of a list of runs, newest first, that are new: before the run `after` (its id or
     else its beginning), or not among the known."""
     if not after:
@@ -5836,7 +5836,7 @@ async def ask_within(call: Call, question: Callable[[], T]) -> T:
     return await run_in_thread(question)
 
 
-def arrival(backend: Api, agent_id: str, rows: list[Json], fresh: list[Json]) -> str:
+def arrival(backend: Api, agent_id: str, rows: Rows, fresh: Rows) -> str:
     """What there is to say of the oldest of the new runs among the newest rows of an agent."""
     run, later = fresh[-1], fresh[:-1]
     earlier = rows[rows.index(run) + 1 :][:NEWEST_RUNS]
