@@ -4976,7 +4976,7 @@ def call_counts(steps: list[Step]) -> tuple[Counter[str], Counter[str], Counter[
 def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
     models, tools, failed = call_counts(steps)
-    signals = Counter(type_text(one.get("failure_type")) for one in dicts(detail.get("signals")))
+    signals = Counter(map(kind_of, dicts(detail.get("signals"))))
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     cause = error_type(detail)
     return {
@@ -5159,15 +5159,11 @@ def cost_text(agent_id: str, stats: Json) -> str:
         return head
     base = count(month.get("baseline_tokens"))
     lines = [
-        f"  {type_text(one.get('failure_type')):<30} {dollars(one.get('wasted_cost_usd')):>9}  "
-        f"{count(one.get('wasted_tokens')) or 0:,} tokens in "
-        f"{plural(count(one.get('affected_runs')) or 0, 'run')}"
+        f"  {kind_of(one):<30} {dollars(one.get('wasted_cost_usd')):>9}  "
+        f"{amount(one, 'wasted_tokens'):,} tokens in {plural_of(one.get('affected_runs'), 'run')}"
         for one in waste[:MOST_TYPES]
     ]
-    rest = [
-        f"{type_text(one.get('failure_type'))} {dollars(one.get('wasted_cost_usd'))}"
-        for one in waste[MOST_TYPES:]
-    ]
+    rest = [f"{kind_of(one)} {dollars(one.get('wasted_cost_usd'))}" for one in waste[MOST_TYPES:]]
     return blocks(
         head,
         section(
@@ -5371,7 +5367,7 @@ def detector_lines(detector: Json) -> str:
 def policies_text(policies: Rows, custom: Rows | None, agent_id: str) -> str:
     """Policies and custom detectors (None where the backend lists none), for GET /v1/policies and
     /v1/custom-detectors."""
-    states = Counter(policy_state(one) for one in policies)
+    states = Counter(map(policy_state, policies))
     rows = fitting([*map(policy_lines, policies)], ROOM // 2)
     own = fitting([*map(detector_lines, custom or [])], ROOM // 2)
     how = "name an agent_id." if not agent_id else "they do not fit into an answer."
@@ -6375,7 +6371,7 @@ def check_agents(backend: Api, agents: Rows) -> str:
             "get_instrumentation_guide framework=python shows the code.",
             "missing",
         )
-    newest = max((instant(agent.get("last_seen")) or 0 for agent in agents), default=0)
+    newest = max(instant(agent.get("last_seen")) or 0 for agent in agents)
     return f"{plural(len(agents), 'agent')}, last seen {ago(newest, backend.now())}"
 
 
