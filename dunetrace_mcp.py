@@ -6721,9 +6721,9 @@ class Client:
     """How an editor is configured: its file and the place in it, how it writes a variable of the
     environment, the name of the URL of a remote server, and what else is to be known."""
 
-    file: str
-    outer: str
-    variable: str  # with {} for the name
+    file: str = ""
+    variable: str = ""  # with {} for the name
+    outer: str = "mcpServers"  # the place in the file
     remote: str = "url"
     typed: str = ""  # how it calls a local program; a remote server is "http" then
     unset: str = ""  # what stands behind the name of the key where that may be unset
@@ -6814,7 +6814,6 @@ DUNETRACE_API_URL = {url}"""
 CLIENTS = {
     "claude-code": Client(
         ".mcp.json in the root of a repository, for everybody who works in it",
-        "mcpServers",
         "${{{}}}",
         typed="stdio",
         unset=f":-{DEFAULT_KEY}",
@@ -6829,14 +6828,10 @@ CLIENTS = {
     ),
     "cursor": Client(
         "~/.cursor/mcp.json",
-        "mcpServers",
         "${{env:{}}}",
         link=cursor_link,
     ),
     "codex": Client(
-        "",
-        "",
-        "",
         note="`codex mcp list` shows it. Codex begins to ask about a second after its start: for "
         "scripts (codex exec), add `required = true` under [mcp_servers.dunetrace].",
         adds="codex mcp add dunetrace {pairs} -- {program}",
@@ -6846,16 +6841,15 @@ CLIENTS = {
     ),
     "vscode": Client(
         "the mcp.json of your profile (command: MCP: Open User Configuration)",
-        "servers",
         "${{input:{}}}",
+        "servers",
         typed="stdio",
         link=vscode_link,
     ),
     "gemini": Client(
         "~/.gemini/settings.json",
-        "mcpServers",
         "${{{}}}",
-        "httpUrl",
+        remote="httpUrl",
         note="`gemini mcp list` shows it as disabled until the folder that you are in is trusted. "
         'Without a terminal (gemini -p) its tools need "trust": true in that entry.',
         # Arguments of the program that begin with a dash it would take for its own.
@@ -6865,16 +6859,13 @@ CLIENTS = {
     ),
     "claude-desktop": Client(
         "claude_desktop_config.json (Settings, Developer, Edit Config)",
-        "mcpServers",
         KEY_PLACEHOLDER,
-        "",
+        remote="",
         local="Its PATH is short: if it does not find the command, write the whole path that "
         "`which dunetrace-mcp` prints.",
     ),
-    "windsurf": Client(
-        "~/.codeium/windsurf/mcp_config.json", "mcpServers", "${{env:{}}}", "serverUrl"
-    ),
-    "zed": Client("Zed's settings.json", "context_servers", KEY_PLACEHOLDER),
+    "windsurf": Client("~/.codeium/windsurf/mcp_config.json", "${{env:{}}}", remote="serverUrl"),
+    "zed": Client("Zed's settings.json", KEY_PLACEHOLDER, "context_servers"),
 }
 
 
