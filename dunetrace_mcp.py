@@ -7237,13 +7237,12 @@ def demo_id(text: str) -> str:
 
 
 def demo_event(event_type: str, step: int, moment: float, payload: Json) -> Json:
-    event = {"event_type": event_type, "step_index": step, "timestamp": round(moment, 3)}
-    return {**event, "payload": payload, "parent_run_id": None}
+    moment = round(moment, 3)
+    return {"event_type": event_type, "step_index": step, "timestamp": moment, "payload": payload}
 
 
-def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
-    """The calls of a run from DEMO_CALLS: llm or tool, what was called, what came back, after how
-    many milliseconds."""
+def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json]]:
+    """The calls of a run from DEMO_CALLS: llm or tool, what was called, what came back."""
     for row in DEMO_CALLS.splitlines():
         of, times, name, ms, size, rest = row.split(maxsplit=5)
         noun = "llm" if name == "llm" else "tool"
@@ -7253,8 +7252,9 @@ def demo_calls(kind: str) -> Iterator[tuple[str, Json, Json, int]]:
             called = {"model": "gpt-4o-mini", "prompt_tokens": int(size)}
             answer = {"completion_tokens": int(rest), "finish_reason": "stop"}
             answer["output_length"] = 4 * int(rest)
+        answer["latency_ms"] = int(ms)
         if of == kind:
-            yield from [(noun, called, {**answer, "latency_ms": int(ms)}, int(ms))] * int(times)
+            yield from [(noun, called, answer)] * int(times)
 
 
 def demo_events(kind: str, moment: float) -> Rows:
@@ -7265,9 +7265,9 @@ def demo_events(kind: str, moment: float) -> Rows:
         "input_text": DEMO_INPUTS.get(kind, "Can I return an opened item?"),
     }
     events, step = [demo_event("run.started", 0, moment, start)], 0
-    for step, (noun, called, answer, ms) in enumerate(demo_calls(kind), 1):
+    for step, (noun, called, answer) in enumerate(demo_calls(kind), 1):
         asked = moment + 0.05
-        moment = asked + ms / 1000
+        moment = asked + answer["latency_ms"] / 1000
         events.append(demo_event(f"{noun}.called", step, asked, called))
         events.append(demo_event(f"{noun}.responded", step, moment, answer))
     return [*events, demo_event("run.completed", step, moment, {"exit_reason": "final_answer"})]
@@ -7294,7 +7294,7 @@ def demo_fleet() -> tuple[Rows, Rows]:
             "agent_version": "abcd1234" if hours < DEMO_DEPLOY_HOURS else "e5f60718",
         }
         if kind in known:
-            detected = {"id": len(signals) + 1, "detected_at": ended, "shadow": False}
+            detected = {"id": len(signals) + 1, "detected_at": ended}
             signals.append({**run, **detected, **known[kind]})
         more = {
             "started_at": started,
@@ -7302,7 +7302,6 @@ def demo_fleet() -> tuple[Rows, Rows]:
             "exit_reason": "run.completed",
             "step_count": events[-1]["step_index"],
             "signal_count": int(kind in known),
-            "has_signals": kind in known,
             "events": events,
         }
         runs.append({**run, **more})
@@ -7357,7 +7356,6 @@ def demo_health(agent_id: str) -> Json:
         "score": score,
         "components": components,
         "sample_runs": demo_rows("runs", {"agent_id": agent_id})["page"]["total"],
-        "baseline_ready": False,
     }
 
 
