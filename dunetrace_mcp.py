@@ -5715,9 +5715,10 @@ def verify_fix(
     )
     check_known_type(kind, [agent])
     own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
-    moment = moment_of_fix(since.strip(), agent, own, mapping(insights), backend.now())
+    now = backend.now()  # once: "24h" before another now would be called 23h
+    moment = moment_of_fix(since.strip(), agent, own, mapping(insights), now)
     trial = read_trial(backend, agent_id, kind, *moment)
-    return trial_text(agent_id, kind, trial, own, backend.now())
+    return trial_text(agent_id, kind, trial, own, now)
 
 
 # ── The next run ──────────────────────────────────────────────────────────────────────────────────
