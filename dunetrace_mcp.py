@@ -6195,9 +6195,10 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion:
 
 
 # ── HTTP transports ───────────────────────────────────────────────────────────────────────────────
-# SSE and streamable HTTP with a token and a health check, on uvicorn, which comes with mcp.
+# SSE and streamable HTTP with a token and a health check, on starlette and uvicorn, which come with
+# mcp.
 
-UNAUTHORIZED = b'{"error":"Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."}'
+UNAUTHORIZED = "Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."
 
 
 class Guard:
@@ -6207,25 +6208,24 @@ class Guard:
         self.app, self.token = app, token
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-        elif scope["path"] == "/health":
-            await answer(send, 200, b'{"status":"ok"}')
-        elif self.token and not self.admits(scope["headers"]):
-            await answer(
-                send, 401, UNAUTHORIZED, (b"www-authenticate", b'Bearer realm="dunetrace-mcp"')
-            )
-        elif scope["path"] == "/mcp" and scope["method"] != "POST":
+        respond = self.app if scope["type"] != "http" else self.own_answer(scope) or self.app
+        await respond(scope, receive, send)
+
+    def own_answer(self, scope: Any) -> Any:
+        """The answer to a request that does not reach the application, None to one that does."""
+        from starlette.responses import JSONResponse
+
+        if scope["path"] == "/health":
+            return JSONResponse({"status": "ok"})
+        if self.token and not self.admits(scope["headers"]):
+            realm = {"www-authenticate": 'Bearer realm="dunetrace-mcp"'}
+            return JSONResponse({"error": UNAUTHORIZED}, 401, realm)
+        if scope["path"] == "/mcp" and scope["method"] != "POST":
             # Without sessions there is nothing to stream or to end: a GET would hold a stream that
             # never speaks.
-            await answer(
-                send,
-                405,
-                b'{"error":"Only POST: this server has no sessions."}',
-                (b"allow", b"POST"),
-            )
-        else:
-            await self.app(scope, receive, send)
+            only = {"error": "Only POST: this server has no sessions."}
+            return JSONResponse(only, 405, {"allow": "POST"})
+        return None
 
     def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether the headers carry the token."""
@@ -6233,17 +6233,6 @@ class Guard:
         return scheme.lower() == b"bearer" and hmac.compare_digest(
             given.strip(), self.token.encode()
         )
-
-
-async def answer(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Sends a whole HTTP answer of JSON."""
-    head = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *headers,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
 
 
 def http_app(transport: str, host: str, token: str) -> Guard:
