@@ -73,7 +73,7 @@ from io import BytesIO, TextIOWrapper
 from signal import SIGINT, SIGTERM
 from signal import signal as on_signal
 from typing import Annotated, Any, NoReturn, TextIO, TypeVar
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 if __name__ == "__main__" and not (find_spec("mcp") and find_spec("requests")):
     sys.exit(
@@ -6935,10 +6935,7 @@ class OneLine(logging.Formatter):
         text = super().format(record)
         key = os.environ.get("DUNETRACE_API_KEY", "").strip().strip("\"'").strip()
         text = capped(text.replace(key, "***") if key else text, 2_000)
-        return "".join(
-            c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
-            for c in text
-        )
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def set_up_logging(verbose: bool) -> None:
@@ -7416,8 +7413,8 @@ class DemoAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:
         url = urlsplit(request.url or "")
-        query = {name: values[-1] for name, values in parse_qs(str(url.query)).items()}
-        data = demo_answer([unquote(part) for part in str(url.path).strip("/").split("/")], query)
+        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        data = demo_answer(parts, dict(parse_qsl(url.query)))
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
         headers = {"Content-Type": "application/json"}
         headers["Date"] = format_datetime(DEMO_DATE, usegmt=True)
