@@ -4977,15 +4977,14 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
     models, tools, failed = call_counts(steps)
     signals = Counter(map(kind_of, dicts(detail.get("signals"))))
-    tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     cause = error_type(detail)
     return {
         "Ended": f"{run_ended(detail)}{f' ({cause})' if cause else ''}",
         "Version": version(detail.get("agent_version")).strip() or NONE,
         "Duration": duration(detail.get("started_at"), detail.get("completed_at")),
         "Steps": step_count(detail, dicts(detail.get("events"))),
-        "Tokens": str(tokens or NONE),
-        "Cost": dollars(cost or None),
+        "Tokens": str(count(detail.get("total_tokens")) or NONE),
+        "Cost": dollars(detail.get("cost_usd") or None),
         "Signals": named_counts(signals) or "none",
         "LLM calls": named_counts(models) or "none",
         "Tool calls": named_counts(tools) or "none",
@@ -5804,8 +5803,7 @@ def runs_after(rows: Rows, after: str, known: Set[str]) -> Rows:
     if not after:
         return [row for row in rows if str(row.get("run_id")) not in known]
     ids = [str(row.get("run_id")) for row in rows]
-    beginning = next((ident for ident in ids if ident.startswith(after)), "")
-    at = after if after in ids else beginning
+    at = after if after in ids else next((one for one in ids if one.startswith(after)), "")
     return rows[: ids.index(at)] if at else []
 
 
@@ -5835,7 +5833,7 @@ async def ask_within(call: Call, question: Callable[[], T]) -> T:
 
 def arrival(backend: Api, agent_id: str, rows: Rows, fresh: Rows) -> str:
     """What there is to say of the oldest of the new runs among the newest rows of an agent."""
-    run, later = fresh[-1], fresh[:-1]
+    *later, run = fresh
     earlier = rows[rows.index(run) + 1 :][:NEWEST_RUNS]
     detail, found = gather(
         lambda: backend.get("/v1/runs/{}", run.get("run_id")),
@@ -6873,7 +6871,7 @@ def key_note(client: Client, url: str, remote: str) -> str:
             f"VS Code asks once for {name} and keeps it; the link takes it from the environment "
             "that VS Code starts in."
         )
-    if client.adds and not (name == TOKEN and not client.file):
+    if client.adds and (client.file or not remote):
         taken = f" The file takes {name} from where the editor starts." if client.file else ""
         return f"The command stores {name} as your shell has it: set it first{dev}.{taken}"
     return f"{name} must be set where the editor starts{dev}."
