@@ -5198,10 +5198,13 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
 # What the backend keeps across runs: recurring failures of an agent, and the rules that people set.
 
 ISSUE_STATES = {"open": "🔴", "reopened": "🔴", "resolved": "✅"}
-OPERATORS = {
-    **{"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"},
-    **{"==": "=", "!=": "≠", ">": ">", ">=": "≥", "<": "<", "<=": "≤"},
-}
+OPERATORS = dict(
+    zip(
+        "eq neq gt gte lt lte == != > >= < <=".split(),
+        "=  ≠   >  ≥   <  ≤   =  ≠  > ≥  < ≤".split(),
+        strict=True,
+    )
+)
 Status = Annotated[str, Field(json_schema_extra={"enum": ["", *ISSUE_STATES]})]
 
 
@@ -5432,12 +5435,9 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
     ['0.1119', '0.4687']
     """
     rate, square = part / whole, Z * Z
-    middle = (rate + square / (2 * whole)) / (1 + square / whole)
-    half = (
-        Z
-        * math.sqrt(rate * (1 - rate) / whole + square / (4 * whole * whole))
-        / (1 + square / whole)
-    )
+    scale = 1 + square / whole
+    middle = (rate + square / (2 * whole)) / scale
+    half = Z * math.sqrt(rate * (1 - rate) / whole + square / (4 * whole * whole)) / scale
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -6625,9 +6625,8 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
         lambda: read_window(backend, "signals", gate, detected_at),
         lambda: backend.get("/v1/agents/{}/health-score", gate.agent_id),
     )
-    known = isinstance(runs, Window) and runs.rows
     if isinstance(agent, DunetraceError):
-        if not known:
+        if isinstance(runs, DunetraceError) or not runs.rows:
             raise agent
         seen = signals.rows if isinstance(signals, Window) else []
         agent = {"failure_types": {type_of(signal): 1 for signal in seen}}
@@ -7086,8 +7085,7 @@ class Waiting:
         if self.thread.is_alive():
             self.thread.join(1)
         if self.line:
-            self.write(" " * len(self.line))
-            self.write("")
+            self.write(" " * len(self.line) + "\r")
 
     def show(self) -> None:
         """Writes over one line, every second, until the command is over."""
