@@ -5179,17 +5179,14 @@ def cost_text(agent_id: str, stats: Json) -> str:
     )
 
 
-@server.read_only(
-    "Show what an agent costs",
-    "cost, money, spent, dollars, price, waste, bill",
-)
+@server.read_only("Show what an agent costs", "cost, money, spent, dollars, price, waste, bill")
 def get_agent_token_stats(agent_id: AgentId) -> str:
     """Tokens and dollars of one agent over 1, 7 and 30 days: how much in failed runs, how much
     above its own baseline, waste by failure type, monthly projection."""
     backend = api()
     stats = ask_agent(backend, agent_id, "token-stats")
     windows = mapping(stats.get("windows"))
-    if not any(count(mapping(one).get("run_count")) for one in windows.values()):
+    if not any(amount(mapping(one), "run_count") for one in windows.values()):
         agent_named(backend, agent_id)
     return cost_text(agent_id, stats)
 
