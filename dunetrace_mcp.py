@@ -4699,9 +4699,13 @@ def rate_lines(insights: Json, now: float) -> list[str]:
     part = "" if known == 7 else f" on {plural(known, 'day')} with failures"
     for kind in kinds:
         rate, past = ratio_of(newest[kind], runs), ratio_of(before[kind], runs_before)
-        arrow = f"  {trend_arrow(rate or 0, past or 0)} from {percent(past)} ({before[kind]}/{runs_before} in the 7 days before)"
+        arrow = (
+            f"  {trend_arrow(rate or 0, past or 0)} from {percent(past)} "
+            f"({before[kind]}/{runs_before} in the 7 days before)"
+        )
         lines.append(
-            f"  {kind:<{wide}}  {bar(rate)}  {percent(rate):>4}  ({newest[kind]}/{runs} runs{part}){arrow if compared else ''}"
+            f"  {kind:<{wide}}  {bar(rate)}  {percent(rate):>4}  "
+            f"({newest[kind]}/{runs} runs{part}){arrow if compared else ''}"
         )
     return lines
 
@@ -4736,7 +4740,11 @@ def version_lines(insights: Json, now: float) -> list[str]:
     wide = max([12, *map(len, names)])
     return [
         "  "
-        f"{name:<{wide}}  {bar(number(row.get('signal_rate')))}  {percent(row.get('signal_rate')):>4}  ({counted(row.get('runs_with_signals'))}/{counted(row.get('run_count'))} runs, {counted(row.get('signal_count'))} signals)  {ago(row.get('first_seen'), now)} – {ago(row.get('last_seen'), now)}"
+        f"{name:<{wide}}  {bar(number(row.get('signal_rate')))}  "
+        f"{percent(row.get('signal_rate')):>4}  "
+        f"({counted(row.get('runs_with_signals'))}/{counted(row.get('run_count'))} runs, "
+        f"{counted(row.get('signal_count'))} signals)  "
+        f"{ago(row.get('first_seen'), now)} – {ago(row.get('last_seen'), now)}"
         for name, row in zip(names, rows, strict=True)
     ]
 
@@ -4785,7 +4793,10 @@ def cost_line(insights: Json) -> str:
     total, wasted = number(cost.get("total_cost_usd")), number(cost.get("wasted_cost_usd"))
     if total is None or wasted is None:
         return ""
-    return f"Cost (30 days): {dollars(total)}, of it {dollars(wasted)} ({percent(cost.get('wasted_pct'))}) in runs with failures."
+    part = percent(cost.get("wasted_pct"))
+    return (
+        f"Cost (30 days): {dollars(total)}, of it {dollars(wasted)} ({part}) in runs with failures."
+    )
 
 
 NEWER_INSIGHTS = {
