@@ -6253,12 +6253,14 @@ def http_app(transport: str, host: str, token: str) -> Guard:
         allowed_hosts=hosts,
         allowed_origins=[f"http://{form}" for form in hosts],
     )
-    make = server.sse_app if transport == "sse" else server.streamable_http_app
-    options: Json = {} if transport == "sse" else {"json_response": True, "stateless_http": True}
+    options: Json = {"transport_security": security, "host": host}
+    make: Callable[..., Any] = server.sse_app
+    if transport == "http":
+        options |= {"json_response": True, "stateless_http": True}
+        make = server.streamable_http_app
     if "transport_security" in inspect.signature(make).parameters:
-        return Guard(make(transport_security=security, host=host, **options), token)
-    # mcp 1.x keeps these in its settings.
-    for name, value in {"transport_security": security, "host": host, **options}.items():
+        return Guard(make(**options), token)
+    for name, value in options.items():  # mcp 1.x keeps these in its settings
         setattr(server.settings, name, value)
     return Guard(make(), token)
 
@@ -6267,9 +6269,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """A listening socket; raises DunetraceError with one line that says why there is none."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(
-            family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-        )  # asyncio sets TCP_NODELAY only then
+        # Of this protocol, since asyncio sets TCP_NODELAY only then.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
