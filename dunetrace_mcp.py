@@ -7064,13 +7064,6 @@ def as_pairs(typed: list[str]) -> list[str]:
     return pairs
 
 
-def tools_line() -> str:
-    """The tools with their arguments, one a line, for somebody who called none."""
-    return "\n".join(
-        f"{name}({', '.join(parameters(function))})" for name, function in server.functions.items()
-    )
-
-
 SILENT_SECONDS = 2.0  # of a command, before it says that it waits
 
 
@@ -7118,7 +7111,8 @@ def run_command(options: argparse.Namespace) -> int:
         say(config_text(options.client, api_url(os.environ), remote_url(options.url)))
         return 0
     if options.command == "call" and not options.tool:
-        say(tools_line())
+        for name, function in server.functions.items():
+            say(f"{name}({', '.join(parameters(function))})")
         return 0
     work, mark, status = check, "❌", 1
     if options.command == "gate":
