@@ -1156,7 +1156,7 @@ def test_slash_in_an_agent_id_on_an_old_backend(http):
 
 
 def test_a_stretch_of_spaces_hides_nothing():
-    assert dm.Redaction(dm.Texts()).without([(0, 1), (2, 3)], " xyz") == f" x{dm.hashed('y')}z"
+    assert dm.Redaction(dm.Texts(), []).without([(0, 1), (2, 3)], " xyz") == f" x{dm.hashed('y')}z"
 
 
 def test_long_ids_are_capped_with_a_count():
