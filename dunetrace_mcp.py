@@ -4578,7 +4578,6 @@ def get_run_detail(
 # ── Patterns ──────────────────────────────────────────────────────────────────────────────────────
 # What recurs in an agent's failures: each section is one list of GET /v1/agents/{id}/insights.
 
-
 MOST_RATES = 300  # rows of failure_rates that the API sends at most
 STEADY = 0.05  # by which a rate moves without being called up or down
 
@@ -4872,7 +4871,7 @@ def aggregate_text(row: Json) -> str:
             value = float(value) if name.startswith("avg_") or name.endswith("_rate") else value
         if name != "sample_count":
             parts.append(f"{safe_key(name, False)}={safe(name, value, False)}")
-    return f"  {'  '.join(parts)}  ({plural(count(row.get('sample_count')) or 0, 'signal')})"
+    return f"  {'  '.join(parts)}  ({plural_of(row.get('sample_count'), 'signal')})"
 
 
 def day_text(day: Json) -> str:
