@@ -426,6 +426,11 @@ def named_counts(counts: Mapping[str, int], most: int = 8) -> str:
     return f"{named} and {more} more" if more > 0 else named
 
 
+def present(values: Iterable[T | None]) -> list[T]:
+    """The values that are not missing."""
+    return [value for value in values if value is not None]
+
+
 def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
@@ -532,7 +537,7 @@ def bar(fraction: float | None) -> str:
 
 def sparkline(values: object) -> str:
     """Seven days of counts as `▁▁▂▅█▃▁  0–9 a day`, "" where they are not seven counts."""
-    known = [n for value in items(values) if (n := count(value)) is not None]
+    known = present(map(count, items(values)))
     if not any(known) or not len(known) == len(items(values)) == 7:
         return ""
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * n / max(known))] for n in known)
@@ -2209,7 +2214,7 @@ def end_text(run: Json) -> str:
 
 def moment_of(run: Json) -> float | None:
     """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
-    moments = (instant(run.get(key)) or 0 for key in ("completed_at", "started_at"))
+    moments = present(instant(run.get(key)) for key in ("completed_at", "started_at"))
     return max((moment for moment in moments if moment > EARLIEST), default=None)
 
 
@@ -2697,7 +2702,7 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     for row in dicts(mapping(insights).get("signal_trends")):
         types[str(row.get("failure_type"))] += amount(row, "count")
     moments = (instant(run.get("completed_at")) for run in newest_of(runs))
-    seen = max((moment for moment in moments if moment is not None), default=None)
+    seen = max(present(moments), default=None)
     return {"agent_id": agent_id, "last_seen": seen, "failure_types": types, **totals}
 
 
@@ -2741,10 +2746,10 @@ def summarize_agent(agent_id: AgentId) -> str:
 def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, str]:
     """The fields of a signal, redacted, as text for the templates of the lists that show one;
     `others` say the same of other steps or runs: all their steps, the highest confidence."""
-    ids = ranges(n for one in others if (n := count(one.get("id"))) is not None)
+    ids = ranges(present(count(one.get("id")) for one in others))
     every = (signal, *others)
-    steps = [n for one in every if (n := count(one.get("step_index"))) is not None]
-    sure = [c for one in every if (c := number(one.get("confidence"))) is not None]
+    steps = present(count(one.get("step_index")) for one in every)
+    sure = present(number(one.get("confidence")) for one in every)
     since = ago(others[-1].get("detected_at"), now) if others else ""
     return {
         "icon": severity_icon(signal.get("severity")),
@@ -3063,7 +3068,7 @@ class SignalList:
     def age(self, n: int) -> int:
         """Grows along the list: the middle id of a window, which no single row out of place can
         move far."""
-        ids = sorted(ident for row in self.window(n) if (ident := count(row.get("id"))) is not None)
+        ids = sorted(present(count(row.get("id")) for row in self.window(n)))
         return -ids[len(ids) // 2] if ids else 0
 
     def find(self, signal_id: int) -> Json | None:
@@ -3781,8 +3786,8 @@ class Step:
 
     def indexes(self) -> set[int]:
         """The step_index of the event and of its response: SDK 0.3.0 numbers them apart."""
-        both = (count(mapping(one).get("step_index")) for one in (self.event, self.response))
-        return {index for index in both if index is not None}
+        both = (self.event, self.response)
+        return set(present(count(mapping(one).get("step_index")) for one in both))
 
     def ended_run(self) -> bool:
         return self.kind in {"run.errored", "policy.triggered"}
@@ -3943,7 +3948,7 @@ def headline_fields(kind: str) -> tuple[str, ...]:
 
 def spread(values: Iterable[float | int | None]) -> str:
     """`5`, or `5…9` from the least to the greatest; "—" when there is none."""
-    known = [value for value in values if value is not None]
+    known = present(values)
     least, most = (f"{end(known):.0f}" if known else NONE for end in (min, max))
     return least if least == most else f"{least}…{most}"
 
@@ -4005,7 +4010,7 @@ def headline(steps: list[Step], raw: bool) -> str:
         tokens = f"{prompt_text(steps)} c={completion}"
         parts = [f"model={model_text(step, raw)}", tokens, last, state]
     elif noun == "retrieval":
-        scores = [score for one in steps if (score := number(one.got("top_score"))) is not None]
+        scores = present(number(one.got("top_score")) for one in steps)
         parts = [f"index={field_text('index_name', step.asked('index_name'), raw) or NONE}"]
         parts += [f"results={spread(count(one.got('result_count')) for one in steps)}"]
         parts += [f"top={max(scores):.2f}" if scores else "", state, last]
@@ -4162,8 +4167,7 @@ def steps_named(value: object, name: str = "") -> Iterator[int]:
 def steps_apart(signals: Rows) -> set[int]:
     """The steps that evidence names by themselves, and which so must not vanish in a fold."""
     named = [pair for one in signals for pair in mapping(one.get("evidence")).items()]
-    steps = {count(value) for name, value in named if POINT_FIELD.fullmatch(name)}
-    return {step for step in steps if step is not None}
+    return set(present(count(value) for name, value in named if POINT_FIELD.fullmatch(name)))
 
 
 def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], int]:
@@ -4391,11 +4395,8 @@ def start_of(detail: Json) -> float | None:
     """The moment from which a timeline counts: the run's start, else its first event with a
     time."""
     events = dicts(detail.get("events"))
-    moments = (
-        instant(moment)
-        for moment in (detail.get("started_at"), *(e.get("timestamp") for e in events))
-    )
-    return next((moment for moment in moments if moment is not None), None)
+    moments = [detail.get("started_at"), *(event.get("timestamp") for event in events)]
+    return next(iter(present(map(instant, moments))), None)
 
 
 def steps_text(steps: list[Step]) -> str:
