@@ -3199,33 +3199,38 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
     """A signal by its id where only per-agent lists exist (before the newest API): all agents
     that have signals."""
     fleet = backend.agents()
-    names = [
-        str(one["agent_id"])
-        for one in fleet.rows
-        if one.get("agent_id") and one.get("signal_count") != 0
-    ]
+    agents = [one for one in fleet.rows if one.get("agent_id") and one.get("signal_count") != 0]
     hit: Rows = []
 
     def look(name: str) -> None:
         if not hit:
             hit.extend(filter(None, [SignalList(backend, name).find(signal_id)]))
 
-    results = attempts(*(functools.partial(look, name) for name in names), report=True)
+    _, failed = ask_each(agents, look)
     if hit:
         return hit[0]
-    failed = [
-        (name, error) for name, error in zip(names, results, strict=True) if error is not None
-    ]
     if failed or len(fleet.rows) < fleet.matched:
         raise DunetraceError(
             f"Signal {signal_id} was not found, but not everything could be "
             f"read.{missing_text(fleet)} {failed_text(failed)}".strip(),
             "missing",
         )
-    of = f"among the signals of {plural(len(names), 'agent')}"
+    of = f"among the signals of {plural(len(agents), 'agent')}"
     raise DunetraceError(
         f"There is no signal {signal_id} {of}. search_signals shows ids.", "missing"
     )
+
+
+def ask_each(
+    agents: Iterable[Json], ask: Callable[[str], T]
+) -> tuple[list[tuple[str, T]], list[tuple[str, DunetraceError]]]:
+    """What is answered for the id of each agent, all asked at once, and the agents that could not
+    be asked."""
+    names = [str(agent.get("agent_id")) for agent in agents]
+    results = attempts(*(functools.partial(ask, name) for name in names), report=True)
+    pairs = list(zip(names, results, strict=True))
+    failed = [pair for pair in pairs if isinstance(pair[1], DunetraceError)]
+    return [pair for pair in pairs if not isinstance(pair[1], DunetraceError)], failed
 
 
 def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
@@ -3397,21 +3402,18 @@ def read_matches(
 
 def search_fleet(backend: Api, fleet: Found, filters: Filters, wanted: int) -> Found:
     """A search by per-agent lists, all that backends before the newest have."""
-    names = [str(agent.get("agent_id")) for agent in fleet.rows if filters.may_match(agent)]
-    tasks = (
-        functools.partial(search_list, backend, name, filters, wanted, False) for name in names
-    )
     found = Found([], 0)
-    for name, result in zip(names, attempts(*tasks, report=True), strict=True):
-        if isinstance(result, DunetraceError):
-            found.failed.append((name, result))
-        else:
-            found.rows += result.rows
-            found.matched += result.matched
-            found.exact &= result.exact
-            found.agents += Counter({shown_id(name): result.matched})
-            found.types += result.types
-            found.severities += result.severities
+    answers, found.failed = ask_each(
+        filter(filters.may_match, fleet.rows),
+        lambda name: search_list(backend, name, filters, wanted, False),
+    )
+    for name, one in answers:
+        found.rows += one.rows
+        found.matched += one.matched
+        found.exact &= one.exact
+        found.agents += Counter({shown_id(name): one.matched})
+        found.types += one.types
+        found.severities += one.severities
     found.rows = newest_first(found.rows, "detected_at")[:wanted]
     return found
 
@@ -4499,16 +4501,9 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[list[str], 
     except DunetraceError as error:
         if error.kind != "route" or agent_id:
             raise
-    names = [
-        str(agent.get("agent_id")) for agent in backend.agents().rows if agent.get("run_count") != 0
-    ]
-    results = attempts(*(functools.partial(ids_of, name) for name in names), report=True)
-    failed = [
-        (name, one)
-        for name, one in zip(names, results, strict=True)
-        if isinstance(one, DunetraceError)
-    ]
-    found = set[str]().union(*(ids for ids in results if isinstance(ids, set)))
+    agents = (agent for agent in backend.agents().rows if agent.get("run_count") != 0)
+    answers, failed = ask_each(agents, ids_of)
+    found = set[str]().union(*(ids for _, ids in answers))
     return sorted(found), "".join(stopped[:1]) + (f"; {failed_text(failed)}" if failed else "")
 
 
