@@ -4083,8 +4083,6 @@ def fold_repeats(steps: list[Step], apart: Set[int] = frozenset()) -> list[Entry
     while at < len(steps):
         turns = ((length, repeats(keys, at, length)) for length in range(1, LONGEST_TURN + 1))
         length, times = max(turns, key=lambda turn: (turn[0] * (turn[1] - 1), -turn[0]))
-        if times < 3:
-            length, times = 1, 1
         end = at + length * times
         entries += [Entry(steps[first:end:length], length) for first in range(at, at + length)]
         at = end
@@ -4116,12 +4114,13 @@ def fold_text(entry: Entry) -> str:
     if len(steps) == 1:
         return ""
     last = max(steps[-1].indexes(), default=None)
-    parts = [f"×{len(steps)}" + (f" to [{last:>3}]" if last is not None else "")]
-    parts += [f"these {entry.turn} in turn"] if entry.turn > 1 else []
-    if noun in {"tool", "retrieval"}:
-        parts += [variety(steps, ARGUMENTS, "arguments", "arguments") or "arguments not recorded"]
-    parts += (
-        [variety(steps, ("error", "error_hash"), "error", "errors")] if steps[0].failed() else []
+    given = variety(steps, ARGUMENTS, "arguments", "arguments") or "arguments not recorded"
+    errors = variety(steps, ("error", "error_hash"), "error", "errors")
+    parts = (
+        f"×{len(steps)}{'' if last is None else f' to [{last:>3}]'}",
+        f"these {entry.turn} in turn" if entry.turn > 1 else "",
+        given if noun in {"tool", "retrieval"} else "",
+        errors if steps[0].failed() else "",
     )
     return f"  {blocks(*parts, gap=', ')}"
 
