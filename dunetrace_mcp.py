@@ -4228,12 +4228,10 @@ def timeline(
         texts.append(entry_text(entry, zero, raw, said if dull else above.get(kind, [])))
         above[kind] = said
     kept = entries_kept(texts, *by_importance(entries, named), room)
-    lines, at = [], 0
-    while at < len(entries):
-        end = next((n for n in range(at, len(entries)) if n in kept), len(entries))
-        lines += [gap_text(entries[at:end])] if end > at else []
-        lines += texts[end : end + 1]
-        at = end + 1
+    lines: list[str] = []
+    for shown, places in itertools.groupby(range(len(entries)), kept.__contains__):
+        group = list(places)
+        lines += [texts[n] for n in group] if shown else [gap_text([entries[n] for n in group])]
     return lines
 
 
