@@ -2608,7 +2608,7 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
             (
                 f"  {name:<20} {bar(ratio_of(one.get('score'), one.get('max')))}  "
                 f"{score_of(one)}/{counted(one.get('max'))}"
-                for name, one in components_of(health if isinstance(health, dict) else {})
+                for name, one in components_of(mapping(health))
             ),
         ),
         cost_line(insights),
@@ -3854,9 +3854,10 @@ class Overlap:
     def over(self) -> bool:
         """Whether there is a response for every call; then those that nothing could tell apart
         are marked."""
-        if self.undecided == len(self.waiting):
-            self.mark_undecided()
-        return self.undecided == len(self.waiting)
+        if self.undecided < len(self.waiting):
+            return False
+        self.mark_undecided()
+        return True
 
     def mark_undecided(self) -> None:
         for *_, step in self.waiting if self.undecided else ():
@@ -4287,13 +4288,8 @@ def run_ended(detail: Json) -> str:
 
 def worst_of(signals: Rows) -> Json:
     """The worst of some signals by severity; one that is not known counts as worst."""
-    ranks = list(SEVERITIES)
-
-    def rank(signal: Json) -> int:
-        name = str(signal.get("severity")).upper()
-        return ranks.index(name) if name in ranks else -1
-
-    return min(signals, key=rank)
+    ranks = {name: rank for rank, name in enumerate(SEVERITIES)}
+    return min(signals, key=lambda one: ranks.get(str(one.get("severity")).upper(), -1))
 
 
 def failed_calls(steps: list[Step]) -> str:
@@ -4514,9 +4510,8 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
             raise
     if shown := backend.whole.get(name):
         return backend.get("/v1/runs/{}", shown)
-    whole = re.fullmatch(UUID_FORM, name)
     ids, failed = list[str](), ""
-    if not whole and len(name) >= ENOUGH_OF_ID:
+    if len(name) >= ENOUGH_OF_ID and not re.fullmatch(UUID_FORM, name):
         ids, failed = runs_beginning(backend, name, agent_id)
     if not ids:
         raise unknown_run(name, failed)
