@@ -3771,6 +3771,11 @@ class Step:
         return words(self.event.get("event_type"), 40)
 
     @property
+    def noun(self) -> str:
+        """`tool` of tool.called."""
+        return self.kind.partition(".")[0]
+
+    @property
     def began(self) -> float:
         """When the event happened, in milliseconds; -inf where the time is not usable."""
         moment = instant(self.event.get("timestamp"))
@@ -3944,9 +3949,9 @@ SILENT = {"source_file"}
 USUAL_REASONS = {"stop", "tool_calls", "end_turn", "tool_use"}
 
 
-def headline_fields(kind: str) -> tuple[str, ...]:
-    """The fields that the line of an entry of this kind shows by itself."""
-    return HEADLINE.get(kind, HEADLINE.get(kind.partition(".")[0], ()))
+def headline_fields(step: Step) -> tuple[str, ...]:
+    """The fields that the line of a step shows by itself."""
+    return HEADLINE.get(step.kind, HEADLINE.get(step.noun, ()))
 
 
 def spread(values: Iterable[float | int | None]) -> str:
@@ -4000,7 +4005,7 @@ def missing_response(step: Step) -> str:
 def headline(steps: list[Step], raw: bool) -> str:
     """What a line says behind the event type of one step, or of equal ones: `tool=web_search
     ok=True 200ms`."""
-    step, noun = steps[0], steps[0].kind.partition(".")[0]
+    step, noun = steps[0], steps[0].noun
     took = spread(map(call_ms, steps))
     last = "" if took == NONE else f"{took}ms"
     state = missing_response(step)
@@ -4018,13 +4023,13 @@ def headline(steps: list[Step], raw: bool) -> str:
         parts += [f"results={spread(count(one.got('result_count')) for one in steps)}"]
         parts += [f"top={max(scores):.2f}" if scores else "", state, last]
     else:
-        parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step.kind)]
+        parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step)]
     return blocks(*parts, gap="  ")
 
 
 def remarks(step: Step, raw: bool) -> list[str]:
     """The other fields of a step, `name=value`; free text as its hash unless `raw`."""
-    taken = {*headline_fields(step.kind), *DULL, *(() if raw else SILENT)}
+    taken = {*headline_fields(step), *DULL, *(() if raw else SILENT)}
     called, answered = payload_of(step.event), payload_of(step.response)
     fields = [
         *called.items(),
@@ -4056,7 +4061,7 @@ SAME = {
 def sameness(step: Step, apart: Set[int]) -> str:
     """Equal for steps that did the same: a call by its name and outcome, another event by all it
     says. A step that evidence names by itself is equal to no other."""
-    compared = SAME.get(step.kind.partition(".")[0]) or tuple(payload_of(step.event))
+    compared = SAME.get(step.noun) or tuple(payload_of(step.event))
     said = [(step.asked(name), step.got(name)) for name in compared]
     alone = step.place if step.indexes() & apart else None
     return json_text([step.kind, step.response is None, step.parallel, step.failed(), alone, said])
@@ -4111,7 +4116,7 @@ def variety(steps: list[Step], names: Sequence[str], one: str, many: str) -> str
 
 def fold_text(entry: Entry) -> str:
     """`  ×6 to [ 12], same arguments` behind the first of steps that repeat."""
-    steps, noun = entry.steps, entry.steps[0].kind.partition(".")[0]
+    steps = entry.steps
     if len(steps) == 1:
         return ""
     last = max(steps[-1].indexes(), default=None)
@@ -4120,7 +4125,7 @@ def fold_text(entry: Entry) -> str:
     parts = (
         f"×{len(steps)}{'' if last is None else f' to [{last:>3}]'}",
         f"these {entry.turn} in turn" if entry.turn > 1 else "",
-        given if noun in {"tool", "retrieval"} else "",
+        given if steps[0].noun in {"tool", "retrieval"} else "",
         errors if steps[0].failed() else "",
     )
     return f"  {blocks(*parts, gap=', ')}"
@@ -4224,13 +4229,14 @@ def timeline(
     their steps. A `short` one has no remarks."""
     texts, above = [], dict[str, list[str]]()
     for entry in entries:
-        kind, said = entry.steps[0].kind, remarks(entry.steps[0], raw)
-        dull = short and (kind.partition(".")[0] in HEADLINE or kind == "run.started")
-        texts.append(entry_text(entry, zero, raw, said if dull else above.get(kind, [])))
-        above[kind] = said
+        step = entry.steps[0]
+        said = remarks(step, raw)
+        dull = short and (step.noun in HEADLINE or step.kind == "run.started")
+        texts.append(entry_text(entry, zero, raw, said if dull else above.get(step.kind, [])))
+        above[step.kind] = said
     kept = entries_kept(texts, *by_importance(entries, named), room)
     lines: list[str] = []
-    for shown, places in itertools.groupby(range(len(entries)), kept.__contains__):
+    for shown, places in itertools.groupby(range(len(entries)), lambda place: place in kept):
         group = list(places)
         lines += [texts[n] for n in group] if shown else [gap_text([entries[n] for n in group])]
     return lines
@@ -4296,7 +4302,7 @@ def failed_calls(steps: list[Step]) -> str:
     """`; 5 of 166 calls failed (pay×5)`, "" where none is known to have failed."""
     calls = sum(step.kind.endswith(".called") for step in steps)
     failed = Counter(
-        field_text("tool_name", called_name(step.event), False) or step.kind.partition(".")[0]
+        field_text("tool_name", called_name(step.event), False) or step.noun
         for step in steps
         if step.kind.endswith((".called", ".responded")) and step.failed()
     )
