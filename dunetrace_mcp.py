@@ -1144,6 +1144,11 @@ class Found:
     severities: Counter[str] = field(default_factory=Counter)  # the same by severity
     failed: list[tuple[str, DunetraceError]] = field(default_factory=list)
 
+    @property
+    def at_least(self) -> str:
+        """What stands before the number of matches where not all were read."""
+        return "" if self.exact else "at least "
+
 
 MaybeFound = Found | DunetraceError  # a list, or why it could not be had
 
@@ -2801,8 +2806,8 @@ def fold_signals(signals: Rows) -> list[Rows]:
 
 def list_heading(found: Found, what: str, now: float) -> str:
     """`Signals (3 shown, 6 matched), ago from 2026-05-13 19:19 UTC:`"""
-    least = "" if found.exact else "at least "
-    return f"{what} ({len(found.rows)} shown, {least}{found.matched} matched), {as_of(now)}:"
+    shown = f"{len(found.rows)} shown, {found.at_least}{found.matched} matched"
+    return f"{what} ({shown}), {as_of(now)}:"
 
 
 def counted_part(counts: Counter[str], found: Found) -> str:
@@ -2929,10 +2934,9 @@ def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
 
 def beyond_text(offset: int, found: Found, thing: str) -> str:
     """What to say of an offset behind the last match."""
-    least = "" if found.exact else "at least "
     more = "" if found.exact else " Narrow the filters to see older ones."
-    matched = plural(found.matched, thing)
-    return f"Nothing from offset {offset} on: {least}{matched} match, counted from 0.{more}"
+    matched = f"{found.at_least}{plural(found.matched, thing)}"
+    return f"Nothing from offset {offset} on: {matched} match, counted from 0.{more}"
 
 
 @server.read_only("List an agent's failures", "errors, problems, alerts, newest")
@@ -3453,8 +3457,7 @@ def search_verdict(found: Found, filters: Filters) -> str:
         leading(found.agents, found.matched, "of {}", "agent"),
         "" if filters.failure_type else leading(found.types, found.matched, "{}", "type"),
     ]
-    least = "" if found.exact else "at least "
-    head = f"{least}{plural(found.matched, 'signal')}{matched_words(filters)}"
+    head = f"{found.at_least}{plural(found.matched, 'signal')}{matched_words(filters)}"
     head += f" ({plural(len(found.failed), 'agent')} not asked)" if found.failed else ""
     lead = blocks(*parts, gap=", ")
     return f"{head}{', ' + ' and '.join(severe) if known else ''}{': ' + lead if lead else ''}."
