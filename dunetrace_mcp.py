@@ -421,9 +421,13 @@ def counted(value: object) -> str:
 def named_counts(counts: Mapping[str, int], most: int = 8) -> str:
     """`TOOL_LOOP×12, COST_SPIKE×3 and 4 more`: the greatest counts by name."""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    named = ", ".join(f"{name}×{n}" for name, n in ordered[:most])
-    more = len(ordered) - most
-    return f"{named} and {more} more" if more > 0 else named
+    return first_of([f"{name}×{n}" for name, n in ordered], most)
+
+
+def first_of(texts: Sequence[str], most: int) -> str:
+    """`a, b and 4 more`"""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return f"{', '.join(texts[:most])}{more}"
 
 
 def present(values: Iterable[T | None]) -> list[T]:
@@ -3242,12 +3246,11 @@ def failed_text(failed: Sequence[tuple[str, DunetraceError]]) -> str:
     if not failed:
         return ""
     why = {"path": "its id fits into no path of this API"}
-    named = ", ".join(
+    named = [
         f"{shown_id(name)} ({why.get(error.kind) or clean(str(error), LONGEST_ECHO * 2)})"
-        for name, error in failed[:20]
-    )
-    more = f" and {len(failed) - 20} more" if len(failed) > 20 else ""
-    return f"{plural(len(failed), 'agent')} could not be asked: {named}{more}"
+        for name, error in failed
+    ]
+    return f"{plural(len(failed), 'agent')} could not be asked: {first_of(named, 20)}"
 
 
 @server.read_only("Explain a signal", "evidence, alert, fix, code, root cause")
@@ -4525,10 +4528,9 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
     if not ids:
         raise unknown_run(name, failed)
     if len(ids) > 1:
-        listed = ", ".join(map(shown_id, ids[:10]))
-        more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
+        listed = first_of([*map(shown_id, ids)], 10)
         raise DunetraceError(
-            f"{len(ids)} runs begin with {shown_id(name)}: {listed}{more}. Give more of the id.",
+            f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of the id.",
             "invalid",
         )
     return backend.get("/v1/runs/{}", ids[0])
