@@ -2692,12 +2692,11 @@ def next_step(summary: Summary, now: float) -> str:
     if not own_types(summary.agent):
         return ""
     errored = newest_failed(summary.runs, ["errored"])
-    steps = [f"{next_run(errored, now)}, that {end_text(errored)}"] if errored else []
-    steps += [
+    return next_line(
+        f"{next_run(errored, now)}, that {end_text(errored)}" if errored else "",
         "get_signal_detail(signal_id) for evidence and all fixes",
         "get_agent_patterns(agent_id) for systemic or one-off",
-    ]
-    return next_line(*steps)
+    )
 
 
 def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights: object) -> Json:
@@ -2899,11 +2898,12 @@ def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, rea
     signals, name = count(agent.get("signal_count")), agent_of(agent)
     if signals == 0 or (signals is None and not filters):
         return quiet_text("No signals of", agent, runs, now)
-    note = f"{read}{runs_note(agent, runs, now)}"
     if filters:
-        has = "how many it has" if signals is None else f"it has {plural(signals, 'signal')}"
-        unknown = " could not be asked" if signals is None else ""
-        return f"No signal of {name} matches {filters}; without that {has}{unknown}.{note}"
+        has = f"it has {plural_of(signals, 'signal')}"
+        if signals is None:
+            has = "how many it has could not be asked"
+        note = f"{read}{runs_note(agent, runs, now)}"
+        return f"No signal of {name} matches {filters}; without that {has}.{note}"
     return (
         f"{name} counts {plural(signals or 0, 'signal')}, but the backend lists none of them. Try "
         "again in a moment; get_agent_runs shows the runs."
