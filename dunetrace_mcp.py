@@ -2759,6 +2759,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
     steps = present(count(one.get("step_index")) for one in every)
     sure = present(number(one.get("confidence")) for one in every)
     since = ago(others[-1].get("detected_at"), now) if others else ""
+    fixes = dicts(signal.get("suggested_fixes")) or [{}]
     return {
         "icon": severity_icon(signal.get("severity")),
         "type": kind_of(signal),
@@ -2774,7 +2775,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
         "title": words(signal.get("title")),
         "what": first_sentence(what_of(signal)),
         "why": thought(signal.get("why_it_matters")),
-        "fix": first_fix(signal),
+        "fix": thought(fixes[0].get("description")),
         "shadow": "  (shadow)" if signal.get("shadow") is True else "",
     }
 
@@ -2786,11 +2787,6 @@ def what_of(signal: Json) -> str:
     if said.strip() or not known:
         return said
     return f"{known[1]} (in general; the backend sent no explanation of this one)"
-
-
-def first_fix(signal: Json) -> str:
-    fixes = dicts(signal.get("suggested_fixes"))
-    return thought(fixes[0].get("description")) if fixes else NONE
 
 
 def fold_signals(signals: Rows) -> list[Rows]:
