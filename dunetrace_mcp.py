@@ -2803,12 +2803,6 @@ def fold_signals(signals: Rows) -> list[Rows]:
     return list(groups.values())
 
 
-def list_heading(found: Found, what: str, now: float) -> str:
-    """`Signals (3 shown, 6 matched), ago from 2026-05-13 19:19 UTC:`"""
-    shown = f"{len(found.rows)} shown, {found.at_least}{found.matched} matched"
-    return f"{what} ({shown}), {as_of(now)}:"
-
-
 def counted_part(counts: Counter[str], found: Found) -> str:
     """` (2000 of 9000 counted)` where not all matches were."""
     part = counts.total()
@@ -2838,13 +2832,15 @@ def signal_list(
 ) -> str:
     """A heading, as many signals as fit, laid out in entries, and the call that shows the next
     ones."""
-    rows = found.rows
-    while len(rows) > 1 and sum(size_of(text) + 2 for text in lay_out(rows, now)) > ROOM:
+    rows, texts = found.rows, lay_out(found.rows, now)
+    while len(rows) > 1 and len(fitting(texts)) < len(texts):
         rows = rows[: len(rows) * 3 // 4]
+        texts = lay_out(rows, now)
     shown = offset + len(rows)
+    numbers = f"{len(rows)} shown, {found.at_least}{found.matched} matched"
     return blocks(
-        list_heading(replace(found, rows=rows), what, now),
-        *lay_out(rows, now),
+        f"{what} ({numbers}), {as_of(now)}:",
+        *texts,
         blocks(
             left_out(found.matched, shown, "signal", rest(offset=shown), found.exact),
             *notes,
