@@ -4585,12 +4585,13 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
         f"{ago(one.get('last_seen'), now)}"
         for one in systemic[:MOST_TYPES]
     ]
-    rest = [one for one in patterns if not is_systemic(one)]
-    few = [one for one in rest if one.get("is_systemic") is True]
     kinds = (
         ("🚨 SYSTEMIC", systemic[MOST_TYPES:]),
-        ("⚠ Occasional", [one for one in rest if one not in few]),
-        ("⚪ Too few runs to tell", few),
+        ("⚠ Occasional", [one for one in patterns if one.get("is_systemic") is not True]),
+        (
+            "⚪ Too few runs to tell",
+            [one for one in patterns if one.get("is_systemic") is True and not is_systemic(one)],
+        ),
     )
     return lines + [f"  {label}  {pattern_counts(some)}" for label, some in kinds if some]
 
