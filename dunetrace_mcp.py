@@ -2948,9 +2948,7 @@ def get_agent_signals(
         if found.matched:
             return beyond_text(offset, found, "signal")
         agent, runs = agent_and_runs(backend, agent_id)
-        return no_signals_text(
-            agent, runs, f"severity={severity}" if severity else "", backend.now()
-        )
+        return no_signals_text(agent, runs, str(Filters(severity)), backend.now())
     if found.matched > len(found.rows) and not severity:
         (agent_row,) = attempts(lambda: agent_named(backend, agent_id))
         if isinstance(agent_row, dict):
@@ -2968,10 +2966,10 @@ def page_link(dashboard: str, run_id: object) -> str:
 
 def fix_status_text(fix: Json | DunetraceError | None, now: float) -> str:
     """Whether a fix was applied, and what followed; "" where the backend cannot know."""
-    if fix is None or (isinstance(fix, DunetraceError) and fix.kind in {"route", "missing"}):
-        return ""
-    if isinstance(fix, DunetraceError):
+    if isinstance(fix, DunetraceError) and fix.kind not in {"route", "missing"}:
         return f"Whether a fix was applied could not be asked: {fix}"
+    if not isinstance(fix, dict):
+        return ""
     if fix.get("fix_applied") is not True:
         return "Fix: none was recorded as applied."
     return section("Fix:", [fix_line(fix, now)])
@@ -3448,13 +3446,13 @@ def search_verdict(found: Found, filters: Filters) -> str:
     """
     severe = [f"{found.severities[one]} {one}" for one in ("CRITICAL", "HIGH")]
     known = found.severities.total() == found.matched and not filters.severity
-    parts = [
+    lead = blocks(
         leading(found.agents, found.matched, "of {}", "agent"),
         "" if filters.failure_type else leading(found.types, found.matched, "{}", "type"),
-    ]
+        gap=", ",
+    )
     head = f"{found.at_least}{plural(found.matched, 'signal')}{matched_words(filters)}"
     head += f" ({plural(len(found.failed), 'agent')} not asked)" if found.failed else ""
-    lead = blocks(*parts, gap=", ")
     return f"{head}{', ' + ' and '.join(severe) if known else ''}{': ' + lead if lead else ''}."
 
 
@@ -3489,7 +3487,7 @@ def check_known_type(kind: str, agents: Rows) -> None:
             "invalid",
         )
     stored = [type_text(one) for one in seen if one.upper() == kind != one]
-    if kind and stored and kind not in seen:
+    if stored and kind not in seen:
         raise DunetraceError(
             f"There are signals of the type {stored[0]}, which the backend's filter does not match "
             "in that case: search without failure_type.",
