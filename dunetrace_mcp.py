@@ -3841,10 +3841,8 @@ class Overlap:
             at = bisect.bisect_left(self.waiting, (named.began, named.place))
             if at < len(self.waiting) and self.waiting[at][2] is named:
                 return at
-        moment, latency = (
-            instant(response.get("timestamp")),
-            number(payload_of(response).get("latency_ms")),
-        )
+        moment = instant(response.get("timestamp"))
+        latency = number(payload_of(response).get("latency_ms"))
         if moment is None or latency is None or latency <= 0:
             return None
         began = moment * 1000 - latency
@@ -4015,9 +4013,13 @@ def headline(steps: list[Step], raw: bool) -> str:
         parts = [f"model={model_text(step, raw)}", tokens, last, state]
     elif noun == "retrieval":
         scores = present(number(one.got("top_score")) for one in steps)
-        parts = [f"index={field_text('index_name', step.asked('index_name'), raw) or NONE}"]
-        parts += [f"results={spread(count(one.got('result_count')) for one in steps)}"]
-        parts += [f"top={max(scores):.2f}" if scores else "", state, last]
+        parts = [
+            f"index={field_text('index_name', step.asked('index_name'), raw) or NONE}",
+            f"results={spread(count(one.got('result_count')) for one in steps)}",
+            f"top={max(scores):.2f}" if scores else "",
+            state,
+            last,
+        ]
     else:
         parts = [field_text(name, step.asked(name), raw) for name in headline_fields(step)]
     return blocks(*parts, gap="  ")
@@ -4412,8 +4414,7 @@ def run_text(detail: Json, now: float, raw: bool = False, dashboard: str = "") -
     before = blocks(f"{verdict}\n{run_head(detail, now)}", run_signals(detail, now, raw))
     entries, named = fold_repeats(steps, steps_apart(signals)), set(steps_named(signals))
     short = verdict.startswith("✅") and not raw
-    room = ROOM - len(before)
-    lines = timeline(entries, start_of(detail), raw, named, room, short)
+    lines = timeline(entries, start_of(detail), raw, named, ROOM - len(before), short)
     return blocks(
         before,
         section(f"Event timeline ({plural(len(events), 'event')}):", lines)
@@ -4448,7 +4449,7 @@ def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
         )
     zero = start_of(detail)
     texts = [entry_text(Entry([step]), zero, raw, []) for step in part]
-    kept = fitting(texts, ROOM)
+    kept = fitting(texts)
     more = len(part) - len(kept)
     rest = min(part[len(kept)].indexes()) if more else first
     where = f'steps="{rest}-{last}".' if rest > first else "they do not fit into an answer."
