@@ -3804,6 +3804,10 @@ def payload_of(event: Json | None) -> Json:
     return mapping(mapping(event).get("payload"))
 
 
+def events_of(detail: Json) -> Rows:
+    return dicts(detail.get("events"))
+
+
 class Overlap:
     """Calls of one kind and name, from the first of them until all have their response.
 
@@ -4275,19 +4279,20 @@ def run_signal(group: Rows, now: float) -> str:
     ).format(**facts(group[0], now, group[1:]))
 
 
+def crashes_of(detail: Json) -> Rows:
+    """The events that say that a run errored."""
+    return [event for event in events_of(detail) if event.get("event_type") == "run.errored"]
+
+
 def error_type(detail: Json) -> str:
     """The type of the error that ended a run, "" where no event says it."""
-    ends = [
-        event for event in dicts(detail.get("events")) if event.get("event_type") == "run.errored"
-    ]
+    ends = crashes_of(detail)
     return field_text("error_type", payload_of(ends[-1]).get("error_type"), False) if ends else ""
 
 
 def run_ended(detail: Json) -> str:
     """How a run ended, by its events too: errored, stalled, completed, or what else is known."""
-    events = dicts(detail.get("events"))
-    crashed = any(event.get("event_type") == "run.errored" for event in events)
-    return "errored" if crashed else end_text(detail)
+    return "errored" if crashes_of(detail) else end_text(detail)
 
 
 def worst_of(signals: Rows) -> Json:
@@ -4351,7 +4356,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
 
 def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
-    events, started = dicts(detail.get("events")), detail.get("started_at")
+    events, started = events_of(detail), detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
@@ -4370,8 +4375,7 @@ def run_head(detail: Json, now: float) -> str:
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
     """The signals of a run; where there are none, not more than is known about how it went."""
-    events = dicts(detail.get("events"))
-    signals = without_raw(dicts(detail.get("signals")), raw, events)
+    signals = without_raw(dicts(detail.get("signals")), raw, events_of(detail))
     groups = fold_signals(signals)
     kept = fitting([run_signal(group, now) for group in groups], ROOM // 2)
     shown = sum(map(len, groups[: len(kept)]))
@@ -4393,8 +4397,7 @@ def run_signals(detail: Json, now: float, raw: bool) -> str:
 def start_of(detail: Json) -> float | None:
     """The moment from which a timeline counts: the run's start, else its first event with a
     time."""
-    events = dicts(detail.get("events"))
-    moments = [detail.get("started_at"), *(event.get("timestamp") for event in events)]
+    moments = [detail.get("started_at"), *(one.get("timestamp") for one in events_of(detail))]
     return next(iter(present(map(instant, moments))), None)
 
 
@@ -4408,7 +4411,7 @@ def steps_text(steps: list[Step]) -> str:
 def run_text(detail: Json, now: float, raw: bool = False, dashboard: str = "") -> str:
     """One run: verdict, head, signals and timeline, for GET /v1/runs/{id}; `raw` shows the free
     text of its events. A run that went well is short: what its calls were given is left out."""
-    events, signals = dicts(detail.get("events")), dicts(detail.get("signals"))
+    events, signals = events_of(detail), dicts(detail.get("signals"))
     steps = steps_of(events)
     verdict = run_verdict(detail, steps)
     before = blocks(f"{verdict}\n{run_head(detail, now)}", run_signals(detail, now, raw))
@@ -4437,7 +4440,7 @@ def parallel_note(steps: list[Step]) -> str:
 
 def part_text(detail: Json, first: int, last: int, raw: bool = False) -> str:
     """The steps from `first` to `last` of a run in full, nothing folded, for GET /v1/runs/{id}."""
-    steps = steps_of(dicts(detail.get("events")))
+    steps = steps_of(events_of(detail))
     part = [step for step in steps if any(first <= index <= last for index in step.indexes())]
     part.sort(key=lambda step: min(step.indexes()))
     run = shown_id(detail.get("run_id"))
@@ -4984,9 +4987,9 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Ended": f"{run_ended(detail)}{f' ({cause})' if cause else ''}",
         "Version": version(detail.get("agent_version")).strip() or NONE,
         "Duration": duration(detail.get("started_at"), detail.get("completed_at")),
-        "Steps": step_count(detail, dicts(detail.get("events"))),
-        "Tokens": str(count(detail.get("total_tokens")) or NONE),
-        "Cost": dollars(detail.get("cost_usd") or None),
+        "Steps": step_count(detail, events_of(detail)),
+        "Tokens": str(tokens or NONE),
+        "Cost": dollars(cost or None),
         "Signals": named_counts(signals) or "none",
         "LLM calls": named_counts(models) or "none",
         "Tool calls": named_counts(tools) or "none",
@@ -5054,7 +5057,7 @@ def parting_text(one: list[Step], other: list[Step]) -> str:
 def comparison_text(one: Json, other: Json, how: str) -> str:
     """Two runs side by side, from two answers of GET /v1/runs/{id}; `how` the other was chosen."""
     details = (one, other)
-    steps = [steps_of(dicts(detail.get("events"))) for detail in details]
+    steps = [steps_of(events_of(detail)) for detail in details]
     left, right = map(run_columns, details, steps)
     verdicts = [run_verdict(*pair).rstrip(".") for pair in zip(details, steps, strict=True)]
     beside = "" if one.get("agent_id") == other.get("agent_id") else f" and {agent_of(other)}"
