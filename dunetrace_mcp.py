@@ -2950,9 +2950,8 @@ def get_agent_signals(
         agent, runs = agent_and_runs(backend, agent_id)
         return no_signals_text(agent, runs, str(Filters(severity)), backend.now())
     if found.matched > len(found.rows) and not severity:
-        (agent_row,) = attempts(lambda: agent_named(backend, agent_id))
-        if isinstance(agent_row, dict):
-            found.types = own_types(agent_row)
+        (agent,) = attempts(lambda: agent_named(backend, agent_id))
+        found.types = own_types(mapping(agent))
     arguments = {"limit": some if some != 20 else 0, "severity": severity}
     note = lowered(limit, 100, found, offset)
     return agent_signals_text(agent_id, found, backend.now(), note, offset, arguments)
@@ -4383,10 +4382,10 @@ def run_signals(detail: Json, now: float, raw: bool) -> str:
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
     known = count(detail.get("signal_count"))
-    if not known and not isinstance(detail.get("signals"), list):
-        return "Signals: the backend did not say."
     if known:
         return f"Signals: {known} counted, but the backend sent none of them."
+    if not isinstance(detail.get("signals"), list):
+        return "Signals: the backend did not say."
     ended = run_ended(detail)
     if ended == "completed":
         return "Signals (0): nothing was detected in this run."
@@ -4473,11 +4472,8 @@ def steps_range(steps: str) -> tuple[int, int]:
 
 def parent_line(events: Rows) -> str:
     """The runs that this one belongs to, where its events name any."""
-    parents = {
-        shown_id(event.get("parent_run_id"))
-        for event in events
-        if isinstance(event.get("parent_run_id"), str)
-    }
+    named = (event.get("parent_run_id") for event in events)
+    parents = {shown_id(parent) for parent in named if isinstance(parent, str)}
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
 
