@@ -2679,7 +2679,7 @@ def recent_signal(signal: Json, now: float) -> str:
         "     {what}\n"
         "     Impact: {why}\n"
         "     Fix: {fix}"
-    ).format(**facts(signal, now))
+    ).format(**facts([signal], now))
 
 
 def newest_failed(runs: MaybeFound, outcomes: Sequence[str] = ("errored", "signals")) -> Json:
@@ -2751,13 +2751,14 @@ def summarize_agent(agent_id: AgentId) -> str:
 # The signals of one agent, and one signal in full, wherever it stands.
 
 
-def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, str]:
-    """The fields of a signal, redacted, as text for the templates of the lists that show one;
-    `others` say the same of other steps or runs: all their steps, the highest confidence."""
+def facts(group: Rows, now: float) -> dict[str, str]:
+    """The fields of a signal, redacted, as text for the templates of the lists that show one.
+    Others in its group say the same of other steps or runs: all their steps, the highest
+    confidence."""
+    signal, *others = group
     ids = ranges(present(count(one.get("id")) for one in others))
-    every = (signal, *others)
-    steps = present(count(one.get("step_index")) for one in every)
-    sure = present(number(one.get("confidence")) for one in every)
+    steps = present(count(one.get("step_index")) for one in group)
+    sure = present(number(one.get("confidence")) for one in group)
     since = ago(others[-1].get("detected_at"), now) if others else ""
     fixes = dicts(signal.get("suggested_fixes")) or [{}]
     return {
@@ -2767,7 +2768,7 @@ def facts(signal: Json, now: float, others: Sequence[Json] = ()) -> dict[str, st
         "conf": percent(max(sure, default=None)),
         "step": ranges(steps) or NONE,
         "ago": ago(signal.get("detected_at"), now),
-        "times": f"  ×{len(others) + 1} back to {since}" if others else "",
+        "times": f"  ×{len(group)} back to {since}" if others else "",
         "id": shown_id(signal.get("id")),
         "others": f"  others: {ids}" if ids else "",
         "run": shown_run(signal),
@@ -2855,7 +2856,7 @@ def agent_signals(signals: Rows, now: float) -> list[str]:
     said: set[str] = set()
     texts = []
     for group in fold_signals(signals):
-        text = facts(group[0], now, group[1:])
+        text = facts(group, now)
         head = (
             "{icon} [{severity}] {type}  conf={conf}  step={step}  {ago}{times}\n"
             "   id={id}  run={run}{others}\n"
@@ -3421,7 +3422,7 @@ def found_signals(signals: Rows, now: float) -> list[str]:
         "   id={id}  run={run}  conf={conf}{others}\n"
         "   {title}"
     )
-    return [template.format(**facts(one[0], now, one[1:])) for one in fold_signals(signals)]
+    return [template.format(**facts(group, now)) for group in fold_signals(signals)]
 
 
 def leading(counts: Counter[str], total: int, wording: str, noun: str) -> str:
@@ -4275,7 +4276,7 @@ def run_signal(group: Rows, now: float) -> str:
         "  {icon} {type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}\n"
         "     {title}\n"
         "     Fix: {fix}"
-    ).format(**facts(group[0], now, group[1:]))
+    ).format(**facts(group, now))
 
 
 def crashes_of(detail: Json) -> Rows:
