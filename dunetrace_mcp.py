@@ -2709,8 +2709,8 @@ def row_from_lists(agent_id: str, runs: MaybeFound, recent: MaybeFound, insights
     types = Counter[str]()
     for row in dicts(mapping(insights).get("signal_trends")):
         types[str(row.get("failure_type"))] += amount(row, "count")
-    moments = (instant(run.get("completed_at")) for run in newest_of(runs))
-    seen = max(present(moments), default=None)
+    moments = present(instant(run.get("completed_at")) for run in newest_of(runs))
+    seen = max(moments, default=None)
     return {"agent_id": agent_id, "last_seen": seen, "failure_types": types, **totals}
 
 
@@ -3356,27 +3356,27 @@ def search_list(
 
     Backends before the newest refuse types that they do not know; those are compared here.
     """
-    asked = {"severity": filters.severity, "failure_type": filters.failure_type, "explain": "false"}
+    read = functools.partial(read_matches, backend, agent_id, filters, wanted, counting)
     try:
-        return read_matches(backend, agent_id, filters, wanted, counting, asked)
+        return read(filters.failure_type)
     except DunetraceError as error:
         if error.kind != "invalid" or not filters.failure_type:
             raise
-        return read_matches(
-            backend, agent_id, filters, wanted, counting, {**asked, "failure_type": ""}
-        )
+        return read("")
 
 
 def read_matches(
-    backend: Api, agent_id: str | None, filters: Filters, wanted: int, counting: bool, asked: Json
+    backend: Api, agent_id: str | None, filters: Filters, wanted: int, counting: bool, asked: str
 ) -> Found:
-    """Matches of a list read with the query `asked`: `wanted` rows and, while `counting`, some
-    pages more; all up to a page that is older as a whole where only that tells their number."""
+    """Matches of a list of which the backend is asked for the type `asked`, "" for all: `wanted`
+    rows and, while `counting`, some pages more; all up to a page that is older as a whole where
+    only that tells their number."""
     found, kind, read, matching_rows = Found([], 0), filters.failure_type, 0, 0
-    filtered = not filters.hours and asked["failure_type"] == kind  # by the backend, all of it
+    filtered = not filters.hours and asked == kind  # by the backend, all of it
     most = COUNTED_PAGES if filtered else MOST_PAGES
     size = PART if counting or not filtered else min(wanted, LARGEST_PAGE)
-    for n, page in enumerate(backend.listed("signals", agent_id, limit=size, **asked), 1):
+    query = {"severity": filters.severity, "failure_type": asked, "explain": "false"}
+    for n, page in enumerate(backend.listed("signals", agent_id, limit=size, **query), 1):
         recent = [row for row in page.rows if filters.in_time(row, backend.now())]
         matching = [
             row for row in recent if not kind or str(row.get("failure_type")).upper() == kind
