@@ -2542,7 +2542,7 @@ def breakdown_lines(agent: Json, insights: Json) -> list[str]:
     return [*lines, more] if rest else lines
 
 
-def ends_verdict(agent: Json, runs: MaybeFound, now: float, cause: str = "") -> str:
+def ends_verdict(agent: Json, runs: MaybeFound, now: float, cause: str) -> str:
     """How the newest runs of an agent went, what is wrong first, and what may be newer than they
     are; `cause` is the error_type of the newest that errored."""
     if isinstance(runs, DunetraceError):
@@ -4260,10 +4260,10 @@ def gap_text(entries: list[Entry]) -> str:
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 
 
-def step_count(detail: Json, events: Rows) -> str:
+def step_count(detail: Json) -> str:
     """The steps of a run as its list counts them: v0.3.0 puts the number of events into the
     detail."""
-    steps = count(detail.get("step_count"))
+    events, steps = events_of(detail), count(detail.get("step_count"))
     highest = max((amount(event, "step_index") for event in events), default=0)
     return counted(
         highest + 1 if steps == len(events) != highest and "total_tokens" not in detail else steps
@@ -4356,7 +4356,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
 
 def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
-    events, started = events_of(detail), detail.get("started_at")
+    started = detail.get("started_at")
     tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
     ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
@@ -4364,11 +4364,11 @@ def run_head(detail: Json, now: float) -> str:
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
-        f"Steps:    {step_count(detail, events)}",
+        f"Steps:    {step_count(detail)}",
         f"Exit:     {ended}{f'  ({cause})' if cause else ''}",
         f"Tokens:   {tokens}" if tokens else "",
         f"Cost:     {dollars(cost)}" if cost else "",
-        parent_line(events),
+        parent_line(detail),
         gap="\n",
     )
 
@@ -4471,9 +4471,9 @@ def steps_range(steps: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def parent_line(events: Rows) -> str:
-    """The runs that this one belongs to, where its events name any."""
-    named = (event.get("parent_run_id") for event in events)
+def parent_line(detail: Json) -> str:
+    """The runs that a run belongs to, where its events name any."""
+    named = (event.get("parent_run_id") for event in events_of(detail))
     parents = {shown_id(parent) for parent in named if isinstance(parent, str)}
     return f"Parent:   {', '.join(sorted(parents)[:5])}" if parents else ""
 
@@ -4984,7 +4984,7 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Ended": f"{run_ended(detail)}{f' ({cause})' if cause else ''}",
         "Version": version(detail.get("agent_version")).strip() or NONE,
         "Duration": duration(detail.get("started_at"), detail.get("completed_at")),
-        "Steps": step_count(detail, events_of(detail)),
+        "Steps": step_count(detail),
         "Tokens": str(tokens or NONE),
         "Cost": dollars(cost or None),
         "Signals": named_counts(signals) or "none",
