@@ -2292,7 +2292,6 @@ def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
         return (
             f"{what} {name}: it is known but has no runs yet, so there is nothing to judge it by."
         )
-    flying = flying_runs(agent, runs)
     if not runs.matched:
         return (
             f"{what} {name}: {plural(flying, 'run')} started and none is processed yet, so there "
