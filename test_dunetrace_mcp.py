@@ -1689,9 +1689,7 @@ def test_more_of_a_search_is_asked_for_as_it_was(http):
     ):
         assert call("search_signals", **given).endswith(f"search_signals({arguments})")
     serve(http, "/v1/issues/search", page("issues", [ISSUE], 5))
-    assert call("search_issues", query=" loop ").endswith(
-        'search_issues(query="loop", offset=1)'
-    )
+    assert call("search_issues", query=" loop ").endswith('search_issues(query="loop", offset=1)')
 
 
 def test_a_search_without_signals_names_the_crashes(http):
