@@ -3603,6 +3603,22 @@ def test_gate(http, command_line, flags, runs, signals, health, states, status):
     assert ended == status
 
 
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ([], "none, the telemetry may be dead"),
+        (([], 5), "none so far, but not all of that time could be read"),
+        (([], None), "none so far, but not all of that time could be read"),
+    ],
+)
+def test_a_gate_without_runs(http, command_line, runs, why):
+    gate_backend(http, runs, [], SCORE)
+    assert (
+        f"UNKNOWN  runs processed in the last 24 h: {why}\n"
+        in command_line("gate", "research-agent")[1]
+    )
+
+
 def test_the_lines_of_a_gate(http, command_line):
     gate_backend(http, [BAD_RUN, OK_RUN], [LOOP], {"score": 90})
     assert command_line("gate", "research-agent", "--failure-type", "TOOL_LOOP", "--min-runs", "5")[
