@@ -1944,6 +1944,16 @@ def test_a_text_without_a_run_id_says_what_was_looked_for(http):
     )
 
 
+def test_a_beginning_is_looked_for_among_so_many_runs(http, monkeypatch):
+    monkeypatch.setattr(dm, "MOST_PAGES", 2)
+    only_run(http, RUN)
+    paging(http, "/v1/runs", "runs", [{**RUNS[0], "run_id": f"a-run-{n:05}"} for n in range(1_600)])
+    assert error_of("get_run_detail", run_id="a-run-0099").startswith("10 runs begin with")
+    assert error_of("get_run_detail", run_id="a-run-0100").startswith(
+        "There is no run a-run-0100 among the newest 1000 (give the whole id)."
+    )
+
+
 def test_a_run_by_the_beginning_of_its_id_on_an_old_backend(http):
     only_run(http, RUN)
     serve(http, "/v1/runs", ROUTE_404, status=404)
@@ -2796,6 +2806,17 @@ def deploy(age, regression, before=1, after=8):
         "is_regression": regression,
         **counts,
     }
+
+
+@pytest.mark.parametrize(
+    ("n", "last"), [(15, "  ✅ no regression  v15"), (17, "  … 2 older deploys not shown")]
+)
+def test_fifteen_deploys_are_shown(n, last):
+    lines = dm.deploy_lines(
+        {"deploy_regressions": [deploy(age, False) for age in range(n, 0, -1)]}, NOW
+    )
+    assert len(lines) == min(n, 16)
+    assert lines[-1].startswith(last)
 
 
 def release(name, age, affected, runs):
