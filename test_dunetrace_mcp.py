@@ -2423,6 +2423,7 @@ def test_small_pieces_of_text():
         " and 5 more"
     )
     assert dm.safe("meta", {f"k{n}": n for n in range(14)}, False).endswith(", …+2 more}")
+    assert dm.safe("meta", {f"k{n}": n for n in range(12)}, False).endswith(", k11: 11}")
     many = dm.evidence_lines({f"extra_{n}": n for n in range(70)}, False)
     assert many == [*(f"  extra_{n}: {n}" for n in range(60)), "  … 10 more fields not shown"]
     deep: Any = "bottom"
@@ -2867,6 +2868,7 @@ VERDICTS = [
     (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES, LOOPS]}, ended(1), NOW), "🚨 Systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
     (lambda: dm.patterns_verdict({"systemic_patterns": [LOOPS, LOOPS]}, HANGS, NOW), "🚨 Systemic: TOOL_LOOP in 4 of 9 runs (7 days) and 1 more type; how its runs ended could not be asked."),
     (lambda: dm.patterns_verdict({"systemic_patterns": [pattern("X", 3, 3, True)]}, HANGS, NOW), "🚨 Systemic: X in 3 of 3 runs (7 days); how its runs ended could not be asked."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [pattern("X", 2, 3, False)]}, HANGS, NOW), "⚠ Occasional: no type is systemic in 3 runs (7 days); how its runs ended could not be asked."),
     (lambda: dm.patterns_verdict({"systemic_patterns": [pattern("X", 2, 2, True)]}, HANGS, NOW), "⚪ Unknown: 2 runs in 7 days, too few to tell systemic from occasional; how its runs ended could not be asked."),
     (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES]}, ended(1, 2, 3), NOW), "⚠ Occasional: no type is systemic in 9 runs (7 days); 🔴 3 of the newest 6 runs errored or stalled."),
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, HANGS, NOW), "No signals in the last 7 days; how its runs ended could not be asked."),
@@ -4359,6 +4361,20 @@ def test_a_comparison_shows_what_differs():
     assert re.findall(r"^(?:Version|Steps|Duration).*", text, re.M) == [
         "Version       vabcd1234 | v9"
     ]
+
+
+@pytest.mark.parametrize(
+    ("hashes", "text"),
+    [
+        ("", ""),
+        ("aa", "same text"),
+        ("ab", "2 different texts"),
+        ("aab", "2 different texts, one of them ×2"),
+    ],
+)
+def test_variety(hashes, text):
+    steps = dm.steps_of([event("tool.called", n, n, args_hash=one) for n, one in enumerate(hashes)])
+    assert dm.variety(steps, ["args_hash"], "text", "texts") == text
 
 
 def test_policies_of_older_backends(http):
