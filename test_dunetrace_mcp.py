@@ -1944,6 +1944,14 @@ def test_a_text_without_a_run_id_says_what_was_looked_for(http):
     )
 
 
+def test_a_beginning_that_cannot_be_looked_for(http):
+    only_run(http, RUN)
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, f"{A}/runs", page("runs", []))
+    http.get(f"{URL}/v1/runs", status=500, body="Internal Server Error")
+    assert "/v1/runs answered 500" in error_of("get_run_detail", run_id="a-run-0099")
+
+
 def test_a_beginning_is_looked_for_among_so_many_runs(http, monkeypatch):
     monkeypatch.setattr(dm, "MOST_PAGES", 2)
     only_run(http, RUN)
