@@ -2431,7 +2431,7 @@ def test_small_pieces_of_text():
         " and 5 more"
     )
     assert dm.safe("meta", {f"k{n}": n for n in range(14)}, False).endswith(", …+2 more}")
-    assert dm.safe("meta", {f"k{n}": n for n in range(12)}, False).endswith(", k11: 11}")
+    assert dm.safe("meta", {f"k{n}": n for n in range(12)}, False).endswith("chars)}")
     many = dm.evidence_lines({f"extra_{n}": n for n in range(70)}, False)
     assert many == [*(f"  extra_{n}: {n}" for n in range(60)), "  … 10 more fields not shown"]
     deep: Any = "bottom"
