@@ -1638,6 +1638,15 @@ def test_search_survives_agents_that_fail(http):
     assert "team/a (its id fits into no path of this API)" in last
 
 
+def test_a_search_of_agents_says_at_least_where_one_was_not_read_to_its_end(http, monkeypatch):
+    monkeypatch.setattr(dm, "MOST_PAGES", 1)
+    old_fleet(http, {"a": series(2), "b": []})
+    paging(http, "/v1/agents/c/signals", "signals", series(600, 1))
+    agents = [{**AGENT, "agent_id": one, "last_seen": NOW} for one in "abc"]
+    http.replace("GET", f"{URL}/v1/agents", json=page("agents", agents))
+    assert "at least 251 matched" in listed(call("search_signals", since_hours=1))
+
+
 def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
     refusal = {"detail": "Invalid failure_type 'CUSTOM_X'. Valid: [...]"}
     old_fleet(http, {"a": series(4, failure_type="Custom_x"), "b": series(2)})
@@ -3250,6 +3259,14 @@ def test_a_fan_out_ends_with_the_call(monkeypatch):
     waiting.set()
 
 
+def test_a_fan_out_ends_when_its_call_was_cancelled():
+    call = dm.Call()
+    token = dm.CALL.set(call)
+    with pytest.raises(dm.DunetraceError, match="The call was cancelled"):
+        dm.attempts(call.cancelled.set)
+    dm.CALL.reset(token)
+
+
 def test_a_fan_out_that_ended_begins_nothing_more(monkeypatch):
     monkeypatch.setattr(dm, "AT_ONCE", 1)
     call, free, begun = dm.Call(), threading.Event(), []
@@ -4723,6 +4740,13 @@ def test_check_of_settings(monkeypatch, capsys, url, message):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     assert dm.check() == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith(message)
+
+
+def test_check_names_what_is_no_tool(monkeypatch, capsys):
+    monkeypatch.setenv("DUNETRACE_API_URL", "http://no-such-host.invalid")
+    monkeypatch.setenv("DUNETRACE_TOOLS", "core, list_agent")
+    assert dm.check() == 1
+    assert "⚠ DUNETRACE_TOOLS names no tool with list_agent\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tool", [one for one in ASKING if one not in NEWER])
