@@ -260,12 +260,12 @@ SEVERITIES = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-
-
 # Would open a block of code that the rest of the answer falls into.
 FENCE = re.compile("`{3,}|~{3,}")
 LONGEST_TEXT = 4_000  # characters of an explanation
 LONGEST_ECHO = 80  # characters of what an error repeats
+MOST_LINES = 60  # of one piece of code
+SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"'])")
 
 
 def clean(value: object, most: int = 300) -> str:
@@ -308,9 +308,6 @@ def words(value: object, most: int = 300) -> str:
 def first_sentence(value: object) -> str:
     """What a list shows of an explanation; get_signal_detail shows the whole."""
     return SENTENCES.split(words(value, 2000), maxsplit=1)[0]
-
-
-SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"'])")
 
 
 def thought(value: object) -> str:
@@ -557,8 +554,9 @@ def plural(n: int, thing: str) -> str:
 
 
 def plural_of(value: object, thing: str) -> str:
-    """`3 runs` of a count that may be missing."""
-    return plural(count(value) or 0, thing)
+    """`3 runs`, or `— runs` where the count is missing."""
+    n = count(value)
+    return f"{NONE} {thing}s" if n is None else plural(n, thing)
 
 
 def section(title: str, lines: Iterable[str]) -> str:
@@ -597,6 +595,14 @@ def fitting(parts: list[str], room: int = ROOM) -> list[str]:
     return parts
 
 
+def shortened(lines: Sequence[str], most: int, what: str, indent: str = "  ") -> list[str]:
+    """The first lines and how many are left out; a single one is shown rather than counted, so
+    that nothing is cut twice."""
+    if len(lines) <= most + 1:
+        return [*lines]
+    return [*lines[:most], f"{indent}… {len(lines) - most} {what} not shown"]
+
+
 def left_out(total: int, shown: int, thing: str, how: str, exact: bool = True) -> str:
     """The closing line of a list that does not show all."""
     if total <= shown:
@@ -629,17 +635,13 @@ def delivered(text: str) -> str:
     return f"{text[:end]}\n… {len(text) - end} more characters not shown: ask for less (a smaller limit, one item)."
 
 
-MOST_LINES = 60  # of one piece of code
-
-
 def code_block(code: object, language: object, indent: str) -> list[str]:
     """Lines of a fenced block whose content cannot end it."""
     text = text_of(code)
-    lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
     if not text.strip():
         return []
-    if len(lines) > MOST_LINES + 1:
-        lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines not shown"]
+    lines = [visible(line.expandtabs(4)) for line in text.strip("\r\n").splitlines()]
+    lines = shortened(lines, MOST_LINES, "more lines", "")
     fence = max(re.findall("`{3,}", text), key=len, default="``") + "`"
     word = text_of(language) if re.fullmatch(r"[\w+#-]{1,20}", text_of(language)) else ""
     return [
@@ -946,8 +948,7 @@ class Redaction:
     def hide_in_fix(self, fix: Json) -> Json:
         """A suggested fix that is safe to show."""
         lines = text_of(fix.get("code")).strip("\r\n").splitlines()
-        left = [f"… {len(lines) - MOST_LINES} more lines not shown"] * (len(lines) > MOST_LINES)
-        code = "\n".join([self.hide_in_code("\n".join(lines[:MOST_LINES])), *left])
+        code = self.hide_in_code("\n".join(shortened(lines, MOST_LINES, "more lines", "")))
         return {**fix, "description": self.hide(text_of(fix.get("description"))), "code": code}
 
     def hide_in_code(self, code: str) -> str:
@@ -2064,8 +2065,8 @@ def failure_type_of(value: str) -> str:
 
 
 # ── Agents ────────────────────────────────────────────────────────────────────────────────────────
-# The fleet, the health of one agent, and its summary. How an agent's runs ended counts as much as
-# its score, which the backend makes from signals alone.
+# The fleet as a table, and what the rooms below judge an agent by: how its runs ended counts as much
+# as its score, which the backend makes from signals alone.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017, so its clock is wrong
 NEWEST_RUNS = 20  # whose ends a verdict looks at
@@ -2215,6 +2216,11 @@ def outcome(run: Json) -> str:
     return "signals" if signals else "clean"
 
 
+def errored_among(runs: Rows) -> Rows:
+    """The runs that errored or stalled."""
+    return [run for run in runs if outcome(run) == "errored"]
+
+
 def end_text(run: Json) -> str:
     """The end of a run in a word: completed, errored, stalled, or what else the backend says."""
     said = name_text(run.get("exit_reason"), "exit_reason").removeprefix("run.")
@@ -2282,6 +2288,20 @@ def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]
     return answer, runs
 
 
+def flying_runs(agent: Json, runs: MaybeFound) -> int:
+    """How many runs of an agent have started and are not processed."""
+    if isinstance(runs, DunetraceError):
+        return 0
+    return max(0, amount(agent, "run_count") - runs.matched)
+
+
+def flying_note(agent: Json, runs: MaybeFound) -> str:
+    """` 3 runs are not processed yet.`, "" where all were."""
+    flying = flying_runs(agent, runs)
+    verb = "is" if flying == 1 else "are"
+    return f" {plural(flying, 'run')} {verb} not processed yet." if flying else ""
+
+
 def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
@@ -2298,12 +2318,10 @@ def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
             "is nothing to judge it by. A run counts once it has ended, or after about 90 s "
             "without an event."
         )
-    more = (
-        f" {plural(flying, 'run')} more {'is' if flying == 1 else 'are'} in flight."
-        if flying
-        else ""
+    return (
+        f"{what} {name} in {plural(runs.matched, 'processed run')}{ends_text(runs, now)}"
+        f"{flying_note(agent, runs)}"
     )
-    return f"{what} {name} in {plural(runs.matched, 'processed run')}{ends_text(runs, now)}{more}"
 
 
 def ends_text(runs: Found, now: float) -> str:
@@ -2313,16 +2331,16 @@ def ends_text(runs: Found, now: float) -> str:
     unknown += (
         f" {ended['signals']} of them count signals all the same." if ended["signals"] else ""
     )
-    newest = next((run for run in runs.rows if outcome(run) == "errored"), None)
-    if newest is None:
+    errored = errored_among(runs.rows)
+    if not errored:
         return (
             f"; none {of} is known to have errored or stalled.{unknown}"
             if unknown
             else f"; none {of} errored or stalled."
         )
     return (
-        f", but {ended['errored']} {of} errored or stalled without a word from the detectors: "
-        f"{next_run(newest, now)}.{unknown}"
+        f", but {len(errored)} {of} errored or stalled without a word from the detectors: "
+        f"{next_run(errored[0], now)}.{unknown}"
     )
 
 
@@ -2418,6 +2436,11 @@ def in_runs(pattern: Json) -> str:
 def rate_text(part: object, whole: object) -> str:
     """`25% (1/4)`"""
     return f"{percent(ratio_of(part, whole))} ({counted(part)}/{counted(whole)})"
+
+
+def of_runs(row: Json, part: str, whole: str, rate: str = "rate") -> str:
+    """`3/4 runs (75%)`"""
+    return f"{counted(row.get(part))}/{counted(row.get(whole))} runs ({percent(row.get(rate))})"
 
 
 def change_text(insights: Json, now: float) -> str:
@@ -2627,13 +2650,6 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
         next_step(summary, now),
         page_link(dashboard, newest_failed(summary.runs).get("run_id")),
     )
-
-
-def flying_runs(agent: Json, runs: MaybeFound) -> int:
-    """How many runs of an agent have started and are not processed."""
-    if isinstance(runs, DunetraceError):
-        return 0
-    return max(0, amount(agent, "run_count") - runs.matched)
 
 
 def flying_text(agent: Json, runs: MaybeFound) -> str:
@@ -2913,13 +2929,7 @@ def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     that errored need not have a signal."""
     if isinstance(runs, DunetraceError):
         return f" How its runs ended could not be asked: {runs}"
-    flying = flying_runs(agent, runs)
-    more = (
-        f" {plural(flying, 'run')} {'is' if flying == 1 else 'are'} not processed yet."
-        if flying
-        else ""
-    )
-    errored = [run for run in runs.rows if outcome(run) == "errored"]
+    errored, more = errored_among(runs.rows), flying_note(agent, runs)
     if not errored:
         return more
     return (
@@ -3020,8 +3030,7 @@ def signal_text(
 def evidence_lines(evidence: Json, raw: bool) -> list[str]:
     """The evidence field by field; free text as its hash unless `raw`."""
     lines = [f"  {safe_key(key, raw)}: {safe(key, value, raw)}" for key, value in evidence.items()]
-    kept = fitting(lines[:MOST_FIELDS], ROOM // 2)
-    return kept + [f"  … {len(lines) - len(kept)} more fields not shown"] * (len(lines) > len(kept))
+    return shortened(lines, len(fitting(lines[:MOST_FIELDS], ROOM // 2)), "more fields")
 
 
 def fix_lines(fixes: Rows) -> list[str]:
@@ -3528,7 +3537,7 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
         )
     since = now - filters.hours * 3600
     window = [run for run in runs.rows if not filters.hours or (moment_of(run) or now) >= since]
-    errored = [run for run in window if outcome(run) == "errored"]
+    errored = errored_among(window)
     where = f"newest {plural(len(runs.rows), 'run')} of all agents"
     if filters.hours:
         where = f"{plural(len(window), 'run')} of that time among the {where}"
@@ -3687,7 +3696,7 @@ def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
     found, read = Found([], 0), 0
     pages = backend.listed("runs", agent_id, limit=LARGEST_PAGE)
     for page in itertools.islice(pages, MOST_PAGES):
-        failed = [run for run in page.rows if outcome(run) == "errored"]
+        failed = errored_among(page.rows)
         found.rows += failed[: limit - len(found.rows)]
         found.matched += len(failed)
         found.unknown += sum(outcome(run) == "unknown" for run in page.rows)
@@ -4576,9 +4585,7 @@ def systemic_lines(insights: Json, now: float) -> list[str]:
     patterns = patterns_of(insights)
     systemic = [one for one in patterns if is_systemic(one)]
     lines = [
-        f"  🚨 SYSTEMIC  {kind_of(one)}  "
-        f"{counted(one.get('affected_runs'))}/{counted(one.get('total_runs'))} runs "
-        f"({percent(one.get('rate'))})\n"
+        f"  🚨 SYSTEMIC  {kind_of(one)}  {of_runs(one, 'affected_runs', 'total_runs')}\n"
         f"            first seen {ago(one.get('first_seen'), now)}  last seen "
         f"{ago(one.get('last_seen'), now)}"
         for one in systemic[:MOST_TYPES]
@@ -4707,10 +4714,7 @@ def input_lines(insights: Json) -> list[str]:
     sure = [one for one in patterns if (number(one.get("rate")) or 0) >= 0.5]
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in sure:
-        runs = (
-            f"{counted(one.get('triggered_count'))}/{counted(one.get('total_runs'))} runs "
-            f"({percent(one.get('rate'))})"
-        )
+        runs = of_runs(one, "triggered_count", "total_runs")
         name = safe("input_hash", one.get("input_hash"), False)[:8]
         groups[name, runs].append(kind_of(one))
     lines = [f"  hash={name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
@@ -4753,7 +4757,7 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
             )
             rows.append({**one, "line": line})
     ordered = [row["line"] for row in newest_first(rows, "deployed_at")]
-    return ordered[:15] + [f"  … {len(ordered) - 15} older deploys not shown"] * (len(ordered) > 15)
+    return shortened(ordered, 15, "older deploys")
 
 
 def deploy_line(deploy: Json, now: float) -> str:
@@ -4769,10 +4773,8 @@ def deploy_line(deploy: Json, now: float) -> str:
     delta = number(deploy.get("delta_rate"))
     return (
         f"  {verdict}  {name_text(deploy.get('version'))}  {ago(deploy.get('deployed_at'), now)}"
-        f"  {counted(deploy.get('before_signals'))}/{counted(deploy.get('before_runs'))} runs "
-        f"({percent(deploy.get('before_rate'))})"
-        f" → {counted(deploy.get('after_signals'))}/{counted(deploy.get('after_runs'))} runs "
-        f"({percent(deploy.get('after_rate'))})"
+        f"  {of_runs(deploy, 'before_signals', 'before_runs', 'before_rate')}"
+        f" → {of_runs(deploy, 'after_signals', 'after_runs', 'after_rate')}"
         f"  {f'{delta * 100:+.0f} points' if delta is not None else NONE}"
     )
 
@@ -5752,7 +5754,7 @@ def against_earlier(detail: Json, earlier: Rows, signals: Rows) -> str:
     same = {kind: before[kind] for kind in types if before[kind]}
     ended = run_ended(detail)
     gone = {kind: n for kind, n in before.items() if kind not in types and ended == "completed"}
-    errored = sum(outcome(run) == "errored" for run in earlier)
+    errored = len(errored_among(earlier))
     of, all_ = (f"of the {plural(len(some), 'run')} before" for some in (known, earlier))
     return blocks(
         f"New: {new} (in none {of})" if new else "",

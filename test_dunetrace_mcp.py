@@ -399,18 +399,6 @@ GOLDENS = {
     "no_arrival_bare": lambda: dm.no_arrival_text("x", {}, 0, NOW),
     "depth": lambda: dm.depth_text("research-agent", DEEP, NOW),
     "depth_bare": lambda: dm.depth_text("x", {}, NOW),
-    "signal_fixed": lambda: dm.signal_text(
-        {**SIGNAL, "evidence": {"tools": ["a", "b c d e f g"], "tool": "a"}},
-        NOW,
-        fix={
-            "fix_applied": True,
-            "applied_at": NOW - DAY,
-            "applied_via": "clipboard",
-            "runs_after_fix": 2,
-            "recurrences_after_fix": 0,
-            "verdict": "insufficient_data",
-        },
-    ),
     "agents_busy": lambda: dm.agents_text(found([BUSY_AGENT, *FLEET_ROWS, *FLEET_ROWS[:2]]), NOW),
     "summary_busy": lambda: dm.summary_text(
         dm.Summary(
@@ -457,9 +445,6 @@ GOLDENS = {
     "run_failing": lambda: dm.run_text(FAILING_RUN, NOW),
     "run_clean": lambda: dm.run_text({**RUN, "signals": []}, NOW),
     "patterns_busy": lambda: dm.patterns_text("research-agent", BUSY_INSIGHTS, found(CRASHES), NOW),
-    "signal_linked": lambda: dm.signal_text(
-        {**SIGNAL, "what": " ", "run_id": "a b"}, NOW, False, "http://d"
-    ),
     "agents": lambda: dm.agents_text(found([AGENT, BILLING]), NOW),
     "agents_bare": lambda: dm.agents_text(found([{}]), NOW),
     "agents_none": lambda: dm.agents_text(found([]), NOW),
@@ -629,6 +614,37 @@ def golden(name):
 @pytest.mark.parametrize("name", GOLDENS)
 def test_text(name):
     assert GOLDENS[name]() == golden(name)
+
+
+def test_a_signal_whose_fix_was_applied():
+    fix = {"fix_applied": True, "applied_at": NOW - DAY, "applied_via": "clipboard", "runs_after_fix": 2, "recurrences_after_fix": 0, "verdict": "insufficient_data"}  # fmt: skip
+    assert dm.signal_text(SIGNAL, NOW, fix=fix) == golden("signal").replace(
+        "Fix: none was recorded as applied.",
+        "Fix:\n  applied 1d ago by clipboard: 2 runs since, 0 with it again; the backend says "
+        "insufficient_data",
+    )
+
+
+def test_where_to_look_names_no_free_text():
+    evidence = {"tools": ["a", "b c d e f g"], "tool": "a"}
+    text = dm.signal_text({**SIGNAL, "evidence": evidence}, NOW)
+    assert "\n  tools: ['a', sha256:95187326 (11 chars)]\n  tool: a\n" in text
+    assert (
+        "look in your code:\n  `a`: the loop that calls it, and what ends that: a guard against equal arguments."
+        in text
+    )
+
+
+def test_a_signal_with_a_page_and_without_an_explanation():
+    text = golden("signal").replace(f"Run:       {RUN_ID}", "Run:       a b")
+    said = re.search(r"What happened:\n(.*?)\n\n", text, re.S)[1]
+    kind = "  one tool makes up three or more of the last five calls (in general;\n  the backend sent no explanation of this one)"  # fmt: skip
+    text = text.replace(said, kind).replace("\n\nFix: none was recorded as applied.", "")
+    signal = {**SIGNAL, "what": " ", "run_id": "a b"}
+    assert (
+        dm.signal_text(signal, NOW, False, "http://d")
+        == f"{text}\n\nDashboard: http://d/runs/a%20b"
+    )
 
 
 # ── The calls ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -2436,6 +2452,11 @@ def test_small_pieces_of_text():
     assert dm.first_sentence("See e.g. this one") == "See e.g. this one"
     assert dm.capped("abc", 3) == "abc"
     assert dm.code_block("a\n" * 100, "python", "")[-2] == "… 40 more lines not shown"
+    assert [dm.shortened("abcd", n, "more") for n in (2, 3)] == [
+        ["a", "b", "  … 2 more not shown"],
+        [*"abcd"],
+    ]
+    assert [dm.plural_of(n, "run") for n in (1, 0, None)] == ["1 run", "0 runs", "— runs"]
     assert dm.failed_text([(f"a{n}", dm.DunetraceError("x")) for n in range(25)]).endswith(
         " and 5 more"
     )
@@ -5191,7 +5212,7 @@ Token and cost stats for: x
 1 issue, 1 shown (sha256:e3b0c442 (0 chars)×1), ago from 2026-05-13 19:19 UTC:
 
 ⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
-   0 runs since —, last —; 0 clean runs since then
+   — runs since —, last —; — clean runs since then
 === issue
 ✅ #87  resolved  TOOL_LOOP  agent=research-agent
    12 runs since 6d ago, last 1d ago; 7 clean runs since then; resolved 20h ago
@@ -5209,7 +5230,7 @@ Code:
   sha256:860ae95a (20 chars)
 === issue_bare
 ⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
-   0 runs since —, last —; 0 clean runs since then
+   — runs since —, last —; — clean runs since then
 === policies
 3 policies (degraded×1, disabled×1, enforcing×1); 1 custom detector.
 
@@ -5255,7 +5276,7 @@ Fix of TOOL_LOOP in x, since 2026-05-11 19:19 UTC (2d ago); before: the newest 5
   after:      0% (0/3 runs), 95% interval 0–56%; 0 errored or stalled
 
 Fixes of TOOL_LOOP that the backend knows of:
-  applied — by —: 0 runs since, — with it again; the backend says —
+  applied — by —: — runs since, — with it again; the backend says —
 === fix_early
 ⚪ Too early to tell: TOOL_LOOP in 3 of 93 runs before and 0 of 2 after the newest deploy, v2; 153 clean runs in a row would be enough.
 
@@ -5301,43 +5322,6 @@ Worst runs (ago from 2026-05-13 19:19 UTC):
 — in — of — runs (—) of x, first —, last —.
 
 Severities: —, confidence — on average
-=== signal_fixed
-🟠 Signal #495
-Type:      TOOL_LOOP
-Severity:  HIGH  confidence=90%
-Agent:     research-agent  vabcd1234
-Run:       019e217d-bd24-7d72-a8be-4715c2dcf385
-Step:      7
-Detected:  2026-05-13 13:19 UTC  (6h ago)
-Title:     Tool loop detected: `web_search` called 6× in steps 2–7
-
-What happened:
-  The agent called `web_search` 6 times in steps 2–7 with identical
-  arguments every time. It is not tracking which queries it has tried.
-
-Why it matters:
-  Looping agents burn tokens without producing value. A 5-step loop at
-  typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
-
-Evidence (hashed/structural data):
-  tools: ['a', sha256:95187326 (11 chars)]
-  tool: a
-
-Suggested fixes (2):
-  1. Deduplicate `web_search` calls — identical args hash seen 6×
-     ```python
-     seen = set()
-     if args not in seen:
-         seen.add(args)
-         call_tool(args)
-     ```
-  2. Set a hard step limit as a circuit breaker
-
-Where to look in your code:
-  `a`: the loop that calls it, and what ends that: a guard against equal arguments.
-
-Fix:
-  applied 1d ago by clipboard: 2 runs since, 0 with it again; the backend says insufficient_data
 === agents_busy
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -5634,44 +5618,6 @@ Deploys (runs with signals in the 2 h before → after):
   ⚪ 1.4.1  20d ago  not compared (over 7 days old, or under 3 runs before or after)
 
 Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
-=== signal_linked
-🟠 Signal #495
-Type:      TOOL_LOOP
-Severity:  HIGH  confidence=90%
-Agent:     research-agent  vabcd1234
-Run:       a b
-Step:      7
-Detected:  2026-05-13 13:19 UTC  (6h ago)
-Title:     Tool loop detected: `web_search` called 6× in steps 2–7
-
-What happened:
-  one tool makes up three or more of the last five calls (in general;
-  the backend sent no explanation of this one)
-
-Why it matters:
-  Looping agents burn tokens without producing value. A 5-step loop at
-  typical gpt-4o pricing costs $0.15–$0.30 with nothing to show for it.
-
-Evidence (hashed/structural data):
-  tool: web_search
-  count: 6
-  args_identical: True
-  args_hashes: ['ffa8f58f', 'ffa8f58f', …+4 more]
-
-Suggested fixes (2):
-  1. Deduplicate `web_search` calls — identical args hash seen 6×
-     ```python
-     seen = set()
-     if args not in seen:
-         seen.add(args)
-         call_tool(args)
-     ```
-  2. Set a hard step limit as a circuit breaker
-
-Where to look in your code:
-  `web_search`: the loop that calls it, and what ends that: a guard against equal arguments.
-
-Dashboard: http://d/runs/a%20b
 === agents
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -5795,7 +5741,7 @@ Total runs:    5  (last 2: 0 clean, 0 with signals, 2 errored or stalled; 3 not 
 Total signals: 0
 Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
-No signals of research-agent in 2 processed runs, but 2 of the newest 2 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs more are in flight.
+No signals of research-agent in 2 processed runs, but 2 of the newest 2 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs are not processed yet.
 === summary_old
 ⚪ Unknown: how its runs ended could not be asked; most signals: TOOL_LOOP (5).
 ═══ Agent summary: x ═══
@@ -6199,9 +6145,9 @@ No signal of research-agent matches severity=LOW; without that it has 55 signals
 === no_signals_lost
 research-agent counts 55 signals, but the backend lists none of them. Try again in a moment; get_agent_runs shows the runs.
 === quiet
-No signals of research-agent in 128 processed runs; none of the newest 3 errored or stalled. 1 run more is in flight.
+No signals of research-agent in 128 processed runs; none of the newest 3 errored or stalled. 1 run is not processed yet.
 === quiet_crashes
-No signals of research-agent in 126 processed runs, but 2 of the newest 5 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs more are in flight.
+No signals of research-agent in 126 processed runs, but 2 of the newest 5 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs are not processed yet.
 === quiet_in_flight
 No signals of new: 2 runs started and none is processed yet, so there is nothing to judge it by. A run counts once it has ended, or after about 90 s without an event.
 === quiet_no_runs
