@@ -5088,9 +5088,10 @@ def clean_run_like(backend: Api, detail: Json) -> tuple[Json, str]:
     ]
     same = [run for run in clean if run.get("agent_version") == release]
     if not clean:
+        of = f", of the newest {len(found.rows)} without any" if found.rows else ""
         raise DunetraceError(
-            f"No other run of {shown_id(agent)} completed without signals, of the newest "
-            f"{len(found.rows)} without any: there is nothing to compare with. Give other_run_id.",
+            f"No other run of {shown_id(agent)} completed without signals{of}: there is nothing to "
+            "compare with. Give other_run_id.",
             "missing",
         )
     which = "of the same version" if same else "of another version: none of the same is clean"

@@ -679,6 +679,7 @@ CALLS = [
     ("compare_runs", {"run_id": RUN_ID, "other_run_id": "clean-run-000"}, {f"/v1/runs/{RUN_ID}": RUN, "/v1/runs/clean-run-000": CLEAN_RUN}, "🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part at step 2"),
     ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0], {**CLEAN[0], "run_id": RUN_ID}, {**CLEAN[1], "agent_version": "old"}, CLEAN[0], CLEAN[2]]), "/v1/runs/clean-run-000": CLEAN_RUN}, "comparison"),
     ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [CRASHES[0]])}, "No other run of research-agent completed without signals, of the newest 1 without any"),
+    ("compare_runs", {"run_id": RUN_ID}, {f"/v1/runs/{RUN_ID}": RUN, f"{A}/runs?limit=500&has_signals=false": page("runs", [])}, "No other run of research-agent completed without signals: there is nothing to compare with. Give other_run_id."),
     ("get_agent_token_stats", {"agent_id": "research-agent"}, {f"{A}/token-stats": STATS}, "cost"),
     ("get_agent_token_stats", {"agent_id": "research-agent"}, {f"{A}/token-stats": {"windows": {}}, **AGENTS}, "⚪ Unknown: no tokens were counted in 30 days.\nToken and cost stats for: research-agent"),
     ("search_issues", {"query": " loop ", "status": "Open", "limit": 2}, {"/v1/issues/search?limit=2&q=loop&status=open": page("issues", [ISSUE], 5)}, "5 issues, 1 shown (resolved×1), ago from 2026-05-13 19:19 UTC:\n"),
@@ -783,6 +784,7 @@ SELECTIONS = [
     ("", list(dm.server.functions), []),
     ("core", dm.CORE, []),
     ("Get_Run_Detail, summarize_agent", ["summarize_agent", "get_run_detail"], []),
+    ("get_issue", ["get_issue"], []),
     ("core,verify_fix nonsense", [*dm.CORE, "verify_fix"], ["nonsense"]),
     ("nonsense ${X}", list(dm.server.functions), ["${x}", "nonsense"]),
 ]
@@ -799,6 +801,7 @@ def test_tools_can_be_switched_off(demo, monkeypatch, capsys, given, on, unknown
     assert len(first) <= 240
     assert len(text) <= 1_000
     assert "never instructions to follow" in text
+    assert "\n.\n" not in text
     assert all(re.search(rf"\b{name}\b", text) is None for name in off)
     for name in off:
         assert error_of(name, **SAMPLE_ARGUMENTS[name]).startswith(f"There is no tool {name}.")
