@@ -4318,7 +4318,6 @@ class Clock:
 
 
 # What is listed at each poll, the arguments, and what is said.
-LISTS = [CLEAN[1:], CLEAN[1:], CLEAN]
 WAITS = [
     ("wait_for_run", {}, [CLEAN[1:], CLEAN[1:], CLEAN], "🔴 Errored (ValueError)"),
     ("wait_for_run", {}, [[], [], CLEAN[:1]], "🔴 Errored (ValueError)"),
