@@ -1717,7 +1717,13 @@ def test_more_of_a_search_is_asked_for_as_it_was(http):
     ):
         assert call("search_signals", **given).endswith(f"search_signals({arguments})")
     serve(http, "/v1/issues/search", page("issues", [ISSUE], 5))
+    serve(http, f"{A}/signals", page("signals", [SIGNAL], 5))
     assert call("search_issues", query=" loop ").endswith('search_issues(query="loop", offset=1)')
+    assert call("search_issues", limit=3).endswith("search_issues(limit=3, offset=1)")
+    for given, arguments in (({}, "offset=1"), ({"limit": 3}, "limit=3, offset=1")):
+        assert f'get_agent_signals(agent_id="research-agent", {arguments})' in call(
+            "get_agent_signals", agent_id="research-agent", **given
+        )
 
 
 def test_a_search_without_signals_names_the_crashes(http):
@@ -4665,6 +4671,11 @@ def test_detectors_are_whole():
 
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_demo_has_no_more_than_it_has(demo):
+    assert error_of("get_issue", issue_id=999).startswith("There is no issue 999.")
+    assert error_of("get_run_detail", run_id="nowhere").startswith("There is no run nowhere.")
 
 
 def test_a_run_of_the_demo(demo):
