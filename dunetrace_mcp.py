@@ -2022,24 +2022,39 @@ Limit200 = Annotated[int, Field(description="1-200, default 30")]
 Offset = Annotated[int, Field(description="How many to skip")]
 
 
-def limit_within(limit: int, most: int) -> int:
-    """A limit inside its bounds: a greater one is lowered."""
+@dataclass(frozen=True)
+class Part:
+    """What a caller wants of a list: `limit` entries behind `offset` others. `tool` with these
+    `arguments` shows other parts of it."""
+
+    tool: str
+    arguments: Mapping[str, object]
+    limit: int
+    offset: int
+    note: str  # that the limit was lowered
+
+    def closing(self, found: Found, shown: int, thing: str) -> str:
+        """What stands under the `shown` entries that fit: how many more there are, the call that
+        shows them, and that the limit was lowered where that left some out."""
+        behind = self.offset + shown
+        more = call_text(self.tool, **self.arguments, offset=behind)
+        note = self.note if found.matched > self.offset + len(found.rows) else ""
+        left = left_out(found.matched, behind, thing, more, found.exact)
+        return blocks(left, note, gap="\n")
+
+
+def part_of(
+    tool: str, limit: int, offset: int, usual: int = 20, most: int = 100, **arguments: object
+) -> Part:
+    """The part of a list that the arguments of a tool mean, whose limit is `usual` by default; a
+    limit above `most` is lowered. Raises DunetraceError for numbers that make no sense."""
     if not 1 <= limit < 10**9:
         raise DunetraceError(f"limit must be a whole number from 1 to {most}.", "invalid")
-    return min(limit, most)
-
-
-def lowered(limit: int, most: int, found: Found, offset: int = 0) -> str:
-    """The note that a limit was lowered, "" where nothing was left out for it."""
-    cut = limit > most and found.matched > offset + len(found.rows)
-    return f"limit lowered from {limit} to {most}, the maximum." if cut else ""
-
-
-def offset_from(offset: int) -> int:
-    """An offset inside its bounds."""
     if not 0 <= offset < 10**9:
         raise DunetraceError("offset must be a whole number from 0.", "invalid")
-    return offset
+    some = min(limit, most)
+    note = f"limit lowered from {limit} to {most}, the maximum." if some < limit else ""
+    return Part(tool, {**arguments, "limit": some if some != usual else 0}, some, offset, note)
 
 
 def severity_of(value: str) -> str:
@@ -2842,9 +2857,8 @@ def signal_list(
     what: str,
     now: float,
     lay_out: Callable[[Rows, float], list[str]],
-    offset: int,
-    rest: Callable[..., str],
-    notes: Sequence[str],
+    part: Part,
+    *notes: str,
 ) -> str:
     """A heading, as many signals as fit, laid out in entries, and the call that shows the next
     ones."""
@@ -2852,16 +2866,11 @@ def signal_list(
     while len(rows) > 1 and len(fitting(texts)) < len(texts):
         rows = rows[: len(rows) * 3 // 4]
         texts = lay_out(rows, now)
-    shown = offset + len(rows)
     numbers = f"{len(rows)} shown, {found.at_least}{found.matched} matched"
     return blocks(
         f"{what} ({numbers}), {as_of(now)}:",
         *texts,
-        blocks(
-            left_out(found.matched, shown, "signal", rest(offset=shown), found.exact),
-            *notes,
-            gap="\n",
-        ),
+        blocks(part.closing(found, len(rows), "signal"), *notes, gap="\n"),
     )
 
 
@@ -2883,21 +2892,11 @@ def agent_signals(signals: Rows, now: float) -> list[str]:
     return texts
 
 
-def agent_signals_text(
-    agent_id: str,
-    found: Found,
-    now: float,
-    note: str = "",
-    offset: int = 0,
-    arguments: Mapping[str, object] = {},
-) -> str:
-    """Signals of one agent, newest first, explained; for GET /v1/agents/{id}/signals. The call for
-    the rest has these `arguments`."""
-    rest = functools.partial(call_text, "get_agent_signals", agent_id=agent_id, **arguments)
+def agent_signals_text(agent_id: str, found: Found, now: float, part: Part) -> str:
+    """Signals of one agent, newest first, explained; for GET /v1/agents/{id}/signals."""
     shown = replace(found, rows=without_raw(found.rows, False))
     what = f"Signals of {shown_id(agent_id)}"
-    notes = [counts_text(found), note]
-    return signal_list(shown, what, now, agent_signals, offset, rest, notes)
+    return signal_list(shown, what, now, agent_signals, part, counts_text(found))
 
 
 def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, read: str = "") -> str:
@@ -2952,8 +2951,8 @@ def get_agent_signals(
     """The newest failure signals of one agent, each with what happened and the top fix. Use
     search_signals to filter by type or time or across agents."""
     backend, severity = api(), severity_of(severity)
-    some = limit_within(limit, 100)
-    found = backend.rows("signals", agent_id, some, offset_from(offset), severity=severity)
+    part = part_of("get_agent_signals", limit, offset, agent_id=agent_id, severity=severity)
+    found = backend.rows("signals", agent_id, part.limit, offset, severity=severity)
     if not found.rows:
         if found.matched:
             return beyond_text(offset, found, "signal")
@@ -2962,9 +2961,7 @@ def get_agent_signals(
     if found.matched > len(found.rows) and not severity:
         (agent,) = attempts(lambda: agent_named(backend, agent_id))
         found.types = own_types(mapping(agent))
-    arguments = {"limit": some if some != 20 else 0, "severity": severity}
-    note = lowered(limit, 100, found, offset)
-    return agent_signals_text(agent_id, found, backend.now(), note, offset, arguments)
+    return agent_signals_text(agent_id, found, backend.now(), part)
 
 
 def page_link(dashboard: str, run_id: object) -> str:
@@ -3464,22 +3461,12 @@ def search_verdict(found: Found, filters: Filters) -> str:
     return f"{head}{', ' + ' and '.join(severe) if known else ''}{': ' + lead if lead else ''}."
 
 
-def search_text(
-    found: Found,
-    filters: Filters,
-    now: float,
-    note: str = "",
-    offset: int = 0,
-    arguments: Mapping[str, object] = {},
-) -> str:
+def search_text(found: Found, filters: Filters, now: float, part: Part) -> str:
     """Matches across agents, newest first; for GET /v1/signals, or the per-agent lists of older
-    backends. The call for the rest has these `arguments` beside the filters."""
-    rest = functools.partial(call_text, "search_signals", **filters.arguments(), **arguments)
+    backends."""
     return blocks(
         blocks(search_verdict(found, filters), counts_text(found), gap="\n"),
-        signal_list(
-            found, "Signals", now, found_signals, offset, rest, [note, failed_text(found.failed)]
-        ),
+        signal_list(found, "Signals", now, found_signals, part, failed_text(found.failed)),
     )
 
 
@@ -3614,25 +3601,25 @@ def search_signals(
 ) -> str:
     """What failed in the last 24 hours, and where else? Signals of all agents or one, by
     severity, type and age, newest first, and how many match by agent and type."""
-    some, filters = limit_within(limit, 200), filters_of(severity, failure_type, since_hours)
-    if offset_from(offset) > MOST_OFFSET:
+    filters = filters_of(severity, failure_type, since_hours)
+    asked = {**filters.arguments(), "agent_id": agent_id}
+    part = part_of("search_signals", limit, offset, usual=30, most=200, **asked)
+    if offset > MOST_OFFSET:
         raise DunetraceError(
             f"offset must be at most {MOST_OFFSET}: narrow the filters to see older signals.",
             "invalid",
         )
-    backend, fleet = api(), None
+    backend, fleet, wanted = api(), None, offset + part.limit
     if agent_id:
-        found = search_list(backend, agent_id, filters, offset + some, True)
+        found = search_list(backend, agent_id, filters, wanted, True)
     else:
-        found, fleet = search_everywhere(backend, filters, offset + some)
+        found, fleet = search_everywhere(backend, filters, wanted)
     if not found.rows:
         return no_match_text(backend, agent_id, found, fleet, filters)
     found.rows = backend.named(found.rows[offset:])
     if not found.rows:
         return beyond_text(offset, found, "signal")
-    arguments = {"agent_id": agent_id, "limit": some if some != 30 else 0}
-    note = lowered(limit, 200, found, offset)
-    return search_text(found, filters, backend.now(), note, offset, arguments)
+    return search_text(found, filters, backend.now(), part)
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────
@@ -3661,21 +3648,11 @@ def run_row(run: Json, wide: int, now: float, priced: bool) -> str:
     )
 
 
-def runs_text(
-    heading: str,
-    found: Found,
-    now: float,
-    note: str = "",
-    offset: int = 0,
-    arguments: Mapping[str, object] = {},
-) -> str:
-    """Runs as a table, newest first, for GET /v1/agents/{id}/runs. The call for the rest has these
-    `arguments`."""
+def runs_text(heading: str, found: Found, now: float, part: Part) -> str:
+    """Runs as a table, newest first, for GET /v1/agents/{id}/runs."""
     wide = min(100, max(12, *(len(shown_run(run)) for run in found.rows)))
     priced = any(count(run.get("total_tokens")) for run in found.rows)
     rows = fitting([run_row(run, wide, now, priced) for run in found.rows])
-    shown = offset + len(rows)
-    more = call_text("get_agent_runs", **arguments, offset=shown)
     price = "   TOKENS    COST" if priced else ""
     head = f"{'RUN ID':<{wide}} {'STARTED':<24} DUR  STEPS{price} SIGS  STATUS"
     return "\n".join(
@@ -3686,7 +3663,7 @@ def runs_text(
             "─" * len(head),
             *rows,
             "",
-            blocks(left_out(found.matched, shown, "run", more), note, gap="\n"),
+            part.closing(found, len(rows), "run"),
         )
     ).rstrip()
 
@@ -3704,15 +3681,7 @@ def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
     return found, read
 
 
-def errored_text(
-    name: str,
-    found: Found,
-    read: int,
-    now: float,
-    note: str = "",
-    offset: int = 0,
-    arguments: Mapping[str, object] = {},
-) -> str:
+def errored_text(name: str, found: Found, read: int, now: float, part: Part) -> str:
     """The runs that errored or stalled, out of the newest `read` runs of an agent."""
     if not found.rows:
         how = f" How {found.unknown} of them ended is not known." if found.unknown else ""
@@ -3720,7 +3689,7 @@ def errored_text(
             f"No run of {name} errored or stalled, of the newest {read} that were processed.{how}"
         )
     heading = f"Runs of {name} that errored or stalled: {found.matched} of the newest {read}"
-    return runs_text(heading, found, now, note, offset, arguments)
+    return runs_text(heading, found, now, part)
 
 
 @server.read_only("List an agent's runs", "crash, crashed, errored, slow, history, executions")
@@ -3732,21 +3701,19 @@ def get_agent_runs(
 ) -> str:
     """The newest runs of one agent with start, duration, steps, signals and how they ended. For
     run ids, or with errored=true the crashes: a run may crash without a signal."""
-    backend, some, read = api(), limit_within(limit, 100), 0
+    backend, name, read = api(), shown_id(agent_id), 0
+    part = part_of("get_agent_runs", limit, offset, agent_id=agent_id, errored=errored)
     if errored:
-        found, read = errored_runs(backend, agent_id, offset_from(offset) + some)
+        found, read = errored_runs(backend, agent_id, offset + part.limit)
         found.rows = backend.named(found.rows[offset:])
     else:
-        found = backend.rows("runs", agent_id, some, offset_from(offset))
+        found = backend.rows("runs", agent_id, part.limit, offset)
     if not found.rows and found.matched:
         return beyond_text(offset, found, "run")
-    name, note = shown_id(agent_id), lowered(limit, 100, found, offset)
-    arguments = {"agent_id": agent_id, "limit": some if some != 20 else 0, "errored": errored}
     if read:
-        return errored_text(name, found, read, backend.now(), note, offset, arguments)
+        return errored_text(name, found, read, backend.now(), part)
     if found.rows:
-        heading = f"Recent runs for: {name}"
-        return runs_text(heading, found, backend.now(), note, offset, arguments)
+        return runs_text(f"Recent runs for: {name}", found, backend.now(), part)
     agent, runs = agent_and_runs(backend, agent_id)
     return quiet_text("No processed runs of", agent, runs, backend.now())
 
@@ -5223,18 +5190,15 @@ def issue_line(issue: Json, now: float) -> str:
     )
 
 
-def issues_text(
-    found: Found, now: float, offset: int, arguments: Mapping[str, object], note: str = ""
-) -> str:
-    """Issues, for GET /v1/issues/search. The call for the rest has these `arguments`."""
+def issues_text(found: Found, now: float, part: Part) -> str:
+    """Issues, for GET /v1/issues/search."""
     states = Counter(safe("status", text_of(one.get("status")), False) for one in found.rows)
     rows = fitting([issue_line(one, now) for one in found.rows])
-    shown, said = offset + len(rows), f"{len(rows)} shown ({named_counts(states)})"
-    more = call_text("search_issues", **arguments, offset=shown)
+    said = f"{len(rows)} shown ({named_counts(states)})"
     return blocks(
         f"{plural(found.matched, 'issue')}, {said}, {as_of(now)}:",
         "\n".join(rows),
-        blocks(left_out(found.matched, shown, "issue", more), note, gap="\n"),
+        part.closing(found, len(rows), "issue"),
     )
 
 
@@ -5267,21 +5231,19 @@ def search_issues(
 ) -> str:
     """Recurring failures that the backend tracks as issues: open, reopened or resolved, since
     when, in how many runs, and how many clean runs since."""
-    backend, some, kind = api(), limit_within(limit, 100), failure_type_of(failure_type)
-    filters = {"status": issue_state(status), "agent_id": agent_id, "failure_type": kind}
-    asked = {"q": query.strip(), **filters, "limit": some, "offset": offset_from(offset)}
+    backend, query, kind = api(), query.strip(), failure_type_of(failure_type)
+    filters: Json = {"status": issue_state(status), "agent_id": agent_id, "failure_type": kind}
+    part = part_of("search_issues", limit, offset, query=query, **filters)
+    asked = {"q": query, **filters, "limit": part.limit, "offset": offset}
     page = backend.page("/v1/issues/search", key="issues", **asked)
     found = Found(page.rows, offset + len(page.rows) if page.total is None else page.total)
-    filters = {"query": query.strip(), **filters}
     if page.rows:
-        arguments = {**filters, "limit": some if some != 20 else 0}
-        note = lowered(limit, 100, found, offset)
-        return issues_text(found, backend.now(), offset, arguments, note)
+        return issues_text(found, backend.now(), part)
     if found.matched:
         return beyond_text(offset, found, "issue")
     if agent_id:
         agent_named(backend, agent_id)
-    return no_issues_text(filters)
+    return no_issues_text({"query": query, **filters})
 
 
 def issue_text(issue: Json, now: float, raw: bool) -> str:

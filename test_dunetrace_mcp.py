@@ -256,6 +256,9 @@ def found(rows, matched=None, **more):
     return dm.Found(rows, len(rows) if matched is None else matched, **more)
 
 
+PART = dm.part_of("search_signals", 20, 0)
+
+
 OLD_RUN = {
     **{key: value for key, value in RUN.items() if key not in OLD_KEYS},
     "completed_at": None,
@@ -372,9 +375,11 @@ GOLDENS = {
     "cost": lambda: dm.cost_text("research-agent", STATS),
     "cost_bare": lambda: dm.cost_text("x", {}),
     "issues": lambda: dm.issues_text(
-        found([ISSUE, {**ISSUE, "status": "open", "resolved_at": None}], 9), NOW, 2, {"status": ""}
+        found([ISSUE, {**ISSUE, "status": "open", "resolved_at": None}], 9),
+        NOW,
+        dm.part_of("search_issues", 20, 2, status=""),
     ),
-    "issues_bare": lambda: dm.issues_text(found([{}]), NOW, 0, {}),
+    "issues_bare": lambda: dm.issues_text(found([{}]), NOW, PART),
     "issue": lambda: dm.issue_text(ISSUE_IN_FULL, NOW, False),
     "issue_bare": lambda: dm.issue_text({}, NOW, False),
     "policies": lambda: dm.policies_text(POLICIES, [DETECTOR], ""),
@@ -420,9 +425,7 @@ GOLDENS = {
             types=Counter(TOOL_LOOP=720),
         ),
         NOW,
-        "",
-        100,
-        {"severity": "HIGH"},
+        dm.part_of("get_agent_signals", 20, 100, agent_id="research-agent", severity="HIGH"),
     ),
     "search_busy": lambda: dm.search_text(
         found(
@@ -434,12 +437,13 @@ GOLDENS = {
         ),
         dm.Filters(hours=24),
         NOW,
-        "",
-        24,
-        {"limit": 24},
+        dm.part_of("search_signals", 24, 24, since_hours=24),
     ),
     "runs_busy": lambda: dm.runs_text(
-        "Recent runs for: a b", found(MANY_RUNS, 95), NOW, "", 20, {"agent_id": "a b"}
+        "Recent runs for: a b",
+        found(MANY_RUNS, 95),
+        NOW,
+        dm.part_of("get_agent_runs", 20, 20, agent_id="a b"),
     ),
     "run_busy": lambda: dm.run_text(LOOP_RUN, NOW, dashboard="http://localhost:3000"),
     "run_failing": lambda: dm.run_text(FAILING_RUN, NOW),
@@ -492,13 +496,16 @@ GOLDENS = {
         NOW,
     ),
     "agent_signals": lambda: dm.agent_signals_text(
-        "research-agent", found([SHORT], 3), NOW, "limit lowered from 500 to 100, the maximum."
+        "research-agent",
+        found([SHORT], 3),
+        NOW,
+        dm.part_of("get_agent_signals", 500, 0, agent_id="research-agent"),
     ),
-    "agent_signals_bare": lambda: dm.agent_signals_text("x", found([{}]), NOW),
+    "agent_signals_bare": lambda: dm.agent_signals_text("x", found([{}]), NOW, PART),
     "signal": lambda: dm.signal_text(SIGNAL, NOW, fix={"fix_applied": False}),
     "signal_hashed": lambda: dm.signal_text(RAW_SIGNAL, NOW),
     "signal_bare": lambda: dm.signal_text({}, NOW),
-    "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), dm.Filters(), NOW),
+    "search": lambda: dm.search_text(found([SIGNAL] * 3, 6), dm.Filters(), NOW, PART),
     "search_partly": lambda: dm.search_text(
         found(
             [{}],
@@ -508,15 +515,15 @@ GOLDENS = {
         ),
         dm.Filters("LOW", "TOOL_LOOP"),
         NOW,
-        "limit lowered from 900 to 200, the maximum.",
+        dm.part_of("search_signals", 900, 0, most=200, severity="LOW", failure_type="TOOL_LOOP"),
     ),
     "runs": lambda: dm.runs_text(
         "Recent runs for: research-agent",
         found(RUNS, 129),
         NOW,
-        "limit lowered from 500 to 100, the maximum.",
+        dm.part_of("get_agent_runs", 500, 0),
     ),
-    "runs_odd": lambda: dm.runs_text("Recent runs for: x", found(ODD_RUNS), NOW),
+    "runs_odd": lambda: dm.runs_text("Recent runs for: x", found(ODD_RUNS), NOW, PART),
     "run": lambda: dm.run_text(RUN, NOW),
     "run_old": lambda: dm.run_text(OLD_RUN, NOW),
     "run_long": lambda: dm.run_text(LONG_RUN, NOW),
@@ -525,9 +532,13 @@ GOLDENS = {
     "run_parallel": lambda: dm.run_text(PARALLEL_RUN, NOW),
     "run_part": lambda: dm.part_text(RAW_RUN, 2, 4),
     "runs_errored": lambda: dm.errored_text(
-        "a b", found([{**RUNS[0], "exit_reason": "run.errored"}], 7), 90, NOW
+        "a b",
+        found([{**RUNS[0], "exit_reason": "run.errored"}], 7),
+        90,
+        NOW,
+        dm.part_of("get_agent_runs", 20, 0),
     ),
-    "runs_none_errored": lambda: dm.errored_text("x", found([]), 1, NOW),
+    "runs_none_errored": lambda: dm.errored_text("x", found([]), 1, NOW, PART),
     "patterns": lambda: dm.patterns_text("research-agent", INSIGHTS, found(RUNS), NOW),
     "patterns_old": lambda: dm.patterns_text("research-agent", OLD_INSIGHTS, found(CRASHES), NOW),
     "patterns_bare": lambda: dm.patterns_text(
@@ -1571,7 +1582,7 @@ def test_counts_of_one_agent_are_its_own(http):
     )
     http.calls.reset()
     low = call("get_agent_signals", agent_id="research-agent", severity="low", limit=2)
-    assert low.endswith('(agent_id="research-agent", limit=2, severity="LOW", offset=2)')
+    assert low.endswith('(agent_id="research-agent", severity="LOW", limit=2, offset=2)')
     assert len(http.calls) == 1
     http.replace("GET", f"{URL}/v1/agents", status=500)
     assert "By type" not in call("get_agent_signals", agent_id="research-agent", limit=2)
@@ -1603,7 +1614,7 @@ def test_the_rest_of_a_list_of_runs(http):
     text = call("get_agent_runs", **some, offset=6, errored=True)
     assert re.findall(r"^(r\d+) ", text, re.M) == ["r13", "r15", "r17"]
     assert text.endswith(
-        '11 more runs not shown: get_agent_runs(agent_id="research-agent", limit=3, errored=true, offset=9)'
+        '11 more runs not shown: get_agent_runs(agent_id="research-agent", errored=true, limit=3, offset=9)'
     )
     text = call("get_agent_runs", **some, offset=36)
     assert re.findall(r"^(r\d+) ", text, re.M) == ["r36", "r37", "r38"]
@@ -2198,7 +2209,7 @@ def test_a_type_without_the_form_of_one_is_hashed_everywhere(http):
 
 @pytest.mark.parametrize("fence", ["```", "````python", "~~~"])
 def test_no_text_opens_a_block_of_code(fence):
-    text = dm.agent_signals_text("a", found([{**SIGNAL, "title": f"{fence} x"}]), NOW)
+    text = dm.agent_signals_text("a", found([{**SIGNAL, "title": f"{fence} x"}]), NOW, PART)
     assert not re.search(r"^\s*(```|~~~)", text, re.M)
 
 
@@ -2258,12 +2269,12 @@ FORMATTERS = [
     (lambda x, raw: dm.agents_text(found(x), NOW), [AGENT, BILLING]),
     (lambda x, raw: dm.health_text("a", x["health"], found(x["runs"])), {"health": HEALTH, "runs": RUNS}),
     (lambda x, raw: dm.summary_text(dm.Summary(x["agent"], x["health"], found(x["recent"]), found(x["runs"]), x["insights"]), NOW), {"agent": BUSY_AGENT, "health": HEALTH, "recent": [SIGNAL], "runs": ODD_RUNS, "insights": BUSY_INSIGHTS}),
-    (lambda x, raw: dm.agent_signals_text("a", found(x), NOW), [SIGNAL, SIGNAL]),
+    (lambda x, raw: dm.agent_signals_text("a", found(x), NOW, PART), [SIGNAL, SIGNAL]),
     (lambda x, raw: dm.signal_text(x, NOW, raw), SIGNAL),
     (lambda x, raw: dm.signal_text(x, NOW, raw), RAW_SIGNAL),
-    (lambda x, raw: dm.search_text(found(x), dm.Filters(), NOW), [SIGNAL, RAW_SIGNAL]),
-    (lambda x, raw: dm.runs_text("a", found(x), NOW), [*RUNS, *ODD_RUNS]),
-    (lambda x, raw: dm.errored_text("a", found(x), 5, NOW), CRASHES),
+    (lambda x, raw: dm.search_text(found(x), dm.Filters(), NOW, PART), [SIGNAL, RAW_SIGNAL]),
+    (lambda x, raw: dm.runs_text("a", found(x), NOW, PART), [*RUNS, *ODD_RUNS]),
+    (lambda x, raw: dm.errored_text("a", found(x), 5, NOW, PART), CRASHES),
     (lambda x, raw: dm.run_text(x, NOW, raw), RUN),
     (lambda x, raw: dm.run_text(x, NOW, raw), RAW_RUN),
     (lambda x, raw: dm.part_text(x, 0, 10**9, raw), RAW_RUN),
@@ -2274,7 +2285,7 @@ FORMATTERS = [
     (lambda x, raw: dm.unknown_agent_text("a", found(x)), [AGENT]),
     (lambda x, raw: dm.comparison_text(x["one"], x["other"], "h"), {"one": RUN, "other": CLEAN_RUN}),
     (lambda x, raw: dm.cost_text("a", x), STATS),
-    (lambda x, raw: dm.issues_text(found(x), NOW, 0, {}), [ISSUE]),
+    (lambda x, raw: dm.issues_text(found(x), NOW, PART), [ISSUE]),
     (lambda x, raw: dm.issue_text(x, NOW, raw), ISSUE_IN_FULL),
     (lambda x, raw: dm.policies_text(x["policies"], x["detectors"], "a"), {"policies": POLICIES, "detectors": [DETECTOR]}),
     (lambda x, raw: dm.trial_text("a", "TOOL_LOOP", trial(1, 5, 0, 5), x, NOW), [FIX]),
@@ -2385,7 +2396,7 @@ def test_every_field_of_every_sample_may_be_wrong(http, monkeypatch):
 
 def test_answers_end_at_a_whole_item_and_say_what_is_missing():
     many = [{**SIGNAL, "id": n, "title": f"{n} {'t' * 280}"} for n in range(200)]
-    text = dm.delivered(dm.search_text(found(many, 5_000), dm.Filters(), NOW))
+    text = dm.delivered(dm.search_text(found(many, 5_000), dm.Filters(), NOW, PART))
     shown = text.count("   id=")
     assert 50 < shown < 200
     assert listed(text).startswith(f"Signals ({shown} shown, 5000 matched), ago")
@@ -2795,7 +2806,7 @@ UNKNOWN_ENDS = [{**RUNS[2], "run_id": f"u{n}", "exit_reason": None} for n in ran
 NOT_WELL = [
     (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "How 20 of them ended is not known."),
     (lambda: dm.health_text("a", HEALTH_READY, found(UNKNOWN_ENDS)), "⚪ Health score for a: 90/100"),
-    (lambda: dm.errored_text("a", found([], unknown=20), 20, NOW), "How 20 of them ended is not known."),
+    (lambda: dm.errored_text("a", found([], unknown=20), 20, NOW, PART), "How 20 of them ended is not known."),
     (lambda: dm.crashes_text(found([]), dm.Filters(), NOW), "there is none among the newest 0 runs"),
     (lambda: dm.no_signals_text(AGENT, HANGS, "severity=LOW", NOW), "How its runs ended could not be asked: It hangs."),
     (lambda: dm.no_patterns_text(AGENT, HANGS, NOW), "How its runs ended could not be asked: It hangs."),
@@ -2962,8 +2973,10 @@ PIECES = [
     (lambda given: sorted(dm.listed_signal(given)), {**SIGNAL, "evidence_summary": "x"}, sorted({*SIGNAL} - {"evidence", "what", "why_it_matters"})),
     (lambda given: dm.count_outcomes(found(given)).total(), RUNS * 9, 20),
     (lambda given: dm.completions("framework", given, ""), "o", ["otel", "openai-agents", "python", "tools", "autogen", "policies"]),
-    (lambda given: dm.limit_within(given, 100), 100, 100),
-    (lambda given: dm.limit_within(given, 100), 101, 100),
+    (lambda given: dm.part_of("t", given, 0).limit, 100, 100),
+    (lambda given: dm.part_of("t", given, 0).note, 100, ""),
+    (lambda given: dm.part_of("t", given, 0).limit, 101, 100),
+    (lambda given: dm.part_of("t", given, 0).note, 101, "limit lowered from 101 to 100, the maximum."),
     (dm.thought, "One. Two. Three.", "One. Two. Three."),
     (dm.thought, "", "—"),
     (dm.thought, f"{'a' * 150}. {'B' * 97}. C.", f"{'a' * 150}. {'B' * 97}. …"),
@@ -3040,7 +3053,7 @@ def test_what_the_api_cuts_is_not_taken_for_whole():
 
 def test_no_answer_is_over_its_bytes():
     rows = [{**SIGNAL, "id": n, "title": f"{n} {'█' * 250}"} for n in range(200)]
-    text = dm.delivered(dm.search_text(found(rows, 900), dm.Filters(), NOW))
+    text = dm.delivered(dm.search_text(found(rows, 900), dm.Filters(), NOW, PART))
     assert 30_000 < len(text.encode()) <= 40_000
     assert f"({text.count('   id=')} shown, 900 matched)" in text
     for text in ("█" * 90_000, "█\n" * 40_000):
@@ -5781,7 +5794,7 @@ Signals of research-agent (1 shown, 3 matched), ago from 2026-05-13 19:19 UTC:
    What: The agent called web_search 6 times with identical args.
    Fix:  Deduplicate `web_search` calls — identical args hash seen 6×
 
-… 2 more signals not shown: get_agent_signals(agent_id="research-agent", offset=1)
+… 2 more signals not shown: get_agent_signals(agent_id="research-agent", limit=100, offset=1)
 limit lowered from 500 to 100, the maximum.
 === agent_signals_bare
 Signals of x (1 shown, 1 matched), ago from 2026-05-13 19:19 UTC:
@@ -5903,7 +5916,7 @@ Signals (1 shown, at least 10000 matched), ago from 2026-05-13 19:19 UTC:
    id=—  run=—  conf=—
    —
 
-… at least 9999 more signals not shown: search_signals(severity="LOW", failure_type="TOOL_LOOP", offset=1)
+… at least 9999 more signals not shown: search_signals(severity="LOW", failure_type="TOOL_LOOP", limit=200, offset=1)
 limit lowered from 900 to 200, the maximum.
 1 agent could not be asked: team/a (its id fits into no path of this API)
 === runs
@@ -5915,7 +5928,7 @@ RUN ID       STARTED                  DUR  STEPS SIGS  STATUS
 019e2163-a89 6h ago                   4.7s     8  🔴 1  completed
 019e2163-66f 6h ago                   4.8s     4  ✅  0
 
-… 126 more runs not shown: get_agent_runs(offset=3)
+… 126 more runs not shown: get_agent_runs(limit=100, offset=3)
 limit lowered from 500 to 100, the maximum.
 === runs_odd
 Recent runs for: x, ago from 2026-05-13 19:19 UTC
