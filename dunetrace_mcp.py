@@ -5593,18 +5593,65 @@ def detected_at(signal: Json) -> float | None:
     return instant(signal.get("detected_at"))
 
 
+@dataclass(frozen=True)
+class Window:
+    """The rows of a list since some moment, and whether all of them were read."""
+
+    rows: Rows
+    whole: bool
+
+
+def read_window(
+    backend: Api,
+    what: str,
+    agent_id: str,
+    since: Callable[[], float],
+    moment: Callable[[Json], float | None],
+) -> Window:
+    """The runs or signals of an agent since a moment, whatever their order; a row without a usable
+    time, or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
+    rows, read = list[Json](), 0
+    pages = backend.listed(what, agent_id, limit=LARGEST_PAGE, explain="false")
+    for page in itertools.islice(pages, MOST_PAGES):
+        pairs = zip(page.rows, alive_at(page.rows, moment), strict=True)
+        recent = [row for row, at in pairs if at is None or at >= since()]
+        rows += recent
+        read += len(page.rows)
+        if not read:
+            return Window([], page.total == 0)  # a list without a total may be broken
+        if page.rows and not recent:
+            return Window(rows, True)
+        if page.last:
+            return Window(rows, page.total is None or read >= page.total)
+    return Window(rows, False)
+
+
+def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float | None]:
+    """The moments of rows, newest first. A run that stalled has no end of its own: it was
+    processed after those that are listed behind it, so it is at least as young."""
+    moments, youngest = list[float | None](), 0.0
+    for row in reversed(rows):
+        at = moment(row)
+        if at is not None and row.get("exit_reason") == "stalled":
+            at = max(at, youngest)
+        youngest = max(youngest, at or 0.0)
+        moments.append(at)
+    return moments[::-1]
+
+
 def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) -> Trial:
     """Counts an agent's runs on both sides of a moment, by when they started, and those of them
     that have a signal of that type."""
     begin = since - BEFORE_DAYS * 86400
-    (runs, whole), (hits, known) = gather(
-        lambda: read_since(backend, "runs", agent_id, begin, moment_of),
-        lambda: read_since(backend, "signals", agent_id, begin, detected_at, explain="false"),
+    runs, signals = gather(
+        lambda: read_window(backend, "runs", agent_id, lambda: begin, moment_of),
+        lambda: read_window(backend, "signals", agent_id, lambda: begin, detected_at),
     )
-    hit = {str(row.get("run_id")) for row in hits if str(row.get("failure_type")).upper() == kind}
-    trial = Trial(Side(), Side(), since, what, whole=whole and known)
-    started = [run for run in runs if (instant(run.get("started_at")) or 0) > EARLIEST]
-    trial.unplaced = len(runs) - len(started)
+    hits = (row for row in signals.rows if str(row.get("failure_type")).upper() == kind)
+    hit = {str(row.get("run_id")) for row in hits}
+    trial = Trial(Side(), Side(), since, what, whole=runs.whole and signals.whole)
+    started = [run for run in runs.rows if (instant(run.get("started_at")) or 0) > EARLIEST]
+    trial.unplaced = len(runs.rows) - len(started)
     for run in newest_first(started, "started_at"):
         side = trial.after if run["started_at"] >= since else trial.before
         if run["started_at"] < begin or (side is trial.before and side.runs == BEFORE_RUNS):
@@ -5613,25 +5660,6 @@ def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) 
         side.hit += str(run.get("run_id")) in hit
         side.errored += outcome(run) == "errored"
     return trial
-
-
-def read_since(
-    backend: Api,
-    what: str,
-    agent_id: str,
-    begin: float,
-    when: Callable[[Json], float | None],
-    **params: object,
-) -> tuple[Rows, bool]:
-    """The rows of a list up to a page that is older as a whole than `begin`, and whether none was
-    missed: pages may repeat rows, and lose others for it."""
-    rows, page = list[Json](), Page([], None)
-    pages = backend.listed(what, agent_id, limit=LARGEST_PAGE, **params)
-    for page in itertools.islice(pages, MOST_PAGES):
-        rows += page.rows
-        if page.rows and all((when(row) or begin) < begin for row in page.rows):
-            return rows, True
-    return rows, page.last if page.total is None else len(rows) >= page.total
 
 
 def moment_of_fix(
@@ -6455,49 +6483,6 @@ class Gate:
 Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why
 
 
-@dataclass(frozen=True)
-class Window:
-    """The rows of a list that belong to the last hours, and whether all of them were read."""
-
-    rows: Rows
-    whole: bool
-
-
-def read_window(
-    backend: Api, what: str, gate: Gate, moment: Callable[[Json], float | None]
-) -> Window:
-    """The runs or signals of the last hours, whatever their order; a row without a usable time,
-    or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
-    rows, read = list[Json](), 0
-    pages = backend.listed(what, gate.agent_id, limit=LARGEST_PAGE, explain="false")
-    for page in itertools.islice(pages, MOST_PAGES):
-        since = backend.now() - gate.hours * 3600
-        pairs = zip(page.rows, alive_at(page.rows, moment), strict=True)
-        recent = [row for row, at in pairs if at is None or at >= since]
-        rows += recent
-        read += len(page.rows)
-        if not read:
-            return Window([], page.total == 0)  # a list without a total may be broken
-        if page.rows and not recent:
-            return Window(rows, True)
-        if page.last:
-            return Window(rows, page.total is None or read >= page.total)
-    return Window(rows, False)
-
-
-def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float | None]:
-    """The moments of rows, newest first. A run that stalled has no end of its own: it was
-    processed after those that are listed behind it, so it is at least as young."""
-    moments, youngest = list[float | None](), 0.0
-    for row in reversed(rows):
-        at = moment(row)
-        if at is not None and row.get("exit_reason") == "stalled":
-            at = max(at, youngest)
-        youngest = max(youngest, at or 0.0)
-        moments.append(at)
-    return moments[::-1]
-
-
 def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     """That any run was processed at all: without one, nothing else says anything."""
     if isinstance(runs, DunetraceError):
@@ -6583,10 +6568,14 @@ def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
 def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
     """What speaks for or against a deploy of an agent; raises DunetraceError when there is no
     such agent."""
+
+    def since() -> float:
+        return backend.now() - gate.hours * 3600
+
     agent, runs, signals, health = attempts(
         lambda: agent_named(backend, gate.agent_id),
-        lambda: read_window(backend, "runs", gate, moment_of),
-        lambda: read_window(backend, "signals", gate, detected_at),
+        lambda: read_window(backend, "runs", gate.agent_id, since, moment_of),
+        lambda: read_window(backend, "signals", gate.agent_id, since, detected_at),
         lambda: backend.get("/v1/agents/{}/health-score", gate.agent_id),
     )
     if isinstance(agent, DunetraceError):

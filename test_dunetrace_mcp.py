@@ -3780,11 +3780,17 @@ PAGES = [
 ]
 
 
+def window_of_a_day():
+    """The runs of research-agent that a gate looks at."""
+    since = dm.api().now() - 86_400
+    return dm.read_window(dm.api(), "runs", "research-agent", lambda: since, dm.moment_of)
+
+
 @pytest.mark.parametrize(("described", "whole"), PAGES)
 def test_a_list_that_may_go_on_is_not_whole(http, described, whole):
     rows = [{**OK_RUN, "run_id": f"r{n}"} for n in range(500)]
     serve(http, f"{A}/runs", {"runs": rows, "page": described})
-    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    window = window_of_a_day()
     assert window.whole is whole
     assert len(window.rows) == 500
 
@@ -3792,7 +3798,7 @@ def test_a_list_that_may_go_on_is_not_whole(http, described, whole):
 def test_reading_stops_somewhere_and_says_so(http, monkeypatch, command_line):
     monkeypatch.setattr(dm, "MOST_PAGES", 1)
     paging(http, f"{A}/runs", "runs", [{**BAD_RUN, "run_id": f"r{n}"} for n in range(900)])
-    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    window = window_of_a_day()
     assert (len(window.rows), window.whole) == (500, False)
     text = call("get_agent_runs", agent_id="research-agent", errored=True, limit=3)
     assert text.startswith(
@@ -3815,7 +3821,7 @@ def test_a_row_that_two_pages_lose_is_missed(http):
     rows = [{**OK_RUN, "run_id": f"r{n}"} for n in range(600)]
     rows[500] = rows[499]
     paging(http, f"{A}/runs", "runs", rows)
-    window = dm.read_window(dm.api(), "runs", dm.Gate("research-agent"), dm.moment_of)
+    window = window_of_a_day()
     assert (len(window.rows), window.whole) == (599, False)
 
 
