@@ -1697,6 +1697,13 @@ def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
     )
 
 
+def test_a_type_is_compared_here_only_where_the_backend_refused_it(http):
+    serve(http, "/v1/signals", {"detail": "no disk"}, 500)
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    assert "answered 500 'no disk'" in error_of("search_signals", failure_type="TOOL_LOOP")
+    assert sum("/v1/signals?" in one.request.url for one in http.calls) == 1
+
+
 def test_search_for_a_type_that_nobody_knows(http):
     serve(http, "/v1/signals", page("signals", []))
     serve(http, "/v1/agents", page("agents", [AGENT]))
@@ -2089,6 +2096,8 @@ QUOTATIONS = [
     ("tool_error", MULTILINE, f"It said {MULTILINE}!", f"It said {h(dm.fold_spaces(MULTILINE))}!"),
     ("tool_error", "two  spaces and\ttabs here", "Got `two  spaces and\ttabs here`.", f"Got `{h('two spaces and tabs here')}`."),
     ("tool_error", HTML_ERROR, f"It answered {HTML_ERROR}", f"It answered {h(dm.fold_spaces(HTML_ERROR))}"),
+    ("output", "a house in the hills", "It said (house in th).", "It said (house in th)."),
+    ("output", "a house in the hills", "It said (house in the).", f"It said ({h('house in the')})."),
     ("output", "737", "Then `737` was claimed, of 737.", f"Then `{h('737')}` was claimed, of 737."),
     ("output", "correcthorse", 'Sent "correcthorse" to it, a correcthorse.', f'Sent "{h("correcthorse")}" to it, a {h("correcthorse")}.'),
     ("output", "Declined", "Answer 'Declined'. Declined is a word.", f"Answer '{h('Declined')}'. Declined is a word."),
@@ -2457,12 +2466,13 @@ def test_small_pieces_of_text():
         "—",
         "—",
     ]
-    assert [dm.duration(0, s) for s in (0, 99.94, 100, 5_999, 6_000, -1)] == [
+    assert [dm.duration(0, s) for s in (0, 99.94, 100, 5_999, 6_000, 7_140, -1)] == [
         "0.0s",
         "99.9s",
         "1m 40s",
         "99m 59s",
         "1h 40m",
+        "1h 59m",
         "—",
     ]
     assert [dm.percent(x) for x in (0, 0.904, 1, 1.01, None)] == ["0%", "90%", "100%", "—", "—"]
@@ -4097,6 +4107,12 @@ def test_a_port_in_use(command_line):
         status, _, complained = command_line("--http", "--port", str(taken.getsockname()[1]))
     assert status == 2
     assert complained.rstrip().endswith("the port is in use; choose another with --port.")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the option would let two share a port")
+def test_a_port_that_was_just_left_can_be_taken_again():
+    with dm.bound_socket("127.0.0.1", 0) as bound:
+        assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
 # ── Prompts, resources, completions ───────────────────────────────────────────────────────────────────────
