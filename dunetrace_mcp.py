@@ -1464,24 +1464,15 @@ class Api:
         """Every agent that this key sees, last seen first, and how many there are.
 
         An agent that is seen again while the pages are read moves to the top, and with it out of the pages to come:
-        as long as some are missing, the first page is read again, then all of them.
+        where some are missing, all is read once more.
         """
-
-        def ask(start: int) -> Page:
-            return self.page("/v1/agents", key="agents", offset=start, limit=LARGEST_PAGE)
-
-        first, seen = ask(0), set[object]()
-        rows, total = unseen(first.rows, "agent_id", seen), first.total or 0
-        behind = range(LARGEST_PAGE, min(total, MOST_ROWS), LARGEST_PAGE)
-        offset = len(first.rows)
-        if rows and (first.total is None or offset < min(total, LARGEST_PAGE)):
-            for page in self.pages("/v1/agents", key="agents", offset=offset, limit=LARGEST_PAGE):
+        rows, seen, total = list[Json](), set[object](), 0
+        for _ in range(2):
+            for page in self.pages("/v1/agents", key="agents", limit=LARGEST_PAGE):
                 rows += unseen(page.rows, "agent_id", seen)
-        elif rows:
-            for starts in (behind, [0], [0, *behind]):
-                if len(rows) < total:
-                    for page in in_batches(ask, starts):
-                        rows += unseen(page.rows, "agent_id", seen)
+                total = max(total, page.total or 0)
+            if len(rows) >= total:
+                break
         return Found(rows, max(total, len(rows)))
 
     def listed(self, what: str, agent_id: str | None, **params: Any) -> Iterator[Page]:
