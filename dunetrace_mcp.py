@@ -4163,26 +4163,20 @@ def by_importance(entries: list[Entry], named: set[int]) -> tuple[list[int], int
     return [place for *_, place in sorted(ranked)], sum(rank < 4 for rank, *_ in ranked)
 
 
-GAP_ROOM = 90  # characters of the line that stands for entries left out
+GAP_ROOM = 90  # characters of the line that may stand behind an entry for those left out
 
 
 def entries_kept(texts: list[str], ranked: list[int], vital: int, room: int) -> set[int]:
     """The places of the entries that are shown: TIMELINE_ENTRIES, or more if they must stay, as
     many as fit into `room` with the lines for what is left out between them."""
-    kept, used = list[int](), 0
+    kept = set[int]()
     for place in ranked[: max(TIMELINE_ENTRIES, vital)]:
-        if used + size_of(texts[place]) < room or len(kept) < 2:
-            kept.append(place)
-            used += size_of(texts[place]) + 1
-    while len(kept) > 2 and size_with_gaps(texts, set(kept)) > room:
-        kept.pop()
-    return set(kept)
-
-
-def size_with_gaps(texts: list[str], kept: set[int]) -> int:
-    """Characters of the entries kept and of the lines that stand between them for the others."""
-    gaps = sum(place + 1 not in kept for place in kept)
-    return sum(size_of(texts[place]) + 1 for place in kept) + GAP_ROOM * gaps
+        gaps = (place + 1 not in kept) - (place - 1 in kept)  # one more, one less, or none
+        size = size_of(texts[place]) + 1 + GAP_ROOM * gaps
+        if size < room or len(kept) < 2:
+            kept.add(place)
+            room -= size
+    return kept
 
 
 def timeline(
