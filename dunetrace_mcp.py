@@ -4441,14 +4441,14 @@ def parent_line(detail: Json) -> str:
 def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[list[str], str]:
     """Ids of the runs that begin with `start`, and what could not be looked at. With v0.3.0,
     which has no list over all agents, all agents are asked."""
-    stopped: list[str] = []
+    stopped = set[str]()
 
     def ids_of(name: str) -> set[str]:
         ids: set[str] = set()
         for n, page in enumerate(backend.listed("runs", name or None, limit=LARGEST_PAGE), 1):
             ids.update(str(run.get("run_id")) for run in page.rows)
             if n == MOST_PAGES:
-                stopped.append(f" among the newest {MOST_PAGES * LARGEST_PAGE} (give the whole id)")
+                stopped.add(f" among the newest {MOST_PAGES * LARGEST_PAGE} (give the whole id)")
                 break
         return {one for one in ids if one.startswith(start)}
 
@@ -4460,7 +4460,7 @@ def runs_beginning(backend: Api, start: str, agent_id: str) -> tuple[list[str], 
     agents = (agent for agent in backend.agents().rows if agent.get("run_count") != 0)
     answers, failed = ask_each(agents, ids_of)
     found = set[str]().union(*(ids for _, ids in answers))
-    return sorted(found), "".join(stopped[:1]) + (f"; {failed_text(failed)}" if failed else "")
+    return sorted(found), "".join(stopped) + (f"; {failed_text(failed)}" if failed else "")
 
 
 def run_named(backend: Api, name: str, agent_id: str) -> Json:
