@@ -644,6 +644,10 @@ def test_where_to_look_names_no_free_text():
         "look in your code:\n  `a`: the loop that calls it, and what ends that: a guard against equal arguments."
         in text
     )
+    unlike_calls = {**SIGNAL, "evidence": {"tool": "pay", "args_identical": False}}
+    assert "`pay`: the loop that calls it, and what ends that: a guard against too many calls." in (
+        dm.where_to_look(unlike_calls)
+    )
     unknown = {"failure_type": "CUSTOM_X", "evidence": {"tool": "pay"}}
     assert dm.where_to_look(unknown) == "  `pay`: where it is called."
     assert dm.where_to_look({**unknown, "evidence": {"count": 3}}) == ""
@@ -3833,6 +3837,8 @@ def test_reading_stops_somewhere_and_says_so(http, monkeypatch, command_line):
 def test_a_call_that_ended_is_nobody_elses(demo):
     async def asked() -> None:
         await dm.server.call_tool("list_agents", {})
+        assert dm.CALL.get(None) is None
+        await dm.run_in_thread(dm.current_call)
         assert dm.CALL.get(None) is None
 
     anyio.run(asked)
