@@ -2239,6 +2239,31 @@ def moment_of(run: Json) -> float | None:
     return max((moment for moment in moments if moment > EARLIEST), default=None)
 
 
+def rows_since(
+    rows: Rows, since: float, moment: Callable[[Json], float | None] = moment_of
+) -> tuple[Rows, Rows]:
+    """The rows of a list since a moment, and those of which nobody can tell.
+
+    Lists of runs are in the order of processing, newest first. So a run without times, whose events
+    the backend has pruned, or one that stalled and has no end, is placed by its neighbours: it
+    belongs to the rows since a moment if one behind it does, and not if one ahead of it is older.
+
+    >>> pruned = {"exit_reason": "run.completed"}
+    >>> rows = [pruned, {"completed_at": 1.9e9}, pruned, {"completed_at": 1.7e9}, pruned]
+    >>> [len(some) for some in rows_since(rows, 1.8e9)]
+    [2, 1]
+    """
+    inside: list[bool | None] = []
+    for row in rows:
+        at = moment(row)
+        later = at is None or (at < since and row.get("exit_reason") == "stalled")
+        inside.append(None if later else (at or 0) >= since)
+    last = max((n for n, one in enumerate(inside) if one), default=-1)
+    older = inside.index(False) if False in inside else len(rows)
+    recent = [row for n, row in enumerate(rows) if inside[n] or (inside[n] is None and n < last)]
+    return recent, rows[last + 1 : older]
+
+
 def shown_run(row: Json) -> str:
     """The run of a signal or the id of a run as lists show it: whole, or a beginning that the
     tools take."""
@@ -3514,7 +3539,7 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
             "errored=true) shows those of one agent."
         )
     since = now - filters.hours * 3600
-    window = [run for run in runs.rows if not filters.hours or (moment_of(run) or now) >= since]
+    window, undated = rows_since(runs.rows, since) if filters.hours else (runs.rows, [])
     errored = errored_among(window)
     where = f"newest {plural(len(runs.rows), 'run')} of all agents"
     if filters.hours:
@@ -3527,6 +3552,7 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
             else f"there is none among the {where}"
         )
         how = f", and how {unknown} of them ended is not known" if unknown else ""
+        how += f", and when {plural(len(undated), 'other')} ran is not known" if undated else ""
         return f"Runs that crashed without a signal are not in this list; {none}{how}."
     first = errored[0]
     return (
@@ -5580,10 +5606,13 @@ def detected_at(signal: Json) -> float | None:
 
 @dataclass(frozen=True)
 class Window:
-    """The rows of a list since some moment, and whether all of them were read."""
+    """The rows of a list since some moment, those of which nobody can tell, whether all of both
+    were read, and how many rows the whole list has."""
 
     rows: Rows
+    undated: Rows
     whole: bool
+    total: int | None
 
 
 def read_window(
@@ -5593,35 +5622,21 @@ def read_window(
     since: Callable[[], float],
     moment: Callable[[Json], float | None],
 ) -> Window:
-    """The runs or signals of an agent since a moment, whatever their order; a row without a usable
-    time, or ahead of now, counts as one. Reading ends at a page that is older as a whole."""
-    rows, read = list[Json](), 0
+    """The runs or signals of an agent since a moment, whatever their order; one that is ahead of
+    now counts. Reading ends at a page that is older as a whole."""
+    rows, recent, undated, total = list[Json](), list[Json](), list[Json](), None
     pages = backend.listed(what, agent_id, limit=LARGEST_PAGE, explain="false")
     for page in itertools.islice(pages, MOST_PAGES):
-        pairs = zip(page.rows, alive_at(page.rows, moment), strict=True)
-        recent = [row for row, at in pairs if at is None or at >= since()]
-        rows += recent
-        read += len(page.rows)
-        if not read:
-            return Window([], page.total == 0)  # a list without a total may be broken
-        if page.rows and not recent:
-            return Window(rows, True)
-        if page.last:
-            return Window(rows, page.total is None or read >= page.total)
-    return Window(rows, False)
-
-
-def alive_at(rows: Rows, moment: Callable[[Json], float | None]) -> list[float | None]:
-    """The moments of rows, newest first. A run that stalled has no end of its own: it was
-    processed after those that are listed behind it, so it is at least as young."""
-    moments, youngest = list[float | None](), 0.0
-    for row in reversed(rows):
-        at = moment(row)
-        if at is not None and row.get("exit_reason") == "stalled":
-            at = max(at, youngest)
-        youngest = max(youngest, at or 0.0)
-        moments.append(at)
-    return moments[::-1]
+        known, total = len(recent), page.total
+        rows += page.rows
+        if not rows:
+            return Window([], [], total == 0, total)  # a list without a total may be broken
+        recent, undated = rows_since(rows, since(), moment)
+        older = bool(page.rows) and len(recent) == known < len(rows) - len(undated)
+        if older or page.last:
+            whole = older or total is None or len(rows) >= total
+            return Window(recent, undated, whole, total)
+    return Window(recent, undated, False, total)
 
 
 def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) -> Trial:
@@ -5635,8 +5650,9 @@ def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) 
     hits = (row for row in signals.rows if str(row.get("failure_type")).upper() == kind)
     hit = {str(row.get("run_id")) for row in hits}
     trial = Trial(Side(), Side(), since, what, whole=runs.whole and signals.whole)
-    started = [run for run in runs.rows if (instant(run.get("started_at")) or 0) > EARLIEST]
-    trial.unplaced = len(runs.rows) - len(started)
+    listed = [*runs.rows, *runs.undated]
+    started = [run for run in listed if (instant(run.get("started_at")) or 0) > EARLIEST]
+    trial.unplaced = len(listed) - len(started)
     for run in newest_first(started, "started_at"):
         side = trial.after if run["started_at"] >= since else trial.before
         if run["started_at"] < begin or (side is trial.before and side.runs == BEFORE_RUNS):
@@ -6468,23 +6484,27 @@ class Gate:
 Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why
 
 
-def seen_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
-    """That any run was processed at all: without one, nothing else says anything."""
+def seen_criterion(agent: Json, runs: Window | DunetraceError, gate: Gate) -> Criterion:
+    """That any run was processed at all, and that not more of them wait for it: without that,
+    nothing else says anything."""
     if isinstance(runs, DunetraceError):
         return "UNKNOWN", f"runs in the last {gate.hours} h: {runs}"
+    text = f"runs processed in the last {gate.hours} h: "
+    flying = max(0, amount(agent, "run_count") - (runs.total or 0)) if runs.total else 0
+    if flying > len(runs.rows):
+        return "UNKNOWN", f"{text}{len(runs.rows)}, but {flying} started and are not processed"
     if runs.rows:
-        return "PASS", f"runs processed in the last {gate.hours} h: {len(runs.rows)}"
-    why = (
-        "none, the telemetry may be dead"
-        if runs.whole
-        else "none so far, but not all of that time could be read"
-    )
-    return "UNKNOWN", f"runs processed in the last {gate.hours} h: {why}"
+        return "PASS", f"{text}{len(runs.rows)}"
+    if runs.undated:
+        return "UNKNOWN", f"{text}none with a usable time, and {len(runs.undated)} without"
+    if runs.whole:
+        return "UNKNOWN", f"{text}none, the telemetry may be dead"
+    return "UNKNOWN", f"{text}none so far, but not all of that time could be read"
 
 
 def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     """The share of the window's runs that errored or stalled; a run whose end is not known may
-    have."""
+    have, and one that did and whose time is not known may belong to them."""
     if isinstance(runs, DunetraceError):
         return "UNKNOWN", f"errored or stalled: {runs}"
     ended, n = Counter(map(outcome, runs.rows)), len(runs.rows)
@@ -6495,8 +6515,11 @@ def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
         return "UNKNOWN", f"{text}; not all runs of that time could be read"
     if 100 * ended["errored"] > gate.max_errored * n:
         return "FAIL", text
-    if 100 * (ended["errored"] + ended["unknown"]) > gate.max_errored * n:
-        return "UNKNOWN", f"{text}; how {ended['unknown']} of them ended is not known"
+    undated = sum(outcome(run) in ("errored", "unknown") for run in runs.undated)
+    if 100 * (ended["errored"] + ended["unknown"] + undated) > gate.max_errored * (n + undated):
+        how = f"; how {ended['unknown']} of them ended is not known" if ended["unknown"] else ""
+        when = f"; when {plural(undated, 'other')} failed is not known" if undated else ""
+        return "UNKNOWN", f"{text}{how}{when}"
     return "PASS", text
 
 
@@ -6514,7 +6537,7 @@ def signal_criterion(
     milder = ranks[ranks.index(gate.fail_on) + 1 :] if gate.fail_on else []
     found = [
         signal
-        for signal in signals.rows
+        for signal in (*signals.rows, *signals.undated)
         if (not gate.failure_type or type_of(signal) in ("", gate.failure_type))
         and str(signal.get("severity")).upper() not in milder
     ]
@@ -6566,11 +6589,11 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
     if isinstance(agent, DunetraceError):
         if isinstance(runs, DunetraceError) or not runs.rows:
             raise agent
-        seen = signals.rows if isinstance(signals, Window) else []
+        seen = [*signals.rows, *signals.undated] if isinstance(signals, Window) else []
         agent = {"failure_types": {type_of(signal): 1 for signal in seen}}
     check_known_type(gate.failure_type, [agent])
     return [
-        seen_criterion(runs, gate),
+        seen_criterion(agent, runs, gate),
         errored_criterion(runs, gate),
         signal_criterion(signals, runs, gate),
         score_criterion(health, gate),

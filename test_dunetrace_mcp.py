@@ -3662,7 +3662,12 @@ GATES = [
     ("", [{**OK_RUN, **LATE}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("--since 31", [{**OK_RUN, **LATE}], [], SCORE, "PASS PASS PASS PASS", 0),
     ("", [{**BAD_RUN, **LATE}, BAD_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
-    ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [{**OK_RUN, **WITHOUT_TIME}] * 9, [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [{**BAD_RUN, **WITHOUT_TIME}, OK_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [BAD_RUN, *[OK_RUN] * 8, *[{**OK_RUN, **WITHOUT_TIME}] * 9], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [OK_RUN, {**OK_RUN, "exit_reason": None, **WITHOUT_TIME}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("", [OK_RUN, {**OK_RUN, **LATE}, {**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "PASS PASS PASS PASS", 0),
     ("", [{**BAD_RUN, **AHEAD}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [{**BAD_RUN, "completed_at": None}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", ([], 5), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
@@ -3670,10 +3675,10 @@ GATES = [
     ("", (500, {}), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, "exit_reason": None, "signal_count": 1}], [LOOP], SCORE, "PASS UNKNOWN PASS PASS", 2),
     ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
-    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
+    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, "signal_count": 2}], [], SCORE, "PASS PASS UNKNOWN PASS", 2),
     ("--since 1 --max-errored 0", [{**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}, {**OK_RUN, "completed_at": NOW - 60}], [], SCORE, "PASS FAIL PASS PASS", 1),
-    ("--since 1", [{**OK_RUN, "completed_at": NOW - 60}, {**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("--since 1", [{**OK_RUN, "completed_at": NOW - 60}, {**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, "signal_count": 1}], [LOOP], SCORE, "PASS PASS PASS PASS", 0),
     ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": "tool-loop"}], SCORE, "PASS PASS FAIL PASS", 1),
     ("--failure-type TOOL_LOOP", [OK_RUN], [{**LOOP, "failure_type": None}], SCORE, "PASS PASS FAIL PASS", 1),
@@ -3700,9 +3705,9 @@ GATES = [
 ]  # fmt: skip
 
 
-def gate_backend(http, runs, signals, health):
+def gate_backend(http, runs, signals, health, started=0):
     """A backend with one agent; each list as rows, as rows and the total that is claimed, or as status and body."""
-    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": started}]))
     for key, given in (("runs", runs), ("signals", signals)):
         if isinstance(given, tuple) and isinstance(given[0], int):
             serve(http, f"{A}/{key}", given[1], given[0])
@@ -3735,6 +3740,33 @@ def test_a_gate_without_runs(http, command_line, runs, why):
     assert (
         f"UNKNOWN  runs processed in the last 24 h: {why}\n"
         in command_line("gate", "research-agent")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("started", "line"),
+    [
+        (6, "PASS  runs processed in the last 24 h: 3"),
+        (7, "UNKNOWN  runs processed in the last 24 h: 3, but 4 started and are not processed"),
+    ],
+)
+def test_a_gate_waits_for_what_is_not_processed(http, command_line, started, line):
+    gate_backend(http, [OK_RUN] * 3, [], SCORE, started)
+    status, said, _ = command_line("gate", "research-agent")
+    assert (status, said.splitlines()[0]) == (2 if "UNKNOWN" in line else 0, line)
+
+
+def test_a_gate_says_what_it_cannot_place(http, command_line):
+    gate_backend(http, [OK_RUN, *[{**BAD_RUN, **WITHOUT_TIME}] * 2], [], SCORE)
+    said = command_line("gate", "research-agent")[1]
+    assert (
+        "errored or stalled: 0 of 1 run, at most 10%; when 2 others failed is not known\n" in said
+    )
+    http.reset()
+    gate_backend(http, [{**BAD_RUN, **WITHOUT_TIME}] * 2, [], SCORE)
+    said = command_line("gate", "research-agent")[1]
+    assert said.startswith(
+        "UNKNOWN  runs processed in the last 24 h: none with a usable time, and 2 without\n"
     )
 
 
