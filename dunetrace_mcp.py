@@ -2333,6 +2333,12 @@ def flying_note(agent: Json, runs: MaybeFound) -> str:
     return f" {plural(flying, 'run')} {verb} not processed yet." if flying else ""
 
 
+def flying_text(agent: Json, runs: MaybeFound) -> str:
+    """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
+    flying = flying_runs(agent, runs)
+    return f"; {flying} not processed yet" if flying else ""
+
+
 def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
@@ -2391,20 +2397,20 @@ def score_icon(score: object) -> str:
     return "⚪" if n is None else "🟢" if n >= 80 else "🟡" if n >= 50 else "🔴"
 
 
-def health_icon(score: object, runs: MaybeFound) -> str:
+def health_icon(score: object, runs: MaybeFound, flying: int = 0) -> str:
     """The colour of an agent, by the worse of its score and of how its newest runs ended.
 
     No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
-    without runs to look at, or while more than a tenth of them ended nobody knows how.
+    without runs to look at, or while more than a tenth of them ended nobody knows how, or while
+    more than these are in flight.
     """
     icon, ended = score_icon(score), count_outcomes(runs)
-    if not ended:
-        return "⚪" if icon == "🟢" else icon
-    if ended["errored"] > ERRORED_SHARE * ended.total():
+    n = ended.total()
+    if ended["errored"] > ERRORED_SHARE * n:
         return "🔴"
-    if ended["unknown"] > ERRORED_SHARE * ended.total() and icon == "🟢":
+    if icon == "🟢" and (not n or flying > n or ended["unknown"] > ERRORED_SHARE * n):
         return "⚪"
-    if icon == "🟢" and ended["signals"] > ended.total() / 2:
+    if icon == "🟢" and ended["signals"] > n / 2:
         return "🟡"
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
@@ -2514,25 +2520,33 @@ def only_signals(score: object, runs: MaybeFound) -> str:
     return "  (made from signals only, not from how runs ended)" if worse else ""
 
 
-def health_text(agent_id: str, health: Json, runs: MaybeFound) -> str:
+def age_text(agent: Json, runs: MaybeFound, now: float) -> str:
+    """`, the newest 9d ago` where that is more than a day: an answer about runs long past."""
+    rows = newest_of(runs)
+    known = present(map(moment_of, rows))
+    newest = max(known, default=instant(agent.get("last_seen")) if rows else None)
+    return f", the newest {ago(newest, now)}" if newest and now - newest > OLD else ""
+
+
+def health_text(agent: Json, health: Json, runs: MaybeFound, now: float) -> str:
     """The answer of GET /v1/agents/{id}/health-score beside how the newest runs ended; component
     values are percent, tokens and milliseconds."""
     samples, score = counted(health.get("sample_runs")), health.get("score")
-    icon = health_icon(score, runs)
+    icon, name = health_icon(score, runs, flying_runs(agent, runs)), agent_of(agent)
+    ended = f"{outcomes_text(runs)}{age_text(agent, runs, now)}{flying_text(agent, runs)}"
     if number(score) is None:
         return (
-            f"{icon} No health score for {shown_id(agent_id)} yet: a score takes 3 processed "
+            f"{icon} No health score for {name} yet: a score takes 3 processed "
             f"runs in the last 30 days, it has {samples}.\n"
-            f"   Runs:            {outcomes_text(runs)}\n"
+            f"   Runs:            {ended}\n"
             "This does not mean that it is healthy. get_agent_runs shows what it did."
         )
     ready = (
         "yes" if health.get("baseline_ready") is True else "no (need ≥30 runs for token/latency)"
     )
     return blocks(
-        f"{icon} Health score for {shown_id(agent_id)}: "
-        f"{score_of(health)}/100{only_signals(score, runs)}\n"
-        f"   Runs:            {outcomes_text(runs)}\n"
+        f"{icon} Health score for {name}: {score_of(health)}/100{only_signals(score, runs)}\n"
+        f"   Runs:            {ended}\n"
         f"   Sample runs:     {samples}\n"
         f"   Baseline ready:  {ready}",
         section(
@@ -2550,10 +2564,18 @@ def get_agent_health(agent_id: AgentId) -> str:
     """Health score 0-100 of one agent over 30 days, what it is made of (failures, loops, tokens,
     latency), and how its newest runs ended. summarize_agent says more."""
     backend = api()
-    health, runs = ask_about(backend, agent_id, "health-score")
-    if number(health.get("score")) is None and not newest_of(runs):
-        agent_named(backend, agent_id)
-    return health_text(agent_id, health, runs)
+    asked, agent = attempts(
+        lambda: ask_about(backend, agent_id, "health-score"),
+        lambda: agent_named(backend, agent_id),
+    )
+    if isinstance(asked, DunetraceError):
+        raise asked
+    health, runs = asked
+    if isinstance(agent, DunetraceError):
+        if number(health.get("score")) is None and not newest_of(runs):
+            raise agent
+        agent = {"agent_id": agent_id}
+    return health_text(agent, health, runs, backend.now())
 
 
 # ── Summary ───────────────────────────────────────────────────────────────────────────────────────
@@ -2614,9 +2636,7 @@ def ends_verdict(agent: Json, runs: MaybeFound, now: float, cause: str) -> str:
     known = [f"{ended[key]} {said}" for key, said in named.items() if ended[key]]
     of = f"of the newest {plural(ended.total(), 'run')}"
     said = f"{of}, {', '.join(known)}" if known else f"all {of} completed without signals"
-    newest = max((moment_of(run) or 0 for run in newest_of(runs)), default=0)
-    old = f", the newest {ago(newest, now)}" if newest and now - newest > OLD else ""
-    return f"{said}{old}{flying_text(agent, runs)}"
+    return f"{said}{age_text(agent, runs, now)}{flying_text(agent, runs)}"
 
 
 def leading_failure(agent: Json, insights: Json) -> str:
@@ -2633,15 +2653,15 @@ def summary_verdict(summary: Summary, now: float) -> str:
     """The state of an agent in a sentence: colour, how its newest runs went, which failure leads,
     and what made it worse."""
     agent, runs = summary.agent, summary.runs
-    score = mapping(summary.health).get("score")
-    icon, insights = health_icon(score, runs), mapping(summary.insights)
-    if icon == "🟢" and flying_runs(agent, runs) > len(newest_of(runs)):
-        icon = "⚪"  # most of what is new is not known
+    score, insights = mapping(summary.health).get("score"), mapping(summary.insights)
+    icon, change = health_icon(score, runs, flying_runs(agent, runs)), change_text(insights, now)
+    if icon == "🟢" and (change or any(map(is_systemic, patterns_of(insights)))):
+        icon = "🟡"
     scored = icon != "⚪" or number(score) is not None or not newest_of(runs)
     state = STATES[icon] if scored else NO_SCORE
     return (
         f"{icon} {state}: {ends_verdict(agent, runs, now, summary.cause)}"
-        f"{leading_failure(agent, insights)}{change_text(insights, now)}."
+        f"{leading_failure(agent, insights)}{change}."
     )
 
 
@@ -2674,6 +2694,9 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
             ),
         ),
         cost_line(insights),
+        f"Systemic patterns, deploys and cost: not available. {summary.insights}"
+        if isinstance(summary.insights, DunetraceError)
+        else "",
         "Totals are those of its lists of runs and signals, types those of 30 days: "
         f"{summary.unlisted}"
         if summary.unlisted
@@ -2681,12 +2704,6 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
         next_step(summary, now),
         page_link(dashboard, newest_failed(summary.runs).get("run_id")),
     )
-
-
-def flying_text(agent: Json, runs: MaybeFound) -> str:
-    """`; 3 not processed yet`, "" where all were: runs in flight are no clean runs."""
-    flying = flying_runs(agent, runs)
-    return f"; {flying} not processed yet" if flying else ""
 
 
 def health_line(health: Json | DunetraceError, runs: MaybeFound) -> str:

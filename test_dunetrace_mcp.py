@@ -459,10 +459,16 @@ GOLDENS = {
     ),
     "agents_no_match": lambda: dm.agents_text(found([AGENT, BILLING]), NOW, "biling"),
     "agents_missing": lambda: dm.agents_text(found([AGENT], 3), NOW),
-    "health": lambda: dm.health_text("research-agent", HEALTH, found(RUNS)),
-    "health_ready": lambda: dm.health_text("a", {**HEALTH_READY, "score": 85.4}, found(CRASHES)),
-    "health_runs_unknown": lambda: dm.health_text("a", HEALTH_READY, HANGS),
-    "health_bare": lambda: dm.health_text("a b", {"score": None, "sample_runs": 1}, found([])),
+    "health": lambda: dm.health_text(AGENT, HEALTH, found(RUNS), NOW),
+    "health_ready": lambda: dm.health_text(
+        {"agent_id": "a"}, {**HEALTH_READY, "score": 85.4}, found(CRASHES), NOW
+    ),
+    "health_runs_unknown": lambda: dm.health_text(
+        {"agent_id": "a", "last_seen": NOW - 3 * DAY}, HEALTH_READY, HANGS, NOW
+    ),
+    "health_bare": lambda: dm.health_text(
+        {"agent_id": "a b", "run_count": 2}, {"score": None, "sample_runs": 1}, found([]), NOW
+    ),
     "summary": lambda: dm.summary_text(
         dm.Summary(AGENT, HEALTH, found([{**SHORT, "run": RUN_ID[:13]}]), found(RUNS), INSIGHTS),
         NOW,
@@ -675,7 +681,7 @@ TWENTY_RUNS = {f"{A}/runs?limit=20": page("runs", RUNS)}
 CALLS = [
     ("list_agents", {}, {"/v1/agents?limit=500": page("agents", [AGENT, BILLING])}, "agents"),
     ("list_agents", {"contains": "biling"}, AGENTS, "agents_no_match"),
-    ("get_agent_health", {"agent_id": "research-agent"}, {f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health",),
+    ("get_agent_health", {"agent_id": "research-agent"}, {**AGENTS, f"{A}/health-score": HEALTH, **TWENTY_RUNS}, "health",),
     ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, **TWENTY_RUNS, f"{A}/health-score": HEALTH, f"{A}/insights": INSIGHTS, f"{A}/signals?limit=20": page("signals", [SHORT])}, "summary"),
     ("summarize_agent", {"agent_id": "research-agent"}, {**AGENTS, f"{A}/runs?limit=20": page("runs", CRASHES), f"{A}/health-score": HEALTH, f"{A}/insights": {}, f"{A}/signals?limit=20": page("signals", []), "/v1/runs/crash-run-002": {"events": [event("run.errored", 1, 1, error_type="ValueError")]}}, "🔴 Failing: of the newest 2 runs, 2 errored or stalled (the newest: ValueError); 127 not processed yet; most signals: TOOL_LOOP (46)."),
     ("get_agent_signals", {"agent_id": "research-agent", "limit": 500}, {f"{A}/signals?limit=100": page("signals", [{**SHORT, "id": n} for n in range(3)])}, "Signals of research-agent (3 shown, 3 matched), ago from 2026-05-13 19:19 UTC:\n\n🟠"),
@@ -2285,7 +2291,7 @@ def nasty(value):
 
 FORMATTERS = [
     (lambda x, raw: dm.agents_text(found(x), NOW), [AGENT, BILLING]),
-    (lambda x, raw: dm.health_text("a", x["health"], found(x["runs"])), {"health": HEALTH, "runs": RUNS}),
+    (lambda x, raw: dm.health_text(x["agent"], x["health"], found(x["runs"]), NOW), {"agent": AGENT, "health": HEALTH, "runs": RUNS}),
     (lambda x, raw: dm.summary_text(dm.Summary(x["agent"], x["health"], found(x["recent"]), found(x["runs"]), x["insights"]), NOW), {"agent": BUSY_AGENT, "health": HEALTH, "recent": [SIGNAL], "runs": ODD_RUNS, "insights": BUSY_INSIGHTS}),
     (lambda x, raw: dm.agent_signals_text("a", found(x), NOW, PART), [SIGNAL, SIGNAL]),
     (lambda x, raw: dm.signal_text(x, NOW, raw), SIGNAL),
@@ -2833,7 +2839,7 @@ UNKNOWN_ENDS = [{**RUNS[2], "run_id": f"u{n}", "exit_reason": None} for n in ran
 # What is said where it is not known how runs ended, or whether they did.
 NOT_WELL = [
     (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "How 20 of them ended is not known."),
-    (lambda: dm.health_text("a", HEALTH_READY, found(UNKNOWN_ENDS)), "⚪ Health score for a: 90/100"),
+    (lambda: dm.health_text({"agent_id": "a"}, HEALTH_READY, found(UNKNOWN_ENDS), NOW), "⚪ Health score for a: 90/100"),
     (lambda: dm.errored_text("a", found([], unknown=20), 20, NOW, PART), "How 20 of them ended is not known."),
     (lambda: dm.crashes_text(found([]), dm.Filters(), NOW), "there is none among the newest 0 runs"),
     (lambda: dm.no_signals_text(AGENT, HANGS, "severity=LOW", NOW), "How its runs ended could not be asked: It hangs."),
@@ -2934,7 +2940,7 @@ VERDICTS = [
     (lambda: verdict(ended(9, 11)), "⚪ Not scored: of the newest 20 runs, 11 had signals."),
     (lambda: verdict(ended(18, unknown=2), 100), "🟢 Healthy: of the newest 20 runs, 2 ended nobody knows how."),
     (lambda: verdict(ended(17, unknown=3), 100), "⚪ Unknown: of the newest 20 runs, 3 ended nobody knows how."),
-    (lambda: verdict(ended(1), 90, {"systemic_patterns": [SPIKES, LOOPS]}, {"COST_SPIKE": 1}), "🟢 Healthy: all of the newest 1 run completed without signals; systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
+    (lambda: verdict(ended(1), 90, {"systemic_patterns": [SPIKES, LOOPS]}, {"COST_SPIKE": 1}), "🟡 Not well: all of the newest 1 run completed without signals; systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
     (lambda: verdict(ended(0, 1), 9, {"systemic_patterns": [SPIKES]}, {"COST_SPIKE": 1}), "🔴 Failing: of the newest 1 run, 1 had signals; most signals: COST_SPIKE (1)."),
     (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, True)]}, NOW), "; worse in the 2 h after deploy v1, 1d ago: 10% (1/10) → 80% (8/10) of runs with signals"),
     (lambda: dm.change_text({"deploy_regressions": [deploy(1, True)], "deploy_events": [{"deployed_at": NOW - HOUR}]}, NOW), ""),
@@ -5777,7 +5783,7 @@ research-agent                        129    55    0   46  6h ago
 1 agent, 55 signals, ago from 2026-05-13 19:19 UTC. The backend counts 2 more that its pages did not show: call again.
 === health
 🔴 Health score for research-agent: 41/100
-   Runs:            last 3: 1 clean, 2 with signals, 0 errored or stalled
+   Runs:            last 3: 1 clean, 2 with signals, 0 errored or stalled; 126 not processed yet
    Sample runs:     24
    Baseline ready:  no (need ≥30 runs for token/latency)
 
@@ -5804,7 +5810,7 @@ Component breakdown:
   latency              -3/15  (current: 900 ms, baseline 850)
 === health_bare
 ⚪ No health score for a b yet: a score takes 3 processed runs in the last 30 days, it has 1.
-   Runs:            none processed
+   Runs:            none processed; 2 not processed yet
 This does not mean that it is healthy. get_agent_runs shows what it did.
 === summary
 🔴 Failing: of the newest 3 runs, 2 had signals; 126 not processed yet; systemic: TOOL_LOOP in 12 of 12 runs (7 days).
@@ -5865,6 +5871,8 @@ Total signals: 0
 Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 No signals of research-agent in 2 processed runs, but 2 of the newest 2 errored or stalled without a word from the detectors: get_run_detail(run_id="crash-run-002") shows the newest, 2h ago. 3 runs are not processed yet.
+
+Systemic patterns, deploys and cost: not available. It hangs.
 === summary_old
 ⚪ Unknown: how its runs ended could not be asked; most signals: TOOL_LOOP (5).
 ═══ Agent summary: x ═══
