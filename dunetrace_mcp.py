@@ -2319,11 +2319,14 @@ def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]
     return answer, runs
 
 
+def in_flight(agent: Json, processed: int | None) -> int:
+    """How many runs of an agent have started and are not processed, as far as both are known."""
+    return 0 if processed is None else max(0, amount(agent, "run_count") - processed)
+
+
 def flying_runs(agent: Json, runs: MaybeFound) -> int:
-    """How many runs of an agent have started and are not processed."""
-    if isinstance(runs, DunetraceError):
-        return 0
-    return max(0, amount(agent, "run_count") - runs.matched)
+    """The same by its list of runs."""
+    return in_flight(agent, runs.matched) if isinstance(runs, Found) else 0
 
 
 def flying_note(agent: Json, runs: MaybeFound) -> str:
@@ -5448,12 +5451,18 @@ def newcombe(part: int, whole: int, other: int, others: int) -> tuple[float, flo
 
 @dataclass
 class Side:
-    """The runs on one side of a moment: all of them, those with the failure, and those that
-    errored or stalled."""
+    """The runs on one side of a moment: all of them, those with the failure, those that errored
+    or stalled, and those of which nobody knows how they ended."""
 
     runs: int = 0
     hit: int = 0
     errored: int = 0
+    unknown: int = 0
+
+    @property
+    def bad(self) -> float:
+        """The share of runs that cannot stand for a fix, whether they have the failure or not."""
+        return (self.errored + self.unknown) / self.runs
 
 
 @dataclass
@@ -5466,19 +5475,20 @@ class Trial:
     since: float
     what: str
     unplaced: int = 0  # runs without a usable start
+    flying: int = 0  # runs that are not processed
     whole: bool = True  # whether all runs of both sides were read
 
 
 def fix_verdict(before: Side, after: Side) -> str:
     """worse, fixed, improved, still there, or too early to tell; `crashing` for what would be
-    better but for a larger share of runs that errored."""
+    better but for runs that errored or ended nobody knows how: a larger share of them, or most."""
     if not before.runs or not after.runs:
         return "too early to tell"
     low, high = newcombe(before.hit, before.runs, after.hit, after.runs)
     if high < 0:
         return "worse"
     if low > 0:
-        if after.errored / after.runs > before.errored / before.runs:
+        if after.bad > min(before.bad, 0.5):
             return "crashing"
         enough = min(before.runs, after.runs) >= FIXED_RUNS
         return "fixed" if not after.hit and enough else "improved"
@@ -5499,7 +5509,7 @@ FIX_STATES = {
     "improved": "🟡 Improved",
     "worse": "🔴 Worse",
     "still there": "🔴 Still there",
-    "crashing": "🔴 Not fixed: rarer, but a larger share errored or stalled",
+    "crashing": "🔴 Not fixed: rarer, but too many errored, stalled or ended nobody knows how",
     "too early to tell": "⚪ Too early to tell",
 }
 
@@ -5517,8 +5527,12 @@ def needed_text(before: Side, after: Side) -> str:
 def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
     before, after = trial.before, trial.after
-    state = fix_verdict(before, after)
-    more = needed_text(before, after) if state == "too early to tell" else ""
+    state, more = fix_verdict(before, after), ""
+    waiting = f"{plural(trial.flying, 'run')} not processed yet"
+    if state == "too early to tell":
+        more = needed_text(before, after)
+    elif state in {"fixed", "improved"} and trial.flying > after.runs:
+        state, more = "too early to tell", f"; {waiting}"
     verb = "is" if trial.unplaced == 1 else "are"
     left = f"{plural(trial.unplaced, 'run')} without a usable start {verb} on neither side."
     lost = "Not all runs or signals of that time could be read: the counts are of the newest."
@@ -5538,7 +5552,12 @@ def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) 
         section(
             f"Fixes of {kind} that the backend knows of:", (fix_line(one, now) for one in fixes[:5])
         ),
-        blocks(left if trial.unplaced else "", "" if trial.whole else lost, gap="\n"),
+        blocks(
+            left if trial.unplaced else "",
+            f"On neither side: {waiting}." if trial.flying else "",
+            "" if trial.whole else lost,
+            gap="\n",
+        ),
     )
 
 
@@ -5559,9 +5578,10 @@ def side_text(side: Side) -> str:
     if not side.runs:
         return "no runs"
     low, high = wilson(side.hit, side.runs)
+    unknown = f", {side.unknown} of unknown end" if side.unknown else ""
     return (
         f"{100 * side.hit / side.runs:.0f}% ({side.hit}/{side.runs} runs), 95% interval "
-        f"{100 * low:.0f}–{100 * high:.0f}%; {side.errored} errored or stalled"
+        f"{100 * low:.0f}–{100 * high:.0f}%; {side.errored} errored or stalled{unknown}"
     )
 
 
@@ -5656,10 +5676,10 @@ def read_window(
     return Window(recent, undated, False, total)
 
 
-def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) -> Trial:
+def read_trial(backend: Api, agent: Json, kind: str, since: float, what: str) -> Trial:
     """Counts an agent's runs on both sides of a moment, by when they started, and those of them
     that have a signal of that type."""
-    begin = since - BEFORE_DAYS * 86400
+    begin, agent_id = since - BEFORE_DAYS * 86400, str(agent.get("agent_id"))
     runs, signals = gather(
         lambda: read_window(backend, "runs", agent_id, lambda: begin, moment_of),
         lambda: read_window(backend, "signals", agent_id, lambda: begin, detected_at),
@@ -5670,6 +5690,7 @@ def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) 
     listed = [*runs.rows, *runs.undated]
     started = [run for run in listed if (instant(run.get("started_at")) or 0) > EARLIEST]
     trial.unplaced = len(listed) - len(started)
+    trial.flying = in_flight(agent, runs.total)
     for run in newest_first(started, "started_at"):
         side = trial.after if run["started_at"] >= since else trial.before
         if run["started_at"] < begin or (side is trial.before and side.runs == BEFORE_RUNS):
@@ -5677,6 +5698,7 @@ def read_trial(backend: Api, agent_id: str, kind: str, since: float, what: str) 
         side.runs += 1
         side.hit += str(run.get("run_id")) in hit
         side.errored += outcome(run) == "errored"
+        side.unknown += outcome(run) == "unknown"
     return trial
 
 
@@ -5725,7 +5747,7 @@ def verify_fix(
     own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
     now = backend.now()  # once: "24h" before another now would be called 23h
     moment = moment_of_fix(since.strip(), agent, own, mapping(insights), now)
-    trial = read_trial(backend, agent_id, kind, *moment)
+    trial = read_trial(backend, agent, kind, *moment)
     return trial_text(agent_id, kind, trial, own, now)
 
 
@@ -6507,7 +6529,7 @@ def seen_criterion(agent: Json, runs: Window | DunetraceError, gate: Gate) -> Cr
     if isinstance(runs, DunetraceError):
         return "UNKNOWN", f"runs in the last {gate.hours} h: {runs}"
     text = f"runs processed in the last {gate.hours} h: "
-    flying = max(0, amount(agent, "run_count") - (runs.total or 0)) if runs.total else 0
+    flying = in_flight(agent, runs.total)
     if flying > len(runs.rows):
         return "UNKNOWN", f"{text}{len(runs.rows)}, but {flying} started and are not processed"
     if runs.rows:

@@ -4297,6 +4297,9 @@ FIX_VERDICTS = [
     ((0, 9, 0, 9, 0, 0), "too early to tell", None),
     ((8, 10, 0, 12, 0, 1), "crashing", None),
     ((8, 10, 0, 12, 1, 1), "fixed", None),
+    ((10, 10, 0, 10, 10, 10), "crashing", None),
+    ((10, 10, 0, 10, 5, 5), "fixed", None),
+    ((10, 10, 0, 10, 6, 6), "crashing", None),
     ((8, 10, 2, 40, 1, 5), "crashing", None),
     ((0, 0, 1, 9, 0, 0), "too early to tell", None),
     ((1, 9, 0, 0, 0, 0), "too early to tell", 57),
@@ -4329,7 +4332,7 @@ DEPLOYS = {"deploy_events": [{"version": "v1", "deployed_at": NOW - 9 * DAY}, {"
 VERSIONS = {"versions": DEPLOYS["versions"]}
 TRIALS = [
     ("verify_fix", "", DEPLOYS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy, v2."),
-    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but a larger share errored or stalled: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
+    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but too many errored, stalled or ended nobody knows how: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
     ("verify_fix", "", DEPLOYS, [{**FIX, "failure_type": "OTHER"}], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy"),
     ("verify_fix", "", VERSIONS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest version, abcd1234."),
     ("verify_fix", "2", DEPLOYS, [FIX], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after deploy v2."),
@@ -4347,8 +4350,8 @@ TRIALS = [
 ]  # fmt: skip
 
 
-def tried(http, insights, fixes):
-    serve(http, "/v1/agents", page("agents", [AGENT]))
+def tried(http, insights, fixes, flying=0):
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": len(TRIED) + flying}]))
     serve(http, f"{A}/insights", insights)
     serve(http, f"{A}/fixes", {"fixes": fixes})
     paging(http, f"{A}/runs", "runs", TRIED)
@@ -4380,8 +4383,30 @@ def test_runs_older_than_thirty_days_are_on_no_side(http):
     runs = [a_run(1, 30 * 24), a_run(2, 30 * 24 + 1 / 3600)]
     paging(http, f"{A}/runs", "runs", runs)
     paging(http, f"{A}/signals", "signals", [])
-    trial = dm.read_trial(dm.api(), "research-agent", "TOOL_LOOP", NOW, "now")
+    trial = dm.read_trial(dm.api(), AGENT, "TOOL_LOOP", NOW, "now")
     assert (trial.before.runs, trial.unplaced) == (1, 0)
+
+
+def test_nothing_is_fixed_by_runs_that_nobody_knows_the_end_of():
+    assert dm.fix_verdict(dm.Side(10, 10), dm.Side(10, 0, 0, 1)) == "crashing"
+    assert dm.fix_verdict(dm.Side(10, 10, 0, 1), dm.Side(10, 0, 1)) == "fixed"
+    assert dm.side_text(dm.Side(10, 0, 1, 2)).endswith("%; 1 errored or stalled, 2 of unknown end")
+
+
+@pytest.mark.parametrize(
+    ("flying", "said"), [(0, "✅ Fixed: "), (10, "✅ Fixed: "), (11, "⚪ Too early to tell: ")]
+)
+def test_nothing_is_fixed_while_more_runs_wait_than_came_since(http, flying, said):
+    tried(http, DEPLOYS, [], flying)
+    text = call("verify_fix", agent_id="research-agent", failure_type="TOOL_LOOP")
+    assert text.startswith(said)
+    assert text.splitlines()[0].endswith(
+        "after the newest deploy, v2" + ("; 11 runs not processed yet." if flying > 10 else ".")
+    )
+    assert text.endswith(
+        "is on neither side."
+        + (f"\nOn neither side: {flying} runs not processed yet." * bool(flying))
+    )
 
 
 def test_rows_that_pages_lose_are_missed_in_a_trial(http):
@@ -4604,7 +4629,7 @@ def test_new_answers_show_nothing_free_by_default(http, monkeypatch):
 @pytest.mark.parametrize("tool", ["compare_runs", "verify_fix", "wait_for_run"])
 def test_new_tools_work_on_the_oldest_backend(http, monkeypatch, tool):
     Clock(monkeypatch)
-    serve(http, "/v1/agents", page("agents", [AGENT]))
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": len(TRIED)}]))
     serve(http, f"{A}/insights", VERSIONS)
     serve(http, f"{A}/runs", page("runs", TRIED))
     serve(http, f"{A}/signals", page("signals", LOOPED))
