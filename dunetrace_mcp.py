@@ -4321,13 +4321,26 @@ def failed_calls(steps: list[Step]) -> str:
     return f"; {failed.total()} of {of} failed ({named_counts(failed, 3)})"
 
 
-def doubts(steps: list[Step]) -> str:
-    """What else speaks against calling a run clean: a policy that was triggered, events that were
-    dropped."""
+BAD_END = re.compile("error|fail|max|limit|exceed|timeout|abort|cancel|violation", re.I)
+
+
+def doubts(detail: Json, steps: list[Step]) -> str:
+    """What else speaks against calling a run clean: policies that acted or, in a dry run, would
+    have, events that were dropped, calls that were seen in part, its own word for its end."""
     policies = sum(step.kind == "policy.triggered" for step in steps)
+    dry = len(items(detail.get("dry_run_verdicts")))
     dropped = sum(count(step.asked("dropped_events")) or 0 for step in steps)
-    triggered = f"; {plural(policies, 'policy trigger')}" if policies else ""
-    return triggered + (f"; {plural(dropped, 'event')} were dropped" if dropped else "")
+    degraded = sum(step.got("instrumentation_degraded") is True for step in steps)
+    ends = [text_of(step.got("exit_reason")) for step in steps if step.kind == "run.completed"]
+    own = [name_text(one, "exit_reason") for one in ends if BAD_END.search(one)]
+    said = (
+        f"; {plural(policies, 'policy trigger')}" if policies else "",
+        f"; {plural(dry, 'policy trigger')} in a dry run" if dry else "",
+        f"; {plural(dropped, 'event')} were dropped" if dropped else "",
+        f"; {plural(degraded, 'call')} recorded in part" if degraded else "",
+        f"; its own word for its end is {own[-1]}" if own else "",
+    )
+    return "".join(said)
 
 
 def hit_line(hit: Json, now: float) -> str:
@@ -4343,7 +4356,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     """How a run ended, its worst signal, how many of its calls failed, and what else speaks
     against it."""
     ended, cause = run_ended(detail), error_type(detail)
-    against = failed_calls(steps) + doubts(steps)
+    against = failed_calls(steps) + doubts(detail, steps)
     said = {"end unknown": "Of unknown end"}.get(ended, ended.capitalize())
     signals, known = dicts(detail.get("signals")), count(detail.get("signal_count"))
     icon, raised = "⚪", ", its signals were not sent"
@@ -4395,7 +4408,7 @@ def run_signals(detail: Json, now: float, raw: bool) -> str:
         return "Signals: the backend did not say."
     ended = run_ended(detail)
     if ended == "completed":
-        return "Signals (0): nothing was detected in this run."
+        return "Signals (0): none was raised."
     how = "its end is unknown" if ended == "end unknown" else f"the run {ended}"
     return f"Signals (0): none was raised, but {how}."
 
@@ -4644,6 +4657,12 @@ def trend_lines(insights: Json, now: float) -> list[str]:
     return (lines if table else ["  none"] * (older > 0)) + [more] * (older > 0)
 
 
+def signals_since(insights: Json, first: str) -> int:
+    """Signals of signal_trends from a day on."""
+    rows = dicts(insights.get("signal_trends"))
+    return sum(amount(row, "count") for row in rows if words(row.get("day"), 10) >= first)
+
+
 def runs_by_day(insights: Json) -> dict[str, dict[str, tuple[int, int]]]:
     """failure_rates by day and type, as affected and all runs. Of a list as long as the API sends
     at most, the oldest day may be cut and is left out."""
@@ -4741,12 +4760,13 @@ def version_lines(insights: Json, now: float) -> list[str]:
     ]
 
 
-def deploy_lines(insights: Json, now: float) -> list[str]:
+def deploy_lines(insights: Json, runs: MaybeFound, now: float) -> list[str]:
     """deploy_regressions (2 h before and after), then the deploy_events that have no such rates;
-    newest first."""
+    newest first. They count signals, so that nothing is called well while the newest runs error."""
     compared = dicts(insights.get("deploy_regressions"))
     known = {shown_id(one.get("deploy_id")) for one in compared} - {NONE}
-    rows = [{**one, "line": deploy_line(one, now)} for one in compared]
+    well = "⚪ no more signals" if errored_among(newest_of(runs)) else "✅ no regression"
+    rows = [{**one, "line": deploy_line(one, well, now)} for one in compared]
     for one in dicts(insights.get("deploy_events")):
         if shown_id(one.get("id")) not in known:
             line = (
@@ -4758,16 +4778,14 @@ def deploy_lines(insights: Json, now: float) -> list[str]:
     return shortened(ordered, 15, "older deploys")
 
 
-def deploy_line(deploy: Json, now: float) -> str:
-    """One deploy with the rates before and after it."""
+def deploy_line(deploy: Json, well: str, now: float) -> str:
+    """One deploy with the rates before and after it; `well` where the backend calls it no
+    regression, of enough runs and after all of the two hours."""
+    few = min(amount(deploy, "before_runs"), amount(deploy, "after_runs")) < ENOUGH_RUNS
+    early = few or now - (instant(deploy.get("deployed_at")) or 0) < 2 * 3600
+    verdicts = {True: "🚨 REGRESSION", False: "⚪ too early to tell" if early else well}
     regression = deploy.get("is_regression")
-    verdict = (
-        "🚨 REGRESSION"
-        if regression is True
-        else "✅ no regression"
-        if regression is False
-        else f"⚪ {NONE}"
-    )
+    verdict = verdicts[regression] if isinstance(regression, bool) else f"⚪ {NONE}"
     delta = number(deploy.get("delta_rate"))
     return (
         f"  {verdict}  {name_text(deploy.get('version'))}  {ago(deploy.get('deployed_at'), now)}"
@@ -4785,7 +4803,7 @@ def cost_line(insights: Json) -> str:
         return ""
     part = percent(cost.get("wasted_pct"))
     return (
-        f"Cost (30 days): {dollars(total)}, of it {dollars(wasted)} ({part}) in runs with failures."
+        f"Cost (30 days): {dollars(total)}, of it {dollars(wasted)} ({part}) in runs with signals."
     )
 
 
@@ -4820,6 +4838,8 @@ def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
         said = f"⚪ Unknown: {few}, too few to tell systemic from occasional"
     elif patterns:
         said = f"⚠ Occasional: no type is systemic in {plural(total, 'run')} (7 days)"
+    elif "systemic_patterns" in insights and signals_since(insights, days_back(now, 7)):
+        said = "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern"
     elif "systemic_patterns" in insights:
         said = "No signals in the last 7 days"
     else:
@@ -4843,7 +4863,8 @@ def patterns_text(agent_id: str, insights: Json, runs: MaybeFound, now: float) -
         ),
         section("Runs with signals by agent version:", version_lines(insights, now)),
         section(
-            "Deploys (runs with signals in the 2 h before → after):", deploy_lines(insights, now)
+            "Deploys (runs with signals in the 2 h before → after):",
+            deploy_lines(insights, runs, now),
         ),
         cost_line(insights),
         f"Not sent by this backend, which is too old for it: {', '.join(absent)}."
@@ -4978,7 +4999,7 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
     models, tools, failed = call_counts(steps)
     signals = Counter(map(kind_of, dicts(detail.get("signals"))))
-    cause = error_type(detail)
+    cause, none = error_type(detail), "none" if steps else NONE
     return {
         "Ended": f"{run_ended(detail)}{f' ({cause})' if cause else ''}",
         "Version": version(detail.get("agent_version")).strip() or NONE,
@@ -4987,9 +5008,9 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Tokens": str(count(detail.get("total_tokens")) or NONE),
         "Cost": dollars(detail.get("cost_usd") or None),
         "Signals": named_counts(signals) or "none",
-        "LLM calls": named_counts(models) or "none",
-        "Tool calls": named_counts(tools) or "none",
-        "Failed calls": named_counts(failed) or "none",
+        "LLM calls": named_counts(models) or none,
+        "Tool calls": named_counts(tools) or none,
+        "Failed calls": named_counts(failed) or none,
     }
 
 
@@ -5045,7 +5066,7 @@ def parting_text(one: list[Step], other: list[Step]) -> str:
         return f"where they part cannot be told, because the events of {lost} were not kept"
     apart = parting(one, other)
     if apart is None:
-        return "their steps are alike in kind, name, outcome and arguments"
+        return "their steps are alike in kind, name, outcome and recorded arguments"
     at = steps_text(one[apart[0] :][:1])
     return f"they part {f'at step {at}' if at else 'where this one ends'}, by {apart[1]}"
 
@@ -5142,7 +5163,7 @@ def cost_verdict(month: Json) -> str:
     if not cost:
         spent = f"{tokens:,} tokens in 30 days, of no known price"
         part = percent(ratio_of(month.get("wasted_tokens"), tokens))
-    wasted = f", {part} of it in runs with failures" if part != NONE else ""
+    wasted = f", {part} of it in runs with signals" if part != NONE else ""
     excess = number(month.get("excess_cost_usd"))
     ahead = number(month.get("projected_monthly_excess_cost_usd"))
     above = f"; {dollars(excess)} above its own baseline" if excess else ""
@@ -5168,7 +5189,7 @@ def cost_text(agent_id: str, stats: Json) -> str:
     return blocks(
         head,
         section(
-            f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH FAILURES':<24} ABOVE BASELINE",
+            f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH SIGNALS':<24} ABOVE BASELINE",
             (window_line(name, window) for name, window in windows.items()),
         ),
         f"Baseline: {base:,} tokens a run, the agent's own." if base else "",
@@ -5183,7 +5204,7 @@ def cost_text(agent_id: str, stats: Json) -> str:
 
 @server.read_only("Show what an agent costs", "cost, money, spent, dollars, price, waste, bill")
 def get_agent_token_stats(agent_id: AgentId) -> str:
-    """Tokens and dollars of one agent over 1, 7 and 30 days: how much in failed runs, how much
+    """Tokens and dollars of one agent over 1, 7 and 30 days: how much in runs with signals, how much
     above its own baseline, waste by failure type, monthly projection."""
     backend = api()
     stats = ask_agent(backend, agent_id, "token-stats")
@@ -5323,9 +5344,11 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
 
 
 def policy_state(policy: Json) -> str:
-    """Whether a policy enforces; older backends say only whether it is enabled."""
-    said = text_of(policy.get("enforcement"))
-    older = "enabled" if policy.get("enabled") is True else "disabled"
+    """Whether a policy enforces; older backends say only whether it is enabled, and which have no
+    signature, so that no SDK enforces them."""
+    said, unsigned = text_of(policy.get("enforcement")), policy.get("signature") == ""
+    enabled = "unsigned" if unsigned else "enabled"
+    older = enabled if policy.get("enabled") is True else "disabled"
     return safe("enforcement", said, False) if said else older
 
 

@@ -2906,10 +2906,29 @@ def deploy(age, regression, before=1, after=8):
 )
 def test_fifteen_deploys_are_shown(n, last):
     lines = dm.deploy_lines(
-        {"deploy_regressions": [deploy(age, False) for age in range(n, 0, -1)]}, NOW
+        {"deploy_regressions": [deploy(age, False) for age in range(n, 0, -1)]}, found([]), NOW
     )
     assert len(lines) == min(n, 16)
     assert lines[-1].startswith(last)
+
+
+DEPLOY_LINES = [
+    (deploy(1, True), RUNS, "🚨 REGRESSION"),
+    (deploy(1, False), RUNS, "✅ no regression"),
+    (deploy(0.09, False), RUNS, "✅ no regression"),
+    (deploy(0.08, False), RUNS, "⚪ too early to tell"),
+    ({**deploy(1, False), "after_runs": 5}, RUNS, "✅ no regression"),
+    ({**deploy(1, False), "after_runs": 4}, RUNS, "⚪ too early to tell"),
+    ({**deploy(1, False), "before_runs": 4}, RUNS, "⚪ too early to tell"),
+    (deploy(1, False), CRASHES, "⚪ no more signals"),
+    (deploy(1, None), RUNS, "⚪ —"),
+]
+
+
+@pytest.mark.parametrize(("one", "runs", "label"), DEPLOY_LINES)
+def test_no_deploy_is_called_well_too_early(one, runs, label):
+    (line,) = dm.deploy_lines({"deploy_regressions": [one]}, found(runs), NOW)
+    assert line.startswith(f"  {label}  v")
 
 
 def release(name, age, affected, runs):
@@ -2950,6 +2969,10 @@ VERDICTS = [
     (lambda: verdict(found([{**RUNS[2], "completed_at": NOW - 25 * DAY, "started_at": NOW - 25 * DAY}]), 100), "🟢 Healthy: all of the newest 1 run completed without signals, the newest 25d ago."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, dropped_events=412)])), "🟡 Completed without signals; 412 events were dropped."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("policy.triggered", 1, 1)])), "🟡 Completed without signals; 1 policy trigger."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "dry_run_verdicts": [{}, {}]}, []), "🟡 Completed without signals; 2 policy triggers in a dry run."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("llm.called", 1, 1), event("llm.responded", 1, 2, instrumentation_degraded=True)])), "🟡 Completed without signals; 1 call recorded in part."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="max_iterations")])), "🟡 Completed without signals; its own word for its end is max_iterations."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="handoff")])), "✅ Completed without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of(tool_pair(1, 1, ok=False)[1:])), "🟡 Completed without signals; 1 of 1 call failed (web_search×1)."),
     (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, False)]}, NOW), ""),
     (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 3, 10)]}, NOW), "; worse since version v2, 1d ago: 10% (1/10) → 30% (3/10) of runs with signals"),
@@ -2965,10 +2988,12 @@ VERDICTS = [
     (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES]}, ended(1, 2, 3), NOW), "⚠ Occasional: no type is systemic in 9 runs (7 days); 🔴 3 of the newest 6 runs errored or stalled."),
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, HANGS, NOW), "No signals in the last 7 days; how its runs ended could not be asked."),
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, ended(), NOW), "No signals in the last 7 days; no runs are processed."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [], "signal_trends": [{"day": "2026-05-07", "count": 1}]}, ended(1), NOW), "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": [], "signal_trends": [{"day": "2026-05-06", "count": 1}]}, ended(1), NOW), "No signals in the last 7 days."),
     (lambda: dm.patterns_verdict({}, HANGS, NOW), "⚪ Unknown: this backend does not tell systemic from occasional; how its runs ended could not be asked."),
-    (lambda: dm.cost_verdict({**WINDOW, "wasted_pct": 0.5}), "$1.57 in 30 days, 50% of it in runs with failures; $1.21 above its own baseline; at this rate $5.57 a month above it."),
+    (lambda: dm.cost_verdict({**WINDOW, "wasted_pct": 0.5}), "$1.57 in 30 days, 50% of it in runs with signals; $1.21 above its own baseline; at this rate $5.57 a month above it."),
     (lambda: dm.cost_verdict({"total_tokens": 9, "total_cost_usd": 2}), "$2.00 in 30 days."),
-    (lambda: dm.cost_verdict({"total_tokens": 900, "wasted_tokens": 90}), "900 tokens in 30 days, of no known price, 10% of it in runs with failures."),
+    (lambda: dm.cost_verdict({"total_tokens": 900, "wasted_tokens": 90}), "900 tokens in 30 days, of no known price, 10% of it in runs with signals."),
     (lambda: dm.cost_verdict({"total_cost_usd": 2}), "⚪ Unknown: no tokens were counted in 30 days."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, []), "✅ Completed without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "signal_count": 1}, []), "⚪ Completed, its signals were not sent."),
@@ -4528,11 +4553,11 @@ PARTINGS = [
     ([], [], "where they part cannot be told, because the events of both were not kept"),
     ([], tool_pair(1, 1), "where they part cannot be told, because the events of this one were not kept"),
     (tool_pair(1, 1), [], "where they part cannot be told, because the events of the other were not kept"),
-    (tool_pair(1, 1), tool_pair(1, 9), "their steps are alike in kind, name, outcome and arguments"),
+    (tool_pair(1, 1), tool_pair(1, 9), "their steps are alike in kind, name, outcome and recorded arguments"),
     (tool_pair(1, 1), tool_pair(1, 1, ok=False), "they part at step 1, by kind, name or outcome"),
     (tool_pair(1, 1), tool_pair(1, 1, args_hash="0"), "they part at step 1, by arguments"),
     ([event("retrieval.called", 1, 1, index_name="k", result_count=0)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "they part at step 1, by kind, name or outcome"),
-    ([event("retrieval.called", 1, 1, index_name="k", result_count=2)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "their steps are alike in kind, name, outcome and arguments"),
+    ([event("retrieval.called", 1, 1, index_name="k", result_count=2)], [event("retrieval.called", 1, 1, index_name="k", result_count=5)], "their steps are alike in kind, name, outcome and recorded arguments"),
     ([event("llm.called", 1, 1, model="m", finish_reason="length")], [event("llm.called", 1, 1, model="m", finish_reason="stop")], "they part at step 1, by kind, name or outcome"),
     ([event("run.completed", 2, 1, exit_reason="max_iterations")], [event("run.completed", 2, 1, exit_reason="final_answer")], "they part at step 2, by kind, name or outcome"),
     (tool_pair(1, 1), [*tool_pair(1, 1), *tool_pair(2, 2)], "they part where this one ends, by kind, name or outcome"),
@@ -4571,6 +4596,10 @@ def test_policies_of_older_backends(http):
     assert call("list_policies").startswith(
         "1 policy (enabled×1); custom detectors cannot be asked for on this backend."
     )
+    older = [{"enabled": True, "signature": one} for one in ("", "x", None)]
+    states = [*map(dm.policy_state, older), dm.policy_state({"enabled": False, "signature": ""})]
+    assert states == ["unsigned", "enabled", "enabled", "disabled"]
+    assert dm.policy_lines(older[0]).startswith("  ⚠ ")
     many = [{**POLICIES[0], "id": n, "enforcement_reason": "x" * 290} for n in range(100)]
     assert re.search(r"… \d+ more not shown: name an agent_id\.", dm.policies_text(many, [], ""))
     assert "they do not fit" in dm.policies_text(many, [], "x")
@@ -5328,10 +5357,10 @@ Runs of —:
 Ended         end unknown | end unknown
 Signals       none | none
 === cost
-$1.57 in 30 days, 88% of it in runs with failures; $1.21 above its own baseline; at this rate $5.57 a month above it.
+$1.57 in 30 days, 88% of it in runs with signals; $1.21 above its own baseline; at this rate $5.57 a month above it.
 Token and cost stats for: research-agent
 
-                 TOKENS       COST   RUNS  IN RUNS WITH FAILURES    ABOVE BASELINE
+                 TOKENS       COST   RUNS  IN RUNS WITH SIGNALS     ABOVE BASELINE
   1 day         507,018      $1.57      1  $1.38 (88%), 47 runs     $1.21
   7 days        507,018      $1.57     83  $1.38 (88%), 47 runs     $1.21
   30 days       507,018      $1.57     83  $1.38 (88%), 47 runs     $1.21
@@ -5523,7 +5552,7 @@ Health components:
   token_efficiency     ███████████████░░░░░  15/20
   latency              ████████████████████  15/15
 
-Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with signals.
 
 Next: get_run_detail(run_id="00000001-0000") shows the newest, 5h ago, that errored; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
 
@@ -5666,7 +5695,7 @@ Exit:     run.completed
 Tokens:   610
 Cost:     $0.0012
 
-Signals (0): nothing was detected in this run.
+Signals (0): none was raised.
 
 Event timeline (331 events):
   [  0]    +0.0s  run.started
@@ -5707,7 +5736,7 @@ Exit:     run.completed
 Tokens:   610
 Cost:     $0.0012
 
-Signals (0): nothing was detected in this run.
+Signals (0): none was raised.
 
 Event timeline (18 events):
   [  0]    +0.0s  run.started
@@ -5771,7 +5800,7 @@ Deploys (runs with signals in the 2 h before → after):
   ⚪ 1.4.2  2d ago  not compared (over 7 days old, or under 3 runs before or after)
   ⚪ 1.4.1  20d ago  not compared (over 7 days old, or under 3 runs before or after)
 
-Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with signals.
 === agents
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -5863,7 +5892,7 @@ Health components:
   token_efficiency     ███████████████░░░░░  15/20
   latency              ████████████████████  15/15
 
-Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with signals.
 
 Next: get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
 === summary_bare
@@ -6129,7 +6158,7 @@ Exit:     run.completed
 Tokens:   610
 Cost:     $0.0012
 
-Signals (0): nothing was detected in this run.
+Signals (0): none was raised.
 
 Event timeline (160 events):
   [  0]    +0.0s  run.started
@@ -6261,7 +6290,7 @@ Deploys (runs with signals in the 2 h before → after):
   🚨 REGRESSION  1.4.2  2d ago  1/10 runs (10%) → 6/10 runs (60%)  +50 points
   ⚪ 1.4.1  20d ago  not compared (over 7 days old, or under 3 runs before or after)
 
-Cost (30 days): $1.57, of it $1.38 (88%) in runs with failures.
+Cost (30 days): $1.57, of it $1.38 (88%) in runs with signals.
 === patterns_old
 ⚪ Unknown: this backend does not tell systemic from occasional; 🔴 2 of the newest 2 runs errored or stalled.
 Failure patterns for: research-agent, ago from 2026-05-13 19:19 UTC
