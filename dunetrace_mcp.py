@@ -2697,15 +2697,19 @@ def summary_text(summary: Summary, now: float, dashboard: str = "") -> str:
             ),
         ),
         cost_line(insights),
-        f"Systemic patterns, deploys and cost: not available. {summary.insights}"
-        if isinstance(summary.insights, DunetraceError)
-        else "",
-        "Totals are those of its lists of runs and signals, types those of 30 days: "
-        f"{summary.unlisted}"
-        if summary.unlisted
-        else "",
+        lacks_text(summary),
         next_step(summary, now),
         page_link(dashboard, newest_failed(summary.runs).get("run_id")),
+    )
+
+
+def lacks_text(summary: Summary) -> str:
+    """What a summary had to be made without."""
+    totals = "Totals are those of its lists of runs and signals, types those of 30 days: "
+    insights = "Systemic patterns, deploys and cost: not available. "
+    return blocks(
+        f"{insights}{summary.insights}" if isinstance(summary.insights, DunetraceError) else "",
+        f"{totals}{summary.unlisted}" if summary.unlisted else "",
     )
 
 
@@ -3561,16 +3565,14 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
     since = now - filters.hours * 3600
     window, undated = rows_since(runs.rows, since) if filters.hours else (runs.rows, [])
     errored = errored_among(window)
-    where = f"newest {plural(len(runs.rows), 'run')} of all agents"
+    where = fleet = f"newest {plural(len(runs.rows), 'run')} of all agents"
     if filters.hours:
-        where = f"{plural(len(window), 'run')} of that time among the {where}"
+        where = f"{plural(len(window), 'run')} of that time among the {fleet}"
     unknown = sum(outcome(run) == "unknown" for run in window)
     if not errored:
-        none = (
-            f"none of the {where} errored or stalled"
-            if window
-            else f"there is none among the {where}"
-        )
+        none = f"none of the {where} errored or stalled"
+        if not window:
+            none = f"no run {'of that time ' if filters.hours else ''}is among the {fleet}"
         how = f", and how {unknown} of them ended is not known" if unknown else ""
         how += f", and when {plural(len(undated), 'other')} ran is not known" if undated else ""
         return f"Runs that crashed without a signal are not in this list; {none}{how}."
