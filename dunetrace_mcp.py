@@ -1348,7 +1348,7 @@ class Api:
         timeout = (CONNECT_SECONDS, min(READ_SECONDS, call.seconds_left()))
         try:
             # requests drops params for a scheme that it does not know, such as the demo's.
-            url = f"{self.url}{path}?{urlencode(query)}" if query else self.url + path
+            url = f"{self.url}{path}?{urlencode(query)}"
             with self.session.get(
                 url, timeout=timeout, stream=True, allow_redirects=False, proxies=self.proxies
             ) as response:
@@ -2952,7 +2952,7 @@ def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, rea
         note = f"{read}{runs_note(agent, runs, now)}"
         return f"No signal of {name} matches {filters}; without that {has}.{note}"
     return (
-        f"{name} counts {plural(signals or 0, 'signal')}, but the backend lists none of them. Try "
+        f"{name} counts {plural_of(signals, 'signal')}, but the backend lists none of them. Try "
         "again in a moment; get_agent_runs shows the runs."
     )
 

@@ -2987,6 +2987,7 @@ VERDICTS = [
     (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 3, 10)]}, NOW), "; worse since version v2, 1d ago: 10% (1/10) → 30% (3/10) of runs with signals"),
     (lambda: dm.change_text({"versions": [release("1", 9, 15, 100), release("2", 1, 30, 100)]}, NOW), ""),
     (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 4, 4)]}, NOW), ""),
+    (lambda: dm.change_text({"versions": [release("1", 9, 1, 10), release("2", 1, 4, 5)]}, NOW), "; worse since version v2, 1d ago: 10% (1/10) → 80% (4/5) of runs with signals"),
     (lambda: dm.change_text({"versions": [release("2", 1, 9, 10)]}, NOW), ""),
     (lambda: dm.change_text({"versions": [release("1", 9, None, 10), release("2", 1, 9, 10)]}, NOW), ""),
     (lambda: dm.patterns_verdict({"systemic_patterns": [SPIKES, LOOPS]}, ended(1), NOW), "🚨 Systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
@@ -3371,10 +3372,10 @@ def test_a_fan_out_ends_with_the_call(monkeypatch):
 
 
 def test_a_fan_out_ends_when_its_call_was_cancelled():
-    call = dm.Call()
+    call = dm.Call(lambda done, total: call.cancelled.set())
     token = dm.CALL.set(call)
     with pytest.raises(dm.DunetraceError, match="The call was cancelled"):
-        dm.attempts(call.cancelled.set)
+        dm.attempts(int, int, report=True)
     dm.CALL.reset(token)
 
 
@@ -4640,6 +4641,13 @@ def test_a_wait_on_the_demo_ends_at_once(demo, monkeypatch):
     assert error_of("wait_for_run", agent_id="nobody").startswith("There is no agent nobody")
 
 
+def test_issues_of_an_agent_that_does_not_exist(http):
+    serve(http, "/v1/issues/search", page("issues", []))
+    serve(http, "/v1/agents", page("agents", [AGENT]))
+    assert error_of("search_issues", agent_id="nobody").startswith("There is no agent nobody")
+    assert call("search_issues", agent_id="research-agent").startswith("No issue matches agent_id=")
+
+
 def test_one_issue_is_asked_for_once(http):
     for path in ("/v1/issues/7", "/v1/issues/search"):
         serve(http, path, {"detail": "busy"}, status=503)
@@ -4959,7 +4967,15 @@ def test_check_names_what_is_no_tool(monkeypatch, capsys):
     monkeypatch.setenv("DUNETRACE_API_URL", "http://no-such-host.invalid")
     monkeypatch.setenv("DUNETRACE_TOOLS", "core, list_agent")
     assert dm.check() == 1
-    assert "⚠ DUNETRACE_TOOLS names no tool with list_agent\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "⚠ DUNETRACE_TOOLS names no tool with list_agent\n" in said
+    assert said.startswith(
+        "✅ Configuration: http://no-such-host.invalid (from DUNETRACE_API_URL), key "
+        f"{dm.masked(KEY)} (from DUNETRACE_API_KEY)\n"
+    )
+    monkeypatch.delenv("DUNETRACE_API_KEY")
+    assert dm.check() == 1
+    assert "key (11 characters) (the default)\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tool", [one for one in ASKING if one not in NEWER])
@@ -5075,6 +5091,15 @@ def test_config_says_where_the_key_comes_from(client, note):
     if client == "codex":
         there = "DUNETRACE_MCP_TOKEN must be set where the editor starts."
     assert f"\n\n{there}\n" in dm.config_text(client, URL, REMOTE)
+
+
+def test_codex_gets_a_command_of_several_words(monkeypatch):
+    monkeypatch.setattr(dm, "own_command", lambda: ["uvx", "--from", "/x", "dunetrace-mcp"])
+    block = re.search(
+        r"^\[mcp_servers.*?(?=\n\n[A-Z`])", dm.config_text("codex", URL), re.S | re.M
+    )[0]
+    server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
+    assert [server["command"], *server["args"]] == dm.own_command()
 
 
 def test_urls_of_servers():
