@@ -2253,11 +2253,14 @@ def rows_since(
     >>> [len(some) for some in rows_since(rows, 1.8e9)]
     [2, 1]
     """
-    inside: list[bool | None] = []
-    for row in rows:
+
+    def placed(row: Json) -> bool | None:
         at = moment(row)
-        later = at is None or (at < since and row.get("exit_reason") == "stalled")
-        inside.append(None if later else (at or 0) >= since)
+        if at is not None and at >= since:
+            return True
+        return None if at is None or row.get("exit_reason") == "stalled" else False
+
+    inside = [*map(placed, rows)]
     last = max((n for n, one in enumerate(inside) if one), default=-1)
     older = inside.index(False) if False in inside else len(rows)
     recent = [row for n, row in enumerate(rows) if inside[n] or (inside[n] is None and n < last)]
