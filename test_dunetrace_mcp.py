@@ -1367,6 +1367,12 @@ def test_a_list_without_page_is_read_to_its_end(http, served, count):
     assert len(dm.api().agents().rows) == count
 
 
+def test_an_empty_fleet_is_asked_for_once(http):
+    serve(http, "/v1/agents", page("agents", []))
+    assert dm.api().agents().matched == 0
+    assert len(http.calls) == 1
+
+
 def test_agents_that_stay_missing_are_said_to_be(http):
     serve(http, "/v1/agents", page("agents", [AGENT, BILLING], 3))
     assert (
@@ -2129,6 +2135,7 @@ QUOTATIONS = [
     ("output", "Smith", "It didn't find 'Smith' or ‘Smith’.", f"It didn't find '{h('Smith')}' or ‘{h('Smith')}’."),
     ("output", "Smith", "The agent's \"Smith.\" isn't «Smith».", f"The agent's \"{h('Smith')}.\" isn't «{h('Smith')}»."),
     ("args", {"ann@example.com said": 1}, "Key `ann@example.com said` is new.", f"Key `{h('ann@example.com said')}` is new."),
+    ("output", "Jürgen", r"Got `J\u00fcrgen`.", f"Got `{h(chr(92).join(('J', 'u00fcrgen')))}`."),
     ("args", '{"name": "J\\u00fcrgen M\\u00fc\\u00dfig", "x": "y', "Got `Jürgen Müßig`.", f"Got `{h('Jürgen Müßig')}`."),
     ("args", {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": "card of ann@example.com"}}}}}}}}, "Of `card of ann@example.com`.", f"Of `{h('card of ann@example.com')}`."),
     ("customer_note", "ann", "Note “ann” by ann.", f"Note “{h('ann')}” by ann."),
@@ -3038,6 +3045,11 @@ PIECES = [
     (dm.bar, -1, "░" * 20),
     (dm.paragraph, WORDS, "\n".join(["  " + " ".join(["four"] * 14)] * 2 + ["  four four"])),
     (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5], "[1, 2, 3, 4, 5]"),
+    (lambda given: dm.safe("x", dict.fromkeys("abcdefghijkl"[:given], 1), False)[-7:], 12, ", l: 1}"),
+    (lambda given: dm.safe("x", dict.fromkeys("abcdefghijklm"[:given], 1), False)[-17:], 13, ", l: 1, …+1 more}"),
+    (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 48, 48),
+    (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 49, 36),
+    (lambda given: dm.fold_text(dm.Entry([dm.Step({"event_type": "custom.x"}, n) for n in range(given)])), 3, "  ×3"),
     (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5, 6], "[1, 2, …+4 more]"),
     (lambda given: sorted(dm.listed_signal(given)), {**SIGNAL, "evidence_summary": "x"}, sorted({*SIGNAL} - {"evidence", "what", "why_it_matters"})),
     (lambda given: dm.count_outcomes(found(given)).total(), RUNS * 9, 20),
@@ -4483,12 +4495,13 @@ class Clock:
     """Stands in for the event loop's: time passes only where something sleeps."""
 
     def __init__(self, monkeypatch, then=lambda: None):
-        self.now, self.then = 100.0, then
+        self.now, self.then, self.pauses = 100.0, then, []
         monkeypatch.setattr(dm.anyio, "current_time", lambda: self.now)
         monkeypatch.setattr(dm.anyio, "sleep", self.sleep)
 
     async def sleep(self, seconds):
         self.now += seconds
+        self.pauses.append(seconds)
         self.then()
 
 
@@ -4524,6 +4537,14 @@ def test_waiting_for_a_run(http, monkeypatch, tool, arguments, lists, text):
     if lists[0] == CLEAN[1:] and "Errored" in text:
         assert "Errored or stalled: 0 of the 2 runs before" in answer
         assert answer.endswith('Next: compare_runs(run_id="019e217d-bd24-7d72-a8be-4715c2dcf385").')
+
+
+def test_polls_become_rarer_and_end_with_the_time(http, monkeypatch):
+    clock = Clock(monkeypatch)
+    serve(http, f"{A}/runs", page("runs", CLEAN))
+    assert "was listed within 40 s" in call("wait_for_run", agent_id="research-agent")
+    assert clock.pauses == [2, 3, 4, *[5] * 6, 1]
+    assert len(http.calls) == 1 + len(clock.pauses)
 
 
 def test_several_new_runs_are_all_told():
@@ -5078,6 +5099,7 @@ def test_config_reaches_a_server_over_http(client):
     assert all(REMOTE in dm.shlex.split(line) for line in lines)
     assert len(lines) == (client in {"claude-code", "codex", "gemini"})
     told = {"codex": "--bearer-token-env-var DUNETRACE_MCP_TOKEN", "claude-desktop": "takes no remote servers"}  # fmt: skip
+    assert ("It starts what is" in text, "starts. `dunetrace-mcp check`" in text) == (False, False)
     assert told.get(client, '"Bearer ' if client == "zed" else "DUNETRACE_MCP_TOKEN") in text
     assert "API_KEY" not in text or client == "zed"
 
