@@ -3714,6 +3714,8 @@ GATES = [
     ("", [], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, **LATE}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("--since 31", [{**OK_RUN, **LATE}], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [{**OK_RUN, "completed_at": NOW - DAY}], [], SCORE, "PASS PASS PASS PASS", 0),
+    ("", [{**OK_RUN, "started_at": NOW - DAY - 9, "completed_at": NOW - DAY - 1}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**BAD_RUN, **LATE}, BAD_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, **WITHOUT_TIME}] * 9, [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
