@@ -1367,6 +1367,13 @@ def test_a_list_without_page_is_read_to_its_end(http, served, count):
     assert len(dm.api().agents().rows) == count
 
 
+def test_a_backend_that_fails_is_not_asked_for_its_agents_too(http):
+    http.get(f"{URL}{A}/insights", json={"detail": "no disk"}, status=500)
+    http.get(f"{URL}{A}/runs", json=page("runs", RUNS))
+    assert "answered 500 'no disk'" in error_of("get_agent_patterns", agent_id="research-agent")
+    assert len(http.calls) == 2
+
+
 def test_an_empty_fleet_is_asked_for_once(http):
     serve(http, "/v1/agents", page("agents", []))
     assert dm.api().agents().matched == 0
@@ -2809,6 +2816,17 @@ def test_what_ended_a_run_is_seen_among_many_failures():
     assert "run.errored          ValueError" in text
     assert "tool=tool_99 " in text
     assert dm.ROOM - 700 < len(text) <= dm.BUDGET
+
+
+@pytest.mark.parametrize(("period", "entries"), [(8, 8), (9, 27)])
+def test_turns_of_up_to_eight_are_folded(period, entries):
+    events = [{"event_type": f"custom.{n}", "payload": {}} for n in range(period)] * 3
+    assert len(dm.fold_repeats(dm.steps_of(events))) == entries
+
+
+def test_eight_types_of_waste_are_all():
+    few = {**STATS, "waste_by_failure_type": STATS["waste_by_failure_type"][:8]}
+    assert "more type" not in dm.cost_text("x", few)
 
 
 def test_what_call_and_response_both_say_is_said_once():
