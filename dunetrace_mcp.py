@@ -4269,6 +4269,8 @@ def gap_text(entries: list[Entry]) -> str:
 # The detail of a run out of the pieces above, and the ways to name one.
 
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
+# What an agent calls the end of its run is any text; with one of these it did not end well.
+BAD_END = re.compile("error|fail|max|limit|exceed|timeout|abort|cancel|violation", re.I)
 
 
 def step_count(detail: Json) -> str:
@@ -4324,9 +4326,6 @@ def failed_calls(steps: list[Step]) -> str:
         return ""
     of = plural(max(calls, failed.total()), "call")
     return f"; {failed.total()} of {of} failed ({named_counts(failed, 3)})"
-
-
-BAD_END = re.compile("error|fail|max|limit|exceed|timeout|abort|cancel|violation", re.I)
 
 
 def doubts(detail: Json, steps: list[Step]) -> str:
