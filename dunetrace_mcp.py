@@ -5525,7 +5525,7 @@ def fix_verdict(before: Side, after: Side) -> str:
 
 def clean_runs_needed(before: Side, after: Side) -> int | None:
     """How many clean runs in a row would make the verdict better; None where too many."""
-    for more in range(1, MOST_CLEAN if before.runs else 0):
+    for more in range(1, MOST_CLEAN):
         if fix_verdict(before, replace(after, runs=after.runs + more)) in {"fixed", "improved"}:
             return more
     return None

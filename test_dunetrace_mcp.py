@@ -1094,6 +1094,7 @@ def test_url_in_any_form(given, url):
         ("DUNETRACE_API_URL", "ftp://example.com", "DUNETRACE_API_URL has the scheme ftp:, which is not http or https.",),
         ("DUNETRACE_API_URL", "http://", "DUNETRACE_API_URL must be scheme, host, port and nothing after them.",),
         ("DUNETRACE_API_URL", "http://a b", "DUNETRACE_API_URL must be scheme, host, port"),
+        ("DUNETRACE_API_URL", "http://a:0", "DUNETRACE_API_URL must be scheme, host, port"),
         ("DUNETRACE_API_URL", "http://a:8002?x=1", "DUNETRACE_API_URL must be scheme, host, port"),
         ("DUNETRACE_API_URL", "http://a:99999", "DUNETRACE_API_URL is not a URL."),
         ("DUNETRACE_API_URL", "http://[::1", "DUNETRACE_API_URL is not a URL."),
@@ -3065,6 +3066,8 @@ PIECES = [
     (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5], "[1, 2, 3, 4, 5]"),
     (lambda given: dm.safe("x", dict.fromkeys("abcdefghijkl"[:given], 1), False)[-7:], 12, ", l: 1}"),
     (lambda given: dm.safe("x", dict.fromkeys("abcdefghijklm"[:given], 1), False)[-17:], 13, ", l: 1, …+1 more}"),
+    (lambda given: dm.safe("x", {"a": {"b": {"c": {"d": given}}}}, False), {"e": 1}, "{a: {b: {c: {d: {e: 1}}}}}"),
+    (lambda given: dm.safe("x", {"a": {"b": {"c": {"d": {"e": given}}}}}, False)[:32], {"f": 1}, "{a: {b: {c: {d: {e: sha256:f913f"),
     (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 48, 48),
     (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 49, 36),
     (lambda given: dm.fold_text(dm.Entry([dm.Step({"event_type": "custom.x"}, n) for n in range(given)])), 3, "  ×3"),
@@ -4321,6 +4324,7 @@ def test_an_alert_in_any_form(given, first, steps):
     names = ("agent_id", "failure_type")
     lines = prompt_text("triage_alert", **dict(zip(names, given, strict=False))).splitlines()
     assert lines[0].startswith(first)
+    assert given != ["a-1"] or "with words behind it" not in "".join(lines)
     assert all(step in line for step, line in zip(steps, lines[1:], strict=False))
     assert [line[:2] for line in lines[1:-1]] == [f"{n}." for n in range(1, len(lines) - 1)]
     assert 'get_run_detail(run_id="r-1")' in prompt_text(
@@ -4682,8 +4686,32 @@ def test_a_wait_on_the_demo_ends_at_once(demo, monkeypatch):
     assert error_of("wait_for_run", agent_id="nobody").startswith("There is no agent nobody")
 
 
+def test_a_clean_run_of_another_version_is_named_as_such(http):
+    serve(http, f"{A}/runs", page("runs", [{**CLEAN[0], "agent_version": "old"}]))
+    serve(http, "/v1/runs/clean-run-000", CLEAN_RUN)
+    _, how = dm.clean_run_like(dm.api(), RUN)
+    assert how == "newest clean run of another version: none of the same is clean"
+
+
+def test_runs_that_part_at_once_are_shown_from_there():
+    runs = [{**RUN, "events": tool_pair(1, 1, name=name) + tool_pair(2, 2)} for name in "ab"]
+    text = dm.comparison_text(*runs, "as asked")
+    assert [len(re.findall(rf"tool={name} ", text)) for name in ("a", "b", "web_search")] == [
+        1,
+        1,
+        2,
+    ]
+
+
+def test_errored_runs_among_runs_of_unknown_end(http):
+    serve(http, f"{A}/runs", page("runs", UNKNOWN_ENDS))
+    text = call("get_agent_runs", agent_id="research-agent", errored=True)
+    assert text.endswith("of the newest 20 that were processed. How 20 of them ended is not known.")
+
+
 def test_issues_of_an_agent_that_does_not_exist(http):
     serve(http, "/v1/issues/search", page("issues", []))
+    assert call("search_issues").startswith("No issue. Failures of")
     serve(http, "/v1/agents", page("agents", [AGENT]))
     assert error_of("search_issues", agent_id="nobody").startswith("There is no agent nobody")
     assert call("search_issues", agent_id="research-agent").startswith("No issue matches agent_id=")
@@ -4892,6 +4920,11 @@ def test_detectors_are_whole():
 
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_list_of_the_demo_has_no_events(demo):
+    (run,) = dm.api().rows("runs", "support-agent", 1).rows
+    assert "events" not in run
 
 
 def test_the_demo_has_no_more_than_it_has(demo):
