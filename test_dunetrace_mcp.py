@@ -3676,6 +3676,7 @@ def test_command_line(demo, command_line, words, status, out, err):
     assert said.startswith(out)
     assert complained.startswith(err)
     assert (ended, bool(said), bool(complained)) == (status, bool(out), bool(err))
+    assert "Configuration:" not in said  # none of these goes on to check
 
 
 def test_command_line_without_a_backend(command_line, monkeypatch):
@@ -4940,6 +4941,7 @@ def test_a_run_of_the_demo(demo):
                    output_length=176
   [  1]    +1.0s  run.completed        final_answer"""
     )
+    assert dm.get_signal_detail(signal["id"]).endswith("\n\nFix: none was recorded as applied.")
 
 
 def test_the_demo_agrees_with_itself(demo):
