@@ -2825,6 +2825,24 @@ def test_turns_of_up_to_eight_are_folded(period, entries):
     assert len(dm.fold_repeats(dm.steps_of(events))) == entries
 
 
+def test_a_ninth_type_is_shown_rather_than_counted():
+    rows = [{"day": "2026-05-13", "failure_type": kind, "count": 1} for kind in KINDS[:9]]
+    lines = dm.trend_lines({"signal_trends": rows}, NOW)
+    assert [line.split()[0] for line in lines[2:]] == KINDS[:9]
+
+
+def test_numbers_of_evidence_come_as_text():
+    row = {"version": "1.10", "avg_count": "25.50", "fail_rate": "0.1", "sample_count": 2}
+    assert dm.aggregate_text(row) == "  version=1.10  avg_count=25.5  fail_rate=0.1  (2 signals)"
+
+
+def test_eight_characters_of_an_id_are_enough(http):
+    only_run(http, RUN)
+    serve(http, "/v1/runs", page("runs", []))
+    assert "8 characters or more" not in error_of("get_run_detail", run_id="12345678")
+    assert "8 characters or more" in error_of("get_run_detail", run_id="1234567")
+
+
 def test_eight_types_of_waste_are_all():
     few = {**STATS, "waste_by_failure_type": STATS["waste_by_failure_type"][:8]}
     assert "more type" not in dm.cost_text("x", few)
@@ -4965,7 +4983,8 @@ def test_the_demo_agrees_with_itself(demo):
         assert health["score"] == sum(one["score"] for one in health["components"].values())
         insights = backend.get("/v1/agents/{}/insights", name)
         assert sum(row["count"] for row in insights["signal_trends"]) == len(signals)
-        assert sum(row["run_count"] for row in insights["versions"]) == len(runs)
+        versions = {row["agent_version"]: row["run_count"] for row in insights["versions"]}
+        assert versions == Counter(run["agent_version"] for run in runs)
         assert_clean(dm.patterns_text(name, insights, found(runs), dm.DEMO_NOW))
     assert [
         signal["id"] for signal in backend.rows("signals", "research-agent", 500).rows
@@ -5177,6 +5196,14 @@ def test_codex_gets_a_command_of_several_words(monkeypatch):
     )[0]
     server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
     assert [server["command"], *server["args"]] == dm.own_command()
+
+
+def test_without_its_packages_it_says_what_to_install():
+    words = [sys.executable, "-I", "-S", str(MODULE)]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("dunetrace-mcp needs the packages mcp and requests: ")
+    assert told.stderr.count("\n") == 1
 
 
 def test_urls_of_servers():
