@@ -3851,6 +3851,13 @@ def test_a_gate_waits_for_what_is_not_processed(http, command_line, started, lin
     assert (status, said.splitlines()[0]) == (2 if "UNKNOWN" in line else 0, line)
 
 
+def test_a_gate_bears_a_backend_that_answers_for_runs_alone(http, command_line):
+    gate_backend(http, [OK_RUN], (500, {}), SCORE)
+    http.replace("GET", f"{URL}/v1/agents", json={}, status=500)
+    status, said, _ = command_line("gate", "research-agent")
+    assert (status, [line.split()[0] for line in said.splitlines()]) == (2, ["PASS", "PASS", "UNKNOWN", "PASS"])  # fmt: skip
+
+
 def test_a_gate_says_what_it_cannot_place(http, command_line):
     gate_backend(http, [OK_RUN, *[{**BAD_RUN, **WITHOUT_TIME}] * 2], [], SCORE)
     said = command_line("gate", "research-agent")[1]
@@ -5173,6 +5180,7 @@ def test_config_reaches_a_server_over_http(client):
     assert all(REMOTE in dm.shlex.split(line) for line in lines)
     assert len(lines) == (client in {"claude-code", "codex", "gemini"})
     told = {"codex": "--bearer-token-env-var DUNETRACE_MCP_TOKEN", "claude-desktop": "takes no remote servers"}  # fmt: skip
+    assert "this into :" not in text
     assert ("It starts what is" in text, "starts. `dunetrace-mcp check`" in text) == (False, False)
     assert told.get(client, '"Bearer ' if client == "zed" else "DUNETRACE_MCP_TOKEN") in text
     assert "API_KEY" not in text or client == "zed"
