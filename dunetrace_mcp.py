@@ -5693,14 +5693,12 @@ def read_window(
     for page in itertools.islice(pages, MOST_PAGES):
         known, total = len(recent), page.total
         rows += page.rows
-        if not rows:
-            return Window([], [], total == 0, total)  # a list without a total may be broken
         recent, undated = rows_since(rows, since(), moment)
         older = bool(page.rows) and len(recent) == known < len(rows) - len(undated)
         if older or page.last:
             whole = older or total is None or len(rows) >= total
             return Window(recent, undated, whole, total)
-    return Window(recent, undated, False, total)
+    return Window(recent, undated, False, total)  # or without a total, and so maybe broken
 
 
 def read_trial(backend: Api, agent: Json, kind: str, since: float, what: str) -> Trial:

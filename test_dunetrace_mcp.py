@@ -2825,6 +2825,14 @@ def test_turns_of_up_to_eight_are_folded(period, entries):
     assert len(dm.fold_repeats(dm.steps_of(events))) == entries
 
 
+@pytest.mark.parametrize(
+    ("kinds", "entries"), [("abac", 4), ("aabaa", 5), ("aaab", 2), ("abab", 4)]
+)
+def test_only_neighbours_are_folded(kinds, entries):
+    events = [{"event_type": f"custom.{kind}", "payload": {}} for kind in kinds]
+    assert len(dm.fold_repeats(dm.steps_of(events))) == entries
+
+
 def test_a_ninth_type_is_shown_rather_than_counted():
     rows = [{"day": "2026-05-13", "failure_type": kind, "count": 1} for kind in KINDS[:9]]
     lines = dm.trend_lines({"signal_trends": rows}, NOW)
