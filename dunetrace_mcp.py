@@ -7213,7 +7213,7 @@ def main() -> None:
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────
 # A small fleet whose clock stands still, answered by a transport adapter, so that nothing above the
-# session knows of it. What a backend would have worked out is literal (DEMO_TABLES, DEMO_SIGNALS).
+# session knows of it. What a backend would have worked out is literal (DEMO_ANSWERS, DEMO_SIGNALS).
 
 DEMO_DATE = datetime(2026, 5, 13, 19, 19, tzinfo=UTC)
 DEMO_NOW = DEMO_DATE.timestamp()
@@ -7310,65 +7310,12 @@ def demo_fleet() -> tuple[Rows, Rows]:
     return runs[::-1], signals[::-1]
 
 
-def demo_table(name: str, agent_id: str) -> Rows:
-    """The rows of one of DEMO_TABLES that belong to an agent; times are hours before DEMO_NOW
-    there."""
-    table = re.search(rf"^{name}: (.*(?:\n  .*)*)", DEMO_TABLES, re.M)
-    head, *lines = table[1].splitlines()  # type: ignore[index]
-    rows = (dict(zip(head.split(), line.split(), strict=True)) for line in lines)
-    return [
-        {key: demo_value(key, value) for key, value in row.items() if key != "agent"}
-        for row in rows
-        if row["agent"] == agent_id
-    ]
-
-
-def demo_value(key: str, value: str) -> Any:
-    """A cell of DEMO_TABLES as the API would send it."""
-    if key in {"first_seen", "last_seen", "deployed_at"}:
-        return DEMO_NOW - float(value) * 3600
-    with contextlib.suppress(ValueError):
-        return json.loads(value)
-    return value
-
-
-def demo_agent(agent_id: str) -> Json:
-    """An agent's row in the list of agents."""
-    own = {"agent_id": agent_id, "limit": str(LARGEST_PAGE)}
-    runs, signals = (demo_rows(what, own)[what] for what in ("runs", "signals"))
-    severities = Counter(signal["severity"] for signal in signals)
-    return {
-        "agent_id": agent_id,
-        "last_seen": runs[0]["completed_at"],
-        "run_count": len(runs),
-        "signal_count": len(signals),
-        "critical_count": severities["CRITICAL"],
-        "high_count": severities["HIGH"],
-        "failure_types": dict(Counter(signal["failure_type"] for signal in signals)),
-    }
-
-
-def demo_health(agent_id: str) -> Json:
-    """An agent's health score from its row of components."""
-    components = {row.pop("name"): row for row in demo_table("components", agent_id)}
-    for component in components.values():
-        component["label"] = component["label"].replace("_", " ")
-    score = sum(component["score"] for component in components.values()) or None
-    return {
-        "score": score,
-        "components": components,
-        "sample_runs": demo_rows("runs", {"agent_id": agent_id})["page"]["total"],
-    }
-
-
 def demo_rows(what: str, query: Mapping[str, str]) -> Json:
     """A page of `agents`, `runs`, `signals` or `issues`, as far as a query lets them through."""
-    if what == "agents":
-        rows = newest_first([*map(demo_agent, DEMO_RUNS)], "last_seen")
-    elif what == "issues":
-        rows = demo_recorded()["v1/issues"]["issues"]
-    else:
+    if what in ("runs", "signals"):
         rows = demo_fleet()[what == "signals"]
+    else:
+        rows = demo_recorded()[f"v1/{what}"][what]
     filters = {"status", "agent_id", "severity", "failure_type"} & query.keys()
     word = query.get("q", "").lower()
     chosen = [
@@ -7395,30 +7342,19 @@ def demo_recorded() -> dict[str, Any]:
     }
 
 
-def demo_about(agent_id: str, what: str, query: Mapping[str, str]) -> Json:
-    """What is worked out about an agent of the demo; empty for what is recorded."""
-    if what in ("runs", "signals"):
-        return demo_rows(what, {**query, "agent_id": agent_id})
-    if what == "health-score":
-        return demo_health(agent_id)
-    names = "systemic_patterns signal_trends failure_rates versions deploy_regressions".split()
-    return {name: demo_table(name, agent_id) for name in names} if what == "insights" else {}
-
-
 def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
     """What the newest Customer API would answer for a path, from the demo fleet; None for 404."""
     recorded, path, (noun, *rest) = demo_recorded(), "/".join(parts), parts[1:]
-    if noun in ("agents", "runs", "signals") and not rest:
+    if path in ("v1/agents", "v1/runs", "v1/signals", "v1/issues/search"):
         return demo_rows(noun, query)
-    if noun == "agents" and len(rest) > 1:
-        return demo_about(rest[0], rest[1], query) or recorded.get(path, {})
+    if noun == "agents" and rest[1:] in (["runs"], ["signals"]):
+        return demo_rows(rest[1], {**query, "agent_id": rest[0]})
     if noun == "runs":
         runs, signals = demo_fleet()
         own = [signal for signal in signals if signal["run_id"] == rest[0]]
         return next(({**run, "signals": own} for run in runs if run["run_id"] == rest[0]), None)
-    if rest == ["search"]:
-        return demo_rows("issues", query)
-    return recorded.get(path, {"fix_applied": False} if "fix-status" in rest else None)
+    absent: Any = {} if noun == "agents" else None
+    return recorded.get(path, {"fix_applied": False} if "fix-status" in rest else absent)
 
 
 class DemoAdapter(HTTPAdapter):
@@ -7479,67 +7415,99 @@ UNRESOLVED_AMBIGUITY | shadow only | an ambiguous request was acted on without a
 INSTRUMENTATION_DEGRADED | shadow only | the telemetry is incomplete; it says nothing bad about the agent | what is missing
 """
 
-# Figures of the demo by agent, as its backend would have worked them out; times are hours ago.
-DEMO_TABLES = """\
-systemic_patterns: agent failure_type total_runs affected_runs rate first_seen last_seen is_systemic
-  research-agent TOOL_LOOP               24         10            0.417 109.999    5.999     true
-  research-agent STEP_COUNT_INFLATION    24         2             0.083 74.998     14.998    false
-  billing-agent  PROMPT_INJECTION_SIGNAL 12         1             0.083 1.9997     1.9997    false
-  billing-agent  RETRY_STORM             12         2             0.167 21.999     3.999     true
-  data-agent     COST_SPIKE              8          1             0.125 4.9956     4.9956    true
-signal_trends: agent failure_type agent_version day count
-  research-agent TOOL_LOOP               abcd1234      2026-05-13 3
-  research-agent STEP_COUNT_INFLATION    abcd1234      2026-05-13 1
-  research-agent TOOL_LOOP               abcd1234      2026-05-12 5
-  research-agent TOOL_LOOP               e5f60718      2026-05-12 1
-  research-agent STEP_COUNT_INFLATION    e5f60718      2026-05-10 1
-  research-agent TOOL_LOOP               e5f60718      2026-05-09 1
-  billing-agent  PROMPT_INJECTION_SIGNAL abcd1234      2026-05-13 1
-  billing-agent  RETRY_STORM             abcd1234      2026-05-13 1
-  billing-agent  RETRY_STORM             abcd1234      2026-05-12 1
-  data-agent     COST_SPIKE              abcd1234      2026-05-13 1
-failure_rates: agent failure_type day total_runs affected_runs rate
-  research-agent TOOL_LOOP               2026-05-13 5          3             0.6
-  research-agent STEP_COUNT_INFLATION    2026-05-13 5          1             0.2
-  research-agent TOOL_LOOP               2026-05-12 10         6             0.6
-  research-agent STEP_COUNT_INFLATION    2026-05-10 2          1             0.5
-  research-agent TOOL_LOOP               2026-05-09 2          1             0.5
-  billing-agent  PROMPT_INJECTION_SIGNAL 2026-05-13 4          1             0.25
-  billing-agent  RETRY_STORM             2026-05-13 4          1             0.25
-  billing-agent  RETRY_STORM             2026-05-12 3          1             0.333
-  data-agent     COST_SPIKE              2026-05-13 3          1             0.333
-versions: agent agent_version run_count runs_with_signals signal_count signal_rate first_seen last_seen
-  research-agent abcd1234      11        9                 9            0.818       29.7       6
-  research-agent e5f60718      13        3                 3            0.231       140        30.3
-  billing-agent  abcd1234      5         3                 3            0.6         22         2
-  billing-agent  e5f60718      7         0                 0            0.0         135        34
-  data-agent     abcd1234      3         1                 1            0.333       18         5
-  data-agent     e5f60718      5         0                 0            0.0         119        33
-  support-agent  abcd1234      6         0                 0            0.0         25         1
-  support-agent  e5f60718      10        0                 0            0.0         145        37
-deploy_regressions: agent deploy_id version deployed_at before_runs before_signals before_rate after_runs after_signals after_rate delta_rate is_regression
-  research-agent 1         abcd1234 30          4           1              0.25        4          3             0.75       0.5        true
-components: agent name score max value label
-  research-agent failure_rate     20    40  50.0  %_runs_with_failures
-  research-agent loop_avoidance   12    25  50.0  %_runs_with_loops
-  research-agent token_efficiency 15    20  null  avg_prompt_tokens
-  research-agent latency          15    15  870.0 avg_LLM_latency_ms
-  billing-agent  failure_rate     30    40  25.0  %_runs_with_failures
-  billing-agent  loop_avoidance   25    25  0.0   %_runs_with_loops
-  billing-agent  token_efficiency 15    20  null  avg_prompt_tokens
-  billing-agent  latency          15    15  870.0 avg_LLM_latency_ms
-  data-agent     failure_rate     35    40  12.5  %_runs_with_failures
-  data-agent     loop_avoidance   25    25  0.0   %_runs_with_loops
-  data-agent     token_efficiency 15    20  null  avg_prompt_tokens
-  data-agent     latency          15    15  870.0 avg_LLM_latency_ms
-  support-agent  failure_rate     40    40  0.0   %_runs_with_failures
-  support-agent  loop_avoidance   25    25  0.0   %_runs_with_loops
-  support-agent  token_efficiency 15    20  null  avg_prompt_tokens
-  support-agent  latency          15    15  870.0 avg_LLM_latency_ms
-"""
-
-# What the demo answers at other paths, as JSON.
+# What the backend of the demo worked out, by path, as JSON.
 DEMO_ANSWERS = """\
+v1/agents
+  {"agents": [{"agent_id": "support-agent", "last_seen": 1778696342.03, "run_count": 16,
+  "signal_count": 0, "critical_count": 0, "high_count": 0, "failure_types": {}}, {"agent_id":
+  "billing-agent", "last_seen": 1778692740.95, "run_count": 12, "signal_count": 3,
+  "critical_count": 1, "high_count": 2, "failure_types": {"PROMPT_INJECTION_SIGNAL": 1,
+  "RETRY_STORM": 2}}, {"agent_id": "data-agent", "last_seen": 1778681955.9, "run_count": 8,
+  "signal_count": 1, "critical_count": 1, "high_count": 0, "failure_types": {"COST_SPIKE": 1}},
+  {"agent_id": "research-agent", "last_seen": 1778678343.5, "run_count": 24, "signal_count": 12,
+  "critical_count": 0, "high_count": 10, "failure_types": {"TOOL_LOOP": 10,
+  "STEP_COUNT_INFLATION": 2}}]}
+v1/agents/research-agent/health-score
+  {"score": 62, "components": {"failure_rate": {"score": 20, "max": 40, "value": 50.0, "label": "%
+  runs with failures"}, "loop_avoidance": {"score": 12, "max": 25, "value": 50.0, "label": "% runs
+  with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
+  tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
+  "sample_runs": 24}
+v1/agents/research-agent/insights
+  {"systemic_patterns": [{"failure_type": "TOOL_LOOP", "total_runs": 24, "affected_runs": 10,
+  "rate": 0.417, "first_seen": 1778303943.6, "last_seen": 1778678343.6, "is_systemic": true},
+  {"failure_type": "STEP_COUNT_INFLATION", "total_runs": 24, "affected_runs": 2, "rate": 0.083,
+  "first_seen": 1778429947.2, "last_seen": 1778645947.2, "is_systemic": false}], "signal_trends":
+  [{"failure_type": "TOOL_LOOP", "agent_version": "abcd1234", "day": "2026-05-13", "count": 3},
+  {"failure_type": "STEP_COUNT_INFLATION", "agent_version": "abcd1234", "day": "2026-05-13",
+  "count": 1}, {"failure_type": "TOOL_LOOP", "agent_version": "abcd1234", "day": "2026-05-12",
+  "count": 5}, {"failure_type": "TOOL_LOOP", "agent_version": "e5f60718", "day": "2026-05-12",
+  "count": 1}, {"failure_type": "STEP_COUNT_INFLATION", "agent_version": "e5f60718", "day":
+  "2026-05-10", "count": 1}, {"failure_type": "TOOL_LOOP", "agent_version": "e5f60718", "day":
+  "2026-05-09", "count": 1}], "failure_rates": [{"failure_type": "TOOL_LOOP", "day": "2026-05-13",
+  "total_runs": 5, "affected_runs": 3, "rate": 0.6}, {"failure_type": "STEP_COUNT_INFLATION",
+  "day": "2026-05-13", "total_runs": 5, "affected_runs": 1, "rate": 0.2}, {"failure_type":
+  "TOOL_LOOP", "day": "2026-05-12", "total_runs": 10, "affected_runs": 6, "rate": 0.6},
+  {"failure_type": "STEP_COUNT_INFLATION", "day": "2026-05-10", "total_runs": 2, "affected_runs":
+  1, "rate": 0.5}, {"failure_type": "TOOL_LOOP", "day": "2026-05-09", "total_runs": 2,
+  "affected_runs": 1, "rate": 0.5}], "versions": [{"agent_version": "abcd1234", "run_count": 11,
+  "runs_with_signals": 9, "signal_count": 9, "signal_rate": 0.818, "first_seen": 1778593020.0,
+  "last_seen": 1778678340.0}, {"agent_version": "e5f60718", "run_count": 13, "runs_with_signals":
+  3, "signal_count": 3, "signal_rate": 0.231, "first_seen": 1778195940.0, "last_seen":
+  1778590860.0}], "deploy_regressions": [{"deploy_id": 1, "version": "abcd1234", "deployed_at":
+  1778591940.0, "before_runs": 4, "before_signals": 1, "before_rate": 0.25, "after_runs": 4,
+  "after_signals": 3, "after_rate": 0.75, "delta_rate": 0.5, "is_regression": true}]}
+v1/agents/billing-agent/health-score
+  {"score": 85, "components": {"failure_rate": {"score": 30, "max": 40, "value": 25.0, "label": "%
+  runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
+  with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
+  tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
+  "sample_runs": 12}
+v1/agents/billing-agent/insights
+  {"systemic_patterns": [{"failure_type": "PROMPT_INJECTION_SIGNAL", "total_runs": 12,
+  "affected_runs": 1, "rate": 0.083, "first_seen": 1778692741.08, "last_seen": 1778692741.08,
+  "is_systemic": false}, {"failure_type": "RETRY_STORM", "total_runs": 12, "affected_runs": 2,
+  "rate": 0.167, "first_seen": 1778620743.6, "last_seen": 1778685543.6, "is_systemic": true}],
+  "signal_trends": [{"failure_type": "PROMPT_INJECTION_SIGNAL", "agent_version": "abcd1234",
+  "day": "2026-05-13", "count": 1}, {"failure_type": "RETRY_STORM", "agent_version": "abcd1234",
+  "day": "2026-05-13", "count": 1}, {"failure_type": "RETRY_STORM", "agent_version": "abcd1234",
+  "day": "2026-05-12", "count": 1}], "failure_rates": [{"failure_type": "PROMPT_INJECTION_SIGNAL",
+  "day": "2026-05-13", "total_runs": 4, "affected_runs": 1, "rate": 0.25}, {"failure_type":
+  "RETRY_STORM", "day": "2026-05-13", "total_runs": 4, "affected_runs": 1, "rate": 0.25},
+  {"failure_type": "RETRY_STORM", "day": "2026-05-12", "total_runs": 3, "affected_runs": 1,
+  "rate": 0.333}], "versions": [{"agent_version": "abcd1234", "run_count": 5, "runs_with_signals":
+  3, "signal_count": 3, "signal_rate": 0.6, "first_seen": 1778620740.0, "last_seen":
+  1778692740.0}, {"agent_version": "e5f60718", "run_count": 7, "runs_with_signals": 0,
+  "signal_count": 0, "signal_rate": 0.0, "first_seen": 1778213940.0, "last_seen": 1778577540.0}],
+  "deploy_regressions": []}
+v1/agents/data-agent/health-score
+  {"score": 90, "components": {"failure_rate": {"score": 35, "max": 40, "value": 12.5, "label": "%
+  runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
+  with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
+  tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
+  "sample_runs": 8}
+v1/agents/data-agent/insights
+  {"systemic_patterns": [{"failure_type": "COST_SPIKE", "total_runs": 8, "affected_runs": 1,
+  "rate": 0.125, "first_seen": 1778681955.84, "last_seen": 1778681955.84, "is_systemic": true}],
+  "signal_trends": [{"failure_type": "COST_SPIKE", "agent_version": "abcd1234", "day":
+  "2026-05-13", "count": 1}], "failure_rates": [{"failure_type": "COST_SPIKE", "day":
+  "2026-05-13", "total_runs": 3, "affected_runs": 1, "rate": 0.333}], "versions":
+  [{"agent_version": "abcd1234", "run_count": 3, "runs_with_signals": 1, "signal_count": 1,
+  "signal_rate": 0.333, "first_seen": 1778635140.0, "last_seen": 1778681940.0}, {"agent_version":
+  "e5f60718", "run_count": 5, "runs_with_signals": 0, "signal_count": 0, "signal_rate": 0.0,
+  "first_seen": 1778271540.0, "last_seen": 1778581140.0}], "deploy_regressions": []}
+v1/agents/support-agent/health-score
+  {"score": 95, "components": {"failure_rate": {"score": 40, "max": 40, "value": 0.0, "label": "%
+  runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
+  with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
+  tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
+  "sample_runs": 16}
+v1/agents/support-agent/insights
+  {"systemic_patterns": [], "signal_trends": [], "failure_rates": [], "versions":
+  [{"agent_version": "abcd1234", "run_count": 6, "runs_with_signals": 0, "signal_count": 0,
+  "signal_rate": 0.0, "first_seen": 1778609940.0, "last_seen": 1778696340.0}, {"agent_version":
+  "e5f60718", "run_count": 10, "runs_with_signals": 0, "signal_count": 0, "signal_rate": 0.0,
+  "first_seen": 1778177940.0, "last_seen": 1778566740.0}], "deploy_regressions": []}
 v1/agents/research-agent/token-stats
   {"windows": {"1d": {"total_tokens": 18030, "prompt_tokens": 16502, "completion_tokens": 1528,
   "total_cost_usd": 0.0034, "run_count": 7, "wasted_tokens": 16720, "wasted_cost_usd": 0.0031,
