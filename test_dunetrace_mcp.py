@@ -1375,6 +1375,12 @@ def test_a_backend_that_fails_is_not_asked_for_its_agents_too(http):
     assert len(http.calls) == 2
 
 
+@pytest.mark.parametrize(("rows", "last"), [(2, False), (1, True), (0, False)])
+def test_a_page_without_a_total_is_the_last_where_it_is_not_full(http, rows, last):
+    serve(http, f"{A}/runs", {"runs": RUNS[:rows]})
+    assert dm.api().page("/v1/agents/{}/runs", "research-agent", key="runs", limit=2).last is last
+
+
 def test_an_empty_fleet_is_asked_for_once(http):
     serve(http, "/v1/agents", page("agents", []))
     assert dm.api().agents().matched == 0
@@ -3133,6 +3139,10 @@ PIECES = [
     (lambda given: dm.trend_arrow(*given), (0.26, 0.2), "↑"),
     (lambda given: dm.trend_arrow(*given), (0.2, 0.26), "↓"),
     (lambda given: dm.trend_arrow(*given), (0.2, 0.23), "→"),
+    (lambda given: dm.trend_arrow(*given), (0.05, 0.0), "→"),
+    (lambda given: dm.trend_arrow(*given), (0.0, 0.05), "→"),
+    (lambda given: dm.did_you_mean(given, dm.detectors()), "injection", " Did you mean PROMPT_INJECTION_SIGNAL or RETRIEVED_CONTENT_INJECTION?"),
+    (lambda given: dm.code_block(given, "", "")[1], "a\tb", "a   b"),
     (dm.size_of, "abc", 3),
     (dm.size_of, "█" * 10, 24),
     (dm.size_of, "aé", 2),
@@ -4959,6 +4969,7 @@ def test_detectors_are_whole():
 def test_a_list_of_the_demo_has_no_events(demo):
     (run,) = dm.api().rows("runs", "support-agent", 1).rows
     assert "events" not in run
+    assert call("search_issues", query="storm").startswith("1 issue, 1 shown")
 
 
 def test_the_demo_has_no_more_than_it_has(demo):
