@@ -2307,8 +2307,13 @@ def ask_agent(backend: Api, agent_id: str, what: str) -> Json:
     except DunetraceError as error:
         if error.kind in {"route", "path"}:
             agent_named(backend, agent_id)
-        other = " summarize_agent takes it." if error.kind == "path" else ""
-        raise DunetraceError(f"{error}{other}", error.kind) from None
+        raise with_other_way(error) from None
+
+
+def with_other_way(error: DunetraceError) -> DunetraceError:
+    """The error of a question about an agent, and what takes an id that no path can carry."""
+    other = " summarize_agent takes it." if error.kind == "path" else ""
+    return DunetraceError(f"{error}{other}", error.kind)
 
 
 def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]:
@@ -2570,14 +2575,15 @@ def get_agent_health(agent_id: AgentId) -> str:
     """Health score 0-100 of one agent over 30 days, what it is made of (failures, loops, tokens,
     latency), and how its newest runs ended. summarize_agent says more."""
     backend = api()
-    asked, agent = attempts(
-        lambda: ask_about(backend, agent_id, "health-score"),
+    health, runs, agent = attempts(
+        lambda: backend.get("/v1/agents/{}/health-score", agent_id),
+        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
         lambda: agent_named(backend, agent_id),
     )
-    if isinstance(asked, DunetraceError):
-        raise asked
-    health, runs = asked
-    if isinstance(agent, DunetraceError):
+    unlisted = isinstance(agent, DunetraceError)
+    if isinstance(health, DunetraceError):
+        raise agent if unlisted and health.kind in {"route", "path"} else with_other_way(health)
+    if unlisted:
         if number(health.get("score")) is None and not newest_of(runs):
             raise agent
         agent = {"agent_id": agent_id}
@@ -6568,10 +6574,13 @@ def seen_criterion(agent: Json, runs: Window | DunetraceError, gate: Gate) -> Cr
 
 def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
     """The share of the window's runs that errored or stalled; a run whose end is not known may
-    have, and one that did and whose time is not known may belong to them."""
+    have. One that may have failed belongs to them if it has no time at all; if it stalled, and began
+    before, nobody can tell."""
     if isinstance(runs, DunetraceError):
         return "UNKNOWN", f"errored or stalled: {runs}"
-    ended, n = Counter(map(outcome, runs.rows)), len(runs.rows)
+    failed = [run for run in runs.undated if outcome(run) in ("errored", "unknown")]
+    rows = [*runs.rows, *(run for run in failed if moment_of(run) is None)]
+    ended, n = Counter(map(outcome, rows)), len(rows)
     text = f"errored or stalled: {ended['errored']} of {plural(n, 'run')}, at most {gate.max_errored:g}%"
     if n < gate.min_runs:
         return "UNKNOWN", f"{text}; it takes {plural(gate.min_runs, 'run')} to tell"
@@ -6579,7 +6588,7 @@ def errored_criterion(runs: Window | DunetraceError, gate: Gate) -> Criterion:
         return "UNKNOWN", f"{text}; not all runs of that time could be read"
     if 100 * ended["errored"] > gate.max_errored * n:
         return "FAIL", text
-    undated = sum(outcome(run) in ("errored", "unknown") for run in runs.undated)
+    undated = len(runs.rows) + len(failed) - n
     if 100 * (ended["errored"] + ended["unknown"] + undated) > gate.max_errored * (n + undated):
         how = f"; how {ended['unknown']} of them ended is not known" if ended["unknown"] else ""
         when = f"; when {plural(undated, 'other')} failed is not known" if undated else ""

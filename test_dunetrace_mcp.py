@@ -1233,6 +1233,7 @@ def test_unknown_agent_on_a_backend_without_scores(http):
     assert error_of("get_agent_health", agent_id="reserch-agent").startswith(
         "There is no agent reserch-agent"
     )
+    assert sum("/v1/agents?" in one.request.url for one in http.calls) == 1
     assert "too old to have that endpoint" in error_of(
         "get_agent_health", agent_id="research-agent"
     )
@@ -3775,7 +3776,7 @@ GATES = [
     ("", [{**OK_RUN, "completed_at": NOW - DAY}], [], SCORE, "PASS PASS PASS PASS", 0),
     ("", [{**OK_RUN, "started_at": NOW - DAY - 9, "completed_at": NOW - DAY - 1}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**BAD_RUN, **LATE}, BAD_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
-    ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
+    ("", [{**BAD_RUN, **WITHOUT_TIME}], [], SCORE, "UNKNOWN FAIL PASS PASS", 1),
     ("", [{**OK_RUN, **WITHOUT_TIME}] * 9, [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**BAD_RUN, **WITHOUT_TIME}, OK_RUN], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [BAD_RUN, *[OK_RUN] * 8, *[{**OK_RUN, **WITHOUT_TIME}] * 9], [], SCORE, "PASS FAIL PASS PASS", 1),
@@ -3788,7 +3789,7 @@ GATES = [
     ("", (500, {}), [], SCORE, "UNKNOWN UNKNOWN PASS PASS", 2),
     ("", [{**OK_RUN, "exit_reason": None, "signal_count": 1}], [LOOP], SCORE, "PASS UNKNOWN PASS PASS", 2),
     ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
-    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
+    ("", [OK_RUN, {**BAD_RUN, "completed_at": 5.0, "started_at": 4.0}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("", [{**OK_RUN, "signal_count": 2}], [], SCORE, "PASS PASS UNKNOWN PASS", 2),
     ("--since 1 --max-errored 0", [{**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}, {**OK_RUN, "completed_at": NOW - 60}], [], SCORE, "PASS FAIL PASS PASS", 1),
     ("--since 1", [{**OK_RUN, "completed_at": NOW - 60}, {**OK_RUN, "exit_reason": "stalled", "completed_at": None, "started_at": NOW - 4200}], [], SCORE, "PASS UNKNOWN PASS PASS", 2),
@@ -3877,7 +3878,8 @@ def test_a_gate_bears_a_backend_that_answers_for_runs_alone(http, command_line):
 
 
 def test_a_gate_says_what_it_cannot_place(http, command_line):
-    gate_backend(http, [OK_RUN, *[{**BAD_RUN, **WITHOUT_TIME}] * 2], [], SCORE)
+    hung = {**OK_RUN, "exit_reason": "stalled", "started_at": NOW - 2 * DAY, "completed_at": None}
+    gate_backend(http, [OK_RUN, hung, hung], [], SCORE)
     said = command_line("gate", "research-agent")[1]
     assert (
         "errored or stalled: 0 of 1 run, at most 10%; when 2 others failed is not known\n" in said
