@@ -1372,7 +1372,9 @@ def test_a_list_without_page_is_read_to_its_end(http, served, count):
 def test_a_backend_that_fails_is_not_asked_for_its_agents_too(http):
     http.get(f"{URL}{A}/insights", json={"detail": "no disk"}, status=500)
     http.get(f"{URL}{A}/runs", json=page("runs", RUNS))
-    assert "answered 500 'no disk'" in error_of("get_agent_patterns", agent_id="research-agent")
+    said = error_of("get_agent_patterns", agent_id="research-agent")
+    assert "answered 500 'no disk'" in said
+    assert "summarize_agent takes it" not in said
     assert len(http.calls) == 2
 
 
@@ -4497,11 +4499,11 @@ def test_what_it_would_take_to_tell(before, after, text):
 
 
 def test_runs_older_than_thirty_days_are_on_no_side(http):
-    runs = [a_run(1, 30 * 24), a_run(2, 30 * 24 + 1 / 3600)]
+    runs = [a_run(1, 30 * 24, exit_reason=None), a_run(2, 30 * 24 + 1 / 3600)]
     paging(http, f"{A}/runs", "runs", runs)
     paging(http, f"{A}/signals", "signals", [])
     trial = dm.read_trial(dm.api(), AGENT, "TOOL_LOOP", NOW, "now")
-    assert (trial.before.runs, trial.unplaced) == (1, 0)
+    assert (trial.before.runs, trial.before.unknown, trial.unplaced) == (1, 1, 0)
 
 
 def test_nothing_is_fixed_by_runs_that_nobody_knows_the_end_of():
