@@ -3772,6 +3772,7 @@ def get_agent_runs(
 
 TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
 LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
+MOST_AT_ONCE = 100  # calls of one name among which the one of a response is looked for
 LONGEST_REMARK = 4_000  # characters of what an entry says below its line
 MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
@@ -3831,63 +3832,48 @@ def events_of(detail: Json) -> Rows:
     return dicts(detail.get("events"))
 
 
+@dataclass
 class Overlap:
     """Calls of one kind and name, from the first of them until all have their response.
 
     A call that overlaps with no other is alone here, which makes its response certain.
     """
 
-    def __init__(self) -> None:
-        # Calls without a response by start and place, and how many responses may be any one's.
-        self.waiting: list[tuple[float, int, Step]] = []
-        self.undecided = 0
+    waiting: list[Step] = field(default_factory=list)
+    undecided: int = 0  # responses that may be any one's
 
     def add(self, step: Step) -> None:
-        bisect.insort(self.waiting, (step.began, step.place, step))
+        step.parallel = self.undecided > 0
+        self.waiting.append(step)
 
-    def answer(self, response: Json, named: Step | None) -> bool:
-        """Gives a response to its call; False, and it counts as undecided, if the data cannot
-        tell."""
-        at = self.position(response, named)
-        if at is None:
-            self.undecided += 1
-        else:
-            self.waiting.pop(at)[2].response = response
-        return at is not None
+    def answer(self, response: Json, named: bool) -> bool:
+        """Gives a response to its call: the only one, the one that it names by call_id, or the only
+        one that began when the response says it did. False, and all that wait are marked as
+        parallel, if the data cannot tell.
 
-    def position(self, response: Json, named: Step | None) -> int | None:
-        """Which waiting call a response belongs to: the only one, the one that it names by call_id, or the only one
-        that began when the response says it did.
-
-        A response's timestamp less its latency_ms is the timestamp of its call, to within a millisecond or so. A
-        latency of 0 was not measured.
+        A response's timestamp less its latency_ms is the timestamp of its call, to within a
+        millisecond or so. A latency of 0 was not measured.
         """
-        if len(self.waiting) == 1:
-            return 0
-        if named is not None:
-            at = bisect.bisect_left(self.waiting, (named.began, named.place))
-            if at < len(self.waiting) and self.waiting[at][2] is named:
-                return at
         moment = instant(response.get("timestamp"))
-        latency = number(payload_of(response).get("latency_ms"))
-        if moment is None or latency is None or latency <= 0:
-            return None
-        began = moment * 1000 - latency
-        first = bisect.bisect_left(self.waiting, (began - 5,))
-        behind = bisect.bisect_left(self.waiting, (began + 1, math.inf))
-        return first if behind - first == 1 else None
+        latency = number(payload_of(response).get("latency_ms")) or 0
+        began = math.nan if moment is None or latency <= 0 else moment * 1000 - latency
+        newest = self.waiting[-MOST_AT_ONCE:]
+        same_id = [one for one in newest if named and call_id(one.event) == call_id(response)]
+        same_time = [one for one in newest if began - 5 <= one.began <= began + 1]
+        for some in (self.waiting, same_id, same_time):
+            if len(some) == 1:
+                step = some[0]
+                step.response, step.parallel = response, False
+                self.waiting.remove(step)
+                return True
+        self.undecided += 1
+        for step in self.waiting if self.undecided == 1 else ():
+            step.parallel = True
+        return False
 
     def over(self) -> bool:
-        """Whether there is a response for every call; then those that nothing could tell apart
-        are marked."""
-        if self.undecided < len(self.waiting):
-            return False
-        self.mark_undecided()
-        return True
-
-    def mark_undecided(self) -> None:
-        for *_, step in self.waiting if self.undecided else ():
-            step.parallel = True
+        """Whether there is a response for every call."""
+        return self.undecided >= len(self.waiting)
 
 
 def called_name(event: Json) -> str | None:
@@ -3897,21 +3883,9 @@ def called_name(event: Json) -> str | None:
     return next((name for name in names if isinstance(name, str)), None)
 
 
-def call_id(event: Json) -> tuple[str, str]:
+def call_id(event: Json) -> tuple[str, object]:
     """The kind and call_id of an event; calls of a model carry one."""
-    return str(event.get("event_type")).partition(".")[0], str(payload_of(event).get("call_id"))
-
-
-def certain_ids(events: Rows) -> set[tuple[str, str]]:
-    """The call_ids that exactly one call and one response carry: two that overlap may be
-    answered under one id."""
-    carried = Counter((str(event.get("event_type")), call_id(event)) for event in events)
-    return {
-        one
-        for kind, one in carried
-        if one[1] != "None"
-        and carried[f"{one[0]}.called", one] == carried[f"{one[0]}.responded", one] == 1
-    }
+    return str(event.get("event_type")).partition(".")[0], payload_of(event).get("call_id")
 
 
 def steps_of(events: Rows) -> list[Step]:
@@ -3928,9 +3902,12 @@ def steps_of(events: Rows) -> list[Step]:
     >>> [step.response is told for step in steps_of([two[0], told])]
     [True]
     """
-    certain = certain_ids(events)
+    answered = Counter(
+        json_text(call_id(event))  # which two that overlap may share
+        for event in events
+        if str(event.get("event_type")).endswith(".responded")
+    )
     steps: list[Step] = []
-    by_id: dict[tuple[str, str], Step] = {}
     overlaps: dict[str, dict[str | None, Overlap]] = defaultdict(dict)
     for event in events:
         noun, _, verb = str(event.get("event_type")).partition(".")
@@ -3939,7 +3916,7 @@ def steps_of(events: Rows) -> list[Step]:
             if name not in of_kind and len(of_kind) == 1 and (name is None or None in of_kind):
                 name = next(iter(of_kind))
             if name in of_kind:
-                named = by_id.get(call_id(event)) if call_id(event) in certain else None
+                named = call_id(event)[1] is not None and answered[json_text(call_id(event))] == 1
                 paired = of_kind[name].answer(event, named)
                 if of_kind[name].over():
                     del of_kind[name]
@@ -3948,10 +3925,6 @@ def steps_of(events: Rows) -> list[Step]:
         steps.append(Step(event, len(steps)))
         if verb == "called":
             of_kind.setdefault(name, Overlap()).add(steps[-1])
-            by_id[call_id(event)] = steps[-1]
-    for of_kind in overlaps.values():
-        for overlap in of_kind.values():
-            overlap.mark_undecided()
     return steps
 
 
