@@ -832,8 +832,7 @@ def version(value: object) -> str:
 GRAM = 12  # characters in a row that make a quotation
 EXPLANATIONS = ("title", "what", "why_it_matters")
 DEEPEST_TEXT = 200  # containers inside containers that are searched for texts
-MARKS = re.compile("[`\"'‘’“”„«»]")
-NEAR = 12  # quotation marks behind one that may end what it begins
+MARKS = "`\"'‘’“”„«»"
 
 
 def unescaped(text: str) -> str:
@@ -892,35 +891,22 @@ class Redaction:
         wanted = {piece for text in explanations for piece in grams(fold_spaces(text))}
         self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
         said = "\n".join(fold_spaces(text)[: 2 * LONGEST_TEXT] for text in explanations)
-        short_texts = (
-            text
-            for text in self.hidden
-            if 3 < len(text) < GRAM and not re.fullmatch(r"[A-Za-z]+", text) and text in said
-        )
+        short = [text for text in self.hidden if len(text) < GRAM and text in said]
+        bare = [text for text in short if len(text) > 3 and not re.fullmatch("[A-Za-z]+", text)]
+        stops = "[ .,:;!?]*"
         self.short = re.compile(
-            rf"(?<!\w)({'|'.join(map(re.escape, short_texts)) or '(?!)'})(?!\w)"
+            rf"((?<!\w)[{MARKS}]{stops})({one_of(short)})(?={stops}[{MARKS}])"
+            rf"|(?<!\w)({one_of(bare)})(?!\w)"
         )
 
     def hide(self, text: str) -> str:
         """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
         marks, or a short one that is not just a word."""
-        text = self.unquoted(fold_spaces(text)[: 2 * LONGEST_TEXT])
-        return self.short.sub(lambda match: hashed(match[0]), self.without(self.spans(text), text))
-
-    def unquoted(self, text: str) -> str:
-        """The text without hidden ones that stand whole between quotation marks, of any kind: an
-        apostrophe may stand between them."""
-        marks = [match.start() for match in MARKS.finditer(text)]
-        for n in reversed(range(len(marks))):
-            start = marks[n] + 1
-            if text[marks[n] - 1 : marks[n]].isalnum():
-                continue  # it ends something rather than begins it
-            for end in marks[n + 1 : n + 1 + NEAR]:
-                inner = text[start:end].strip(" .,:;!?")
-                if inner in self.hidden:
-                    text = text[:start] + text[start:].replace(inner, hashed(inner), 1)
-                    break
-        return text
+        text = fold_spaces(text)[: 2 * LONGEST_TEXT]
+        return self.short.sub(
+            lambda match: f"{match[1] or ''}{hashed(match[2] or match[3])}",
+            self.without(self.spans(text), text),
+        )
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where the text repeats hidden ones, names that are shown elsewhere excepted."""
@@ -963,6 +949,11 @@ class Redaction:
             lines.append(indent + self.without(own, text) if own else line)
             at += len(text) + 1
         return "\n".join(lines)
+
+
+def one_of(texts: Iterable[str]) -> str:
+    """A pattern for any of some texts; it fits nothing where there are none."""
+    return "|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or "(?!)"
 
 
 def grams(text: str) -> Iterator[str]:

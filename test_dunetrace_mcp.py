@@ -6182,7 +6182,7 @@ Title:     Fabricated `sha256:ff8d9819 (17 chars)` in `mailer`
 
 What happened:
   The agent wrote to sha256:ff8d9819 (17 chars). Its arguments were
-  {"to": "sha256:ff8d9819 (17 chars)"}.
+  sha256:b936653b (27 chars).
 
 Why it matters:
   —
