@@ -5911,15 +5911,18 @@ FRAMEWORKS = (
 )
 
 
+def chapters(text: str) -> dict[str, str]:
+    """The parts of a text by their headings, `# heading`."""
+    parts = re.split(r"^# (.+)\n", text, flags=re.M)[1:]
+    return {name: part.strip() for name, part in zip(parts[::2], parts[1::2], strict=True)}
+
+
 @functools.cache
 def guides() -> dict[str, tuple[list[str], str]]:
     """Texts of GUIDES by name, each with its aliases: both stand in the heading `# name alias
     alias`."""
-    parts = re.split(r"^# (.+)\n", GUIDES, flags=re.M)[1:]
-    return {
-        heading.split()[0]: (heading.split()[1:], text.strip())
-        for heading, text in zip(parts[::2], parts[1::2], strict=True)
-    }
+    named = ((heading.split(), text) for heading, text in chapters(GUIDES).items())
+    return {name: (aliases, text) for (name, *aliases), text in named}
 
 
 def guide_named(framework: str) -> str:
@@ -6652,7 +6655,7 @@ def run_gate(gate: Gate) -> int:
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────
 # What each editor needs to start this server, or to reach one over HTTP, as text to paste or run. One
-# way for each; keys stand in it by name, never typed.
+# way for each, in LETTERS; keys stand in it by name, never typed.
 
 CONNECTED = (
     'A client\'s own "connected" says that the server starts; `dunetrace-mcp check` says whether it '
@@ -6703,21 +6706,13 @@ def package_source() -> str:
 
 @dataclass(frozen=True)
 class Client:
-    """How an editor is configured: its file and the place in it, how it writes a variable of the
-    environment, the name of the URL of a remote server, and what else is to be known."""
+    """How an editor's file holds a server: the key or the variable that stands for it, the name
+    under which servers stand, that of the URL of a remote one, whether it says the transport."""
 
-    file: str = ""
-    variable: str = ""  # with {} for the name
-    outer: str = "mcpServers"  # the place in the file
+    key: str = ""
+    outer: str = "mcpServers"
     remote: str = "url"
-    typed: str = ""  # how it calls a local program; a remote server is "http" then
-    unset: str = ""  # what stands behind the name of the key where that may be unset
-    note: str = ""
-    local: str = ""  # the same, of a server that the editor starts
-    adds: str = ""  # its own command, with {pairs} of the environment and the {program}
-    adds_remote: str = ""  # the same for a remote server, with its {url}
-    flag: str = "-e"  # before each of the pairs
-    link: Callable[[Json], str] | None = None  # that fills its file in
+    typed: bool = False
 
 
 OTHERS = ("DUNETRACE_TOOLS", "DUNETRACE_DASHBOARD_URL", "DUNETRACE_SHOW_RAW")
@@ -6732,37 +6727,30 @@ def environment(url: str, key: str) -> dict[str, str]:
 
 def editor_entry(client: Client, url: str, remote: str, command: Sequence[str]) -> Json:
     """The server's entry in an editor's file: what starts it, or where it is."""
-    kind = {"type": "http" if remote else client.typed} if client.typed else {}
+    kind = {"type": "http" if remote else "stdio"} if client.typed else {}
     if remote:
-        token = client.variable.replace("_API_KEY", "_MCP_TOKEN").format(TOKEN)
-        bearer = {"Authorization": f"Bearer {token}"}
-        return {**kind, client.remote: remote, "headers": bearer}
+        token = client.key.replace(f":-{DEFAULT_KEY}", "").replace(KEY, TOKEN)
+        return {**kind, client.remote: remote, "headers": {"Authorization": f"Bearer {token}"}}
     program, *arguments = command
     entry = {**kind, "command": program, **({"args": arguments} if arguments else {})}
-    return {**entry, "env": environment(url, client.variable.format(KEY + client.unset))}
+    return {**entry, "env": environment(url, client.key)}
 
 
-def editor_file(client: Client, entry: Json, way: str) -> str:
+def editor_file(client: Client, entry: Json) -> str:
     """The file of an editor with this server in it."""
     content: Json = {client.outer: {"dunetrace": entry}}
     asked = re.search(r"\{input:(\w+)\}", json.dumps(entry))
     if asked:
         prompt = {"type": "promptString", "id": asked[1], "description": asked[1], "password": True}
         content = {"inputs": [prompt], **content}
-    return f"{way} this into {client.file}:\n\n{json.dumps(content, indent=2)}"
+    return json.dumps(content, indent=2)
 
 
-def add_command(client: Client, url: str, remote: str) -> str:
-    """An editor's own command that adds this server, for a shell, which puts the key in."""
-    if remote:
-        return client.adds_remote.format(url=shlex.quote(remote))
-    pairs = (
-        f'{client.flag} {name}="${KEY}"'
-        if name == KEY
-        else f"{client.flag} {name}={shlex.quote(value)}"
-        for name, value in environment(url, "").items()
-    )
-    return client.adds.format(pairs=" ".join(pairs), program=shlex.join(own_command()))
+def shell_pairs(flag: str, url: str) -> str:
+    """What the server is told, as flags of a command for a shell, which puts the key in."""
+    pairs = {name: shlex.quote(value) for name, value in environment(url, "").items()}
+    named = pairs | ({KEY: f'"${KEY}"'} if KEY in pairs else {})
+    return " ".join(f"{flag} {name}={value}" for name, value in named.items())
 
 
 def cursor_link(entry: Json) -> str:
@@ -6782,130 +6770,41 @@ def remote_url(given: str) -> str:
     return url if urlsplit(url).path or not url else f"{url}/mcp"
 
 
-CODEX_FILE = """\
-Or, instead, where a proxy or a CA file of your own is needed (Codex starts servers with an emptied
-environment), put this into ~/.codex/config.toml. Not both: the file may have that heading once.
-
-[mcp_servers.dunetrace]
-command = {program}
-args = {arguments}
-env_vars = ["DUNETRACE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", \
-"https_proxy", "no_proxy", "REQUESTS_CA_BUNDLE"]
-startup_timeout_sec = 20
-tool_timeout_sec = 60
-
-[mcp_servers.dunetrace.env]
-DUNETRACE_API_URL = {url}"""
 CLIENTS = {
-    "claude-code": Client(
-        ".mcp.json in the root of a repository, for everybody who works in it",
-        "${{{}}}",
-        typed="stdio",
-        unset=f":-{DEFAULT_KEY}",
-        note="`claude mcp list` shows it; `claude mcp remove dunetrace --scope user` makes room for "
-        "another. Not both: the two would be in conflict. The file is approved by each once.",
-        local="It starts what is called dunetrace-mcp on each PATH (`pipx install` or `uv tool "
-        "install` puts it there).",
-        # The name comes first: the flags take all that follows.
-        adds="claude mcp add --scope user dunetrace {pairs} -- {program}",
-        adds_remote="claude mcp add --scope user --transport http dunetrace {url} "
-        '--header "Authorization: Bearer $DUNETRACE_MCP_TOKEN"',
-    ),
-    "cursor": Client(
-        "~/.cursor/mcp.json",
-        "${{env:{}}}",
-        link=cursor_link,
-    ),
-    "codex": Client(
-        note="`codex mcp list` shows it. Codex begins to ask about a second after its start: for "
-        "scripts (codex exec), add `required = true` under [mcp_servers.dunetrace].",
-        adds="codex mcp add dunetrace {pairs} -- {program}",
-        adds_remote="codex mcp add dunetrace --url {url} "
-        "--bearer-token-env-var DUNETRACE_MCP_TOKEN",
-        flag="--env",
-    ),
-    "vscode": Client(
-        "the mcp.json of your profile (command: MCP: Open User Configuration)",
-        "${{input:{}}}",
-        "servers",
-        typed="stdio",
-        link=vscode_link,
-    ),
-    "gemini": Client(
-        "~/.gemini/settings.json",
-        "${{{}}}",
-        remote="httpUrl",
-        note="`gemini mcp list` shows it as disabled until the folder that you are in is trusted. "
-        'Without a terminal (gemini -p) its tools need "trust": true in that entry.',
-        # Arguments of the program that begin with a dash it would take for its own.
-        adds="gemini mcp add -s user dunetrace {program} {pairs}",
-        adds_remote="gemini mcp add -s user -t http dunetrace {url} "
-        '-H "Authorization: Bearer $DUNETRACE_MCP_TOKEN"',
-    ),
-    "claude-desktop": Client(
-        "claude_desktop_config.json (Settings, Developer, Edit Config)",
-        KEY_PLACEHOLDER,
-        remote="",
-        local="Its PATH is short: if it does not find the command, write the whole path that "
-        "`which dunetrace-mcp` prints.",
-    ),
-    "windsurf": Client("~/.codeium/windsurf/mcp_config.json", "${{env:{}}}", remote="serverUrl"),
-    "zed": Client("Zed's settings.json", KEY_PLACEHOLDER, "context_servers"),
+    "claude-code": Client("${DUNETRACE_API_KEY:-dt_dev_test}", typed=True),
+    "cursor": Client("${env:DUNETRACE_API_KEY}"),
+    "codex": Client(),
+    "vscode": Client("${input:DUNETRACE_API_KEY}", "servers", typed=True),
+    "gemini": Client("${DUNETRACE_API_KEY}", remote="httpUrl"),
+    "claude-desktop": Client(KEY_PLACEHOLDER),
+    "windsurf": Client("${env:DUNETRACE_API_KEY}", remote="serverUrl"),
+    "zed": Client(KEY_PLACEHOLDER, "context_servers"),
 }
-
-
-def key_note(client: Client, url: str, remote: str) -> str:
-    """Where the key or the token comes from."""
-    name = TOKEN if remote else KEY
-    dev = "" if remote else " (a development backend takes dt_dev_test)"
-    if url == DEMO_URL and not remote:
-        return ""
-    if client.variable == KEY_PLACEHOLDER:
-        what = "the server's DUNETRACE_MCP_TOKEN" if remote else f"your key{dev}"
-        return f"Replace YOUR_{name} by {what}. Keep that file to yourself."
-    if "input:" in client.variable:
-        return (
-            f"VS Code asks once for {name} and keeps it; the link takes it from the environment "
-            "that VS Code starts in."
-        )
-    if client.adds and (client.file or not remote):
-        taken = f" The file takes {name} from where the editor starts." if client.file else ""
-        return f"The command stores {name} as your shell has it: set it first{dev}.{taken}"
-    return f"{name} must be set where the editor starts{dev}."
 
 
 def config_text(name: str, url: str, remote: str = "") -> str:
     """What an editor needs to start this server for the API at a URL, or to reach one that serves
-    MCP at `remote`."""
-    client = CLIENTS[name]
-    if remote and not client.remote:
-        return (
-            "Claude Desktop's file takes no remote servers. Add the URL under Settings, Connectors "
-            "(which cannot send a token of yours), or, instead, run the server on that machine: "
-            "dunetrace-mcp config claude-desktop."
-        )
-    command = own_command()
+    MCP at `remote`: its letter, without the lines on the key where there is none."""
+    client, command, letters = CLIENTS[name], own_command(), chapters(LETTERS)
+    letter = letters.get(f"{name} --url" if remote else name, letters[name])
+    keyless = url == DEMO_URL and not remote
+    lines = (line for line in letter.splitlines() if not (keyless and "{key}" in line))
     team = ["dunetrace-mcp"] if name == "claude-code" else command
     entry = editor_entry(client, url, remote, team)
-    first = f"Run:\n\n{add_command(client, url, remote)}" if client.adds else ""
-    way = "Or, instead, put" if first else "Put"
-    file = editor_file(client, entry, way) if client.file else ""
-    if name == "codex" and not remote:
-        program, arguments, where = map(json.dumps, (command[0], command[1:], url))
-        file = CODEX_FILE.format(program=program, arguments=arguments, url=where)
-    link = f"Or, instead, open this link:\n\n{client.link(entry)}" if client.link else ""
-    return blocks(
-        first,
-        file,
-        link,
-        blocks(
-            key_note(client, url, remote),
-            client.note,
-            "" if remote else client.local,
-            REACHED if remote else CONNECTED,
-            gap="\n",
-        ),
+    text = "\n".join(lines).format(
+        key=TOKEN if remote else KEY,
+        dev="" if remote else f" (a development backend takes {DEFAULT_KEY})",
+        file=editor_file(client, entry),
+        cursor=cursor_link(entry),
+        vscode=vscode_link(entry),
+        remote=shlex.quote(remote),
+        e=shell_pairs("-e", url),
+        env=shell_pairs("--env", url),
+        program=shlex.join(command),
+        toml=f"command = {json.dumps(command[0])}\nargs = {json.dumps(command[1:])}",
+        url=json.dumps(url),
     )
+    return f"{text}\n{REACHED if remote else CONNECTED}"
 
 
 # ── Command line ──────────────────────────────────────────────────────────────────────────────────
@@ -7348,7 +7247,7 @@ class DemoAdapter(HTTPAdapter):
 
 
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────
-# The detectors, the figures of the demo, and the guides.
+# The detectors, the figures of the demo, the letters to editors, and the guides.
 
 # Failure type | usual severity | what it detects | what its evidence says
 DETECTORS = """\
@@ -7834,6 +7733,157 @@ inflation_ratio = 1.91
 llm_calls = 6
 [[C.suggested_fixes]]
 description = "Summarise the history before it is sent again"
+"""
+
+# What `config` prints for each editor, and for one with --url where that differs.
+LETTERS = """\
+# claude-code
+Run:
+
+claude mcp add --scope user dunetrace {e} -- {program}
+
+Or, instead, put this into .mcp.json in the root of a repository, for everybody who works in it:
+
+{file}
+
+The command stores {key} as your shell has it: set it first{dev}. The file takes {key} from where \
+the editor starts.
+`claude mcp list` shows it; `claude mcp remove dunetrace --scope user` makes room for another. Not \
+both: the two would be in conflict. The file is approved by each once.
+It starts what is called dunetrace-mcp on each PATH (`pipx install` or `uv tool install` puts it \
+there).
+
+# claude-code --url
+Run:
+
+claude mcp add --scope user --transport http dunetrace {remote} --header "Authorization: Bearer \
+${key}"
+
+Or, instead, put this into .mcp.json in the root of a repository, for everybody who works in it:
+
+{file}
+
+The command stores {key} as your shell has it: set it first. The file takes {key} from where the \
+editor starts.
+`claude mcp list` shows it; `claude mcp remove dunetrace --scope user` makes room for another. Not \
+both: the two would be in conflict. The file is approved by each once.
+
+# cursor
+Put this into ~/.cursor/mcp.json:
+
+{file}
+
+Or, instead, open this link:
+
+{cursor}
+
+{key} must be set where the editor starts{dev}.
+
+# codex
+Run:
+
+codex mcp add dunetrace {env} -- {program}
+
+Or, instead, where a proxy or a CA file of your own is needed (Codex starts servers with an emptied
+environment), put this into ~/.codex/config.toml. Not both: the file may have that heading once.
+
+[mcp_servers.dunetrace]
+{toml}
+env_vars = ["DUNETRACE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", \
+"https_proxy", "no_proxy", "REQUESTS_CA_BUNDLE"]
+startup_timeout_sec = 20
+tool_timeout_sec = 60
+
+[mcp_servers.dunetrace.env]
+DUNETRACE_API_URL = {url}
+
+The command stores {key} as your shell has it: set it first{dev}.
+`codex mcp list` shows it. Codex begins to ask about a second after its start: for scripts (codex \
+exec), add `required = true` under [mcp_servers.dunetrace].
+
+# codex --url
+Run:
+
+codex mcp add dunetrace --url {remote} --bearer-token-env-var {key}
+
+{key} must be set where the editor starts.
+`codex mcp list` shows it. Codex begins to ask about a second after its start: for scripts (codex \
+exec), add `required = true` under [mcp_servers.dunetrace].
+
+# vscode
+Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
+
+{file}
+
+Or, instead, open this link:
+
+{vscode}
+
+VS Code asks once for {key} and keeps it; the link takes it from the environment that VS Code \
+starts in.
+
+# gemini
+Run:
+
+gemini mcp add -s user dunetrace {program} {e}
+
+Or, instead, put this into ~/.gemini/settings.json:
+
+{file}
+
+The command stores {key} as your shell has it: set it first{dev}. The file takes {key} from where \
+the editor starts.
+`gemini mcp list` shows it as disabled until the folder that you are in is trusted. Without a \
+terminal (gemini -p) its tools need "trust": true in that entry.
+
+# gemini --url
+Run:
+
+gemini mcp add -s user -t http dunetrace {remote} -H "Authorization: Bearer ${key}"
+
+Or, instead, put this into ~/.gemini/settings.json:
+
+{file}
+
+The command stores {key} as your shell has it: set it first. The file takes {key} from where the \
+editor starts.
+`gemini mcp list` shows it as disabled until the folder that you are in is trusted. Without a \
+terminal (gemini -p) its tools need "trust": true in that entry.
+
+# claude-desktop
+Put this into claude_desktop_config.json (Settings, Developer, Edit Config):
+
+{file}
+
+Replace YOUR_{key} by your key{dev}. Keep that file to yourself.
+Its PATH is short: if it does not find the command, write the whole path that `which \
+dunetrace-mcp` prints.
+
+# claude-desktop --url
+Claude Desktop's file takes no remote servers. Add the URL under Settings, Connectors (which \
+cannot send a token of yours), or, instead, run the server on that machine: dunetrace-mcp config \
+claude-desktop.
+
+# windsurf
+Put this into ~/.codeium/windsurf/mcp_config.json:
+
+{file}
+
+{key} must be set where the editor starts{dev}.
+
+# zed
+Put this into Zed's settings.json:
+
+{file}
+
+Replace YOUR_{key} by your key{dev}. Keep that file to yourself.
+
+# zed --url
+Put this into Zed's settings.json:
+
+{file}
+
+Replace YOUR_{key} by the server's {key}. Keep that file to yourself.
 """
 
 # A guide begins with a line of its name and its aliases.
