@@ -3763,7 +3763,7 @@ def get_agent_runs(
 
 TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
 LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
-MOST_AT_ONCE = 100  # calls of one name among which the one of a response is looked for
+MOST_AT_ONCE = 1_000  # calls of one name among which the one of a response is looked for
 LONGEST_REMARK = 4_000  # characters of what an entry says below its line
 MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
@@ -3848,10 +3848,10 @@ class Overlap:
         moment = instant(response.get("timestamp"))
         latency = number(payload_of(response).get("latency_ms")) or 0
         began = math.nan if moment is None or latency <= 0 else moment * 1000 - latency
-        newest = self.waiting[-MOST_AT_ONCE:]
-        same_id = [one for one in newest if named and call_id(one.event) == call_id(response)]
-        same_time = [one for one in newest if began - 5 <= one.began <= began + 1]
-        for some in (self.waiting, same_id, same_time):
+        waiting = self.waiting if len(self.waiting) <= MOST_AT_ONCE else []
+        same_id = [one for one in waiting if named and call_id(one.event) == call_id(response)]
+        same_time = [one for one in waiting if began - 5 <= one.began <= began + 1]
+        for some in (waiting, same_id, same_time):
             if len(some) == 1:
                 step = some[0]
                 step.response, step.parallel = response, False

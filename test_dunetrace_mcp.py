@@ -2601,22 +2601,16 @@ def test_responses_find_their_calls(events, pairs):
     assert [shape(step) for step in dm.steps_of(events)] == pairs
 
 
-def test_pairing_takes_time_linear_in_the_events():
-    """20,000 calls at once, the responses to which nothing tells apart, or which their times do."""
-    calls = [call_event("tool", 10 * n, **T) for n in range(20_000)]
+@pytest.mark.parametrize("many, decided", [(1_000, True), (1_001, False), (20_000, False)])
+def test_up_to_a_thousand_calls_at_once_are_told_apart_by_their_times(many, decided):
+    calls = [call_event("tool", 10 * n, **T) for n in range(many)]
+    replies = [reply_event("tool", 10 * n + 500_000, 500_000, **T) for n in reversed(range(many))]
     started = time.process_time()
-    steps = dm.steps_of(
-        [
-            *calls,
-            *(reply_event("tool", 10 * n + 500_000, 500_000, **T) for n in reversed(range(20_000))),
-        ]
-    )
-    assert all(step.response for step in steps)
-    assert (
-        len(dm.steps_of([*calls, *(reply_event("tool", 10 * n, **T) for n in range(20_000))]))
-        == 40_000
-    )
+    steps = dm.steps_of([*calls, *replies])
     assert time.process_time() - started < 5
+    assert [step.response for step in steps if step.response] == (replies[::-1] if decided else [])
+    assert len(steps) == (many if decided else 2 * many)
+    assert sum(step.parallel for step in steps) == (0 if decided else many)
 
 
 TIMELINE_LINES = [
