@@ -3646,6 +3646,25 @@ def test_long_searches_report_progress():
         assert editor.notes == []
 
 
+def test_long_work_reports_its_progress_some_fifty_times():
+    reports = []
+
+    class Context:
+        async def report_progress(self, done, total):
+            reports.append((done, total))
+
+    def work():
+        report = dm.progress_of(Context())
+        for done in range(1, 1_004):
+            report(done, 1_003)
+
+    async def asked():
+        await anyio.to_thread.run_sync(work)
+
+    anyio.run(asked)
+    assert reports == [*((done, 1_003) for done in range(20, 1_003, 20)), (1_003, 1_003)]
+
+
 def test_settings_that_cannot_work_still_start_the_server():
     with Editor(DUNETRACE_API_URL="${DUNETRACE_URL}") as editor:
         assert "arrived unexpanded" in editor.tool("list_agents")["content"][0]["text"]
@@ -3681,6 +3700,7 @@ COMMANDS = [
     ("call get_agent_runs limit=2 support-agent", 0, "Recent runs for: support-agent", ""),
     ("call --demo get_agent_health --agent_id support-agent", 0, "🟢 Health score for support-agent", ""),
     ("call get_agent_health --agent-id=support-agent", 0, "🟢 Health score for support-agent", ""),
+    ("call get_agent_signals severity= support-agent", 0, "No signals of support-agent", ""),
     ("call get_agent_runs 1 --agent_id support-agent", 0, "Recent runs for: support-agent", ""),
     ("gate call --failure-type TOOL_LOOP", 2, "UNKNOWN  There is no agent call", ""),
     ("call get_agent_health a b", 1, "", "dunetrace-mcp: 'b' is one too many: get_agent_health takes agent_id."),
@@ -3879,6 +3899,12 @@ def test_a_gate_says_what_it_cannot_place(http, command_line):
     said = command_line("gate", "research-agent")[1]
     assert (
         "errored or stalled: 0 of 1 run, at most 10%; when 2 others failed is not known\n" in said
+    )
+    http.reset()
+    gate_backend(http, [OK_RUN, {**OK_RUN, "exit_reason": "strange"}], [], SCORE)
+    said = command_line("gate", "research-agent")[1]
+    assert (
+        "errored or stalled: 0 of 2 runs, at most 10%; how 1 of them ended is not known\n" in said
     )
     http.reset()
     gate_backend(http, [{**BAD_RUN, **WITHOUT_TIME}] * 2, [], SCORE)
