@@ -2957,12 +2957,6 @@ def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, rea
     )
 
 
-def unread_text(found: Found) -> str:
-    """What an empty search did not read."""
-    newest = f" Only the newest {MOST_PAGES * PART} signals were read, older ones may match."
-    return "" if found.exact else newest
-
-
 def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
     """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
     that errored need not have a signal."""
@@ -3312,7 +3306,7 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
 
 MOST_HOURS = 1_000_000
 MOST_OFFSET = 10_000  # matches before the first that a search shows
-PART = 250  # rows of one request when matches are counted
+MATCH_PAGE = 250  # rows of one request when matches are counted
 COUNTED_PAGES = 8  # that are read only to count matches by agent and type
 
 
@@ -3419,7 +3413,7 @@ def read_matches(
     found, kind, read, matching_rows = Found([], 0), filters.failure_type, 0, 0
     filtered = not filters.hours and asked == kind  # by the backend, all of it
     most = COUNTED_PAGES if filtered else MOST_PAGES
-    size = PART if counting or not filtered else min(wanted, LARGEST_PAGE)
+    size = MATCH_PAGE if counting or not filtered else min(wanted, LARGEST_PAGE)
     query = {"severity": filters.severity, "failure_type": asked, "explain": "false"}
     for n, page in enumerate(backend.listed("signals", agent_id, limit=size, **query), 1):
         recent = [row for row in page.rows if filters.in_time(row, backend.now())]
@@ -3528,6 +3522,12 @@ def check_known_type(kind: str, agents: Rows) -> None:
             "in that case: search without failure_type.",
             "invalid",
         )
+
+
+def unread_text(found: Found) -> str:
+    """What an empty search did not read."""
+    newest = f" Only the newest {MOST_PAGES * MATCH_PAGE} signals were read, older ones may match."
+    return "" if found.exact else newest
 
 
 def nothing_found_text(
@@ -3763,7 +3763,7 @@ def get_agent_runs(
 
 TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
 LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
-MOST_AT_ONCE = 1_000  # calls of one name among which the one of a response is looked for
+MOST_AT_ONCE = 1_000  # calls of one name, beyond which no response is given to any of them
 LONGEST_REMARK = 4_000  # characters of what an entry says below its line
 MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
@@ -3838,9 +3838,9 @@ class Overlap:
         self.waiting.append(step)
 
     def answer(self, response: Json, named: bool) -> bool:
-        """Gives a response to its call: the only one, the one that it names by call_id, or the only
-        one that began when the response says it did. False, and all that wait are marked as
-        parallel, if the data cannot tell.
+        """Gives a response to its call: the only one, the one that it names by call_id (`named`: as
+        no other response does), or the only one that began when the response says it did. False,
+        and all that wait are marked as parallel, if the data cannot tell.
 
         A response's timestamp less its latency_ms is the timestamp of its call, to within a
         millisecond or so. A latency of 0 was not measured.
