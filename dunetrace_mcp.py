@@ -6406,14 +6406,10 @@ def check_endpoints(backend: Api, agents: Rows) -> str:
         (agent["agent_id"] for agent in agents if fits_path(agent.get("agent_id") or "")),
         "dunetrace-mcp",
     )
-    results = attempts(
-        *(functools.partial(backend.get, path, name, limit=1) for path in PROBES.values())
+    answers = gather(
+        *(functools.partial(if_there, backend, path, name, limit=1) for path in PROBES.values())
     )
-    lacks = [
-        what
-        for what, result in zip(PROBES, results, strict=True)
-        if isinstance(result, DunetraceError)
-    ]
+    lacks = [what for what, answer in zip(PROBES, answers, strict=True) if answer is None]
     return (
         f"older backend without {', '.join(lacks)}" if lacks else f"newest API: {', '.join(PROBES)}"
     )

@@ -2601,7 +2601,7 @@ def test_responses_find_their_calls(events, pairs):
     assert [shape(step) for step in dm.steps_of(events)] == pairs
 
 
-@pytest.mark.parametrize("many, decided", [(1_000, True), (1_001, False), (20_000, False)])
+@pytest.mark.parametrize(("many", "decided"), [(1_000, True), (1_001, False), (20_000, False)])
 def test_up_to_a_thousand_calls_at_once_are_told_apart_by_their_times(many, decided):
     calls = [call_event("tool", 10 * n, **T) for n in range(many)]
     replies = [reply_event("tool", 10 * n + 500_000, 500_000, **T) for n in reversed(range(many))]
@@ -3160,6 +3160,7 @@ RATE_LINES = [
     ({"failure_rates": rates(13)}, "25%  (35/140 runs)"),
     ({"failure_rates": rates(5)}, "25%  (25/100 runs on 5 days with failures)"),
     ({"failure_rates": rates(14), "systemic_patterns": [pattern("T0", 90, 200, True)]}, "45%  (90/200 runs)  ↑ from 30% (42/140 in the 7 days before)"),
+    ({"failure_rates": rates(14), "systemic_patterns": [pattern("NEW", 4, 140, True)]}, "3%  (4/140 runs)  → from 0% (0/140 in the 7 days before)"),
     ({"systemic_patterns": [pattern("T0", 9, 20, True)]}, "45%  (9/20 runs)"),
 ]  # fmt: skip
 
@@ -5140,6 +5141,13 @@ def test_check_of_an_old_backend(http):
         dm.check_endpoints(dm.api(), agents)
         == "older backend without health scores, search across agents, runs across agents"
     )
+
+
+def test_a_check_does_not_call_a_broken_endpoint_missing(http):
+    http.get(re.compile(".*/health-score"), json={}, status=500)
+    http.get(re.compile(".*/v1/(signals|runs)"), json={"signals": [], "runs": []})
+    with pytest.raises(dm.DunetraceError, match=r"/health-score answered 500 "):
+        dm.check_endpoints(dm.api(), [AGENT])
 
 
 def test_check_of_a_server_that_does_not_start(monkeypatch):
