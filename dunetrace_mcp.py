@@ -6910,14 +6910,15 @@ def argument_parser() -> argparse.ArgumentParser:
 def tool_text(tool: str, typed: Sequence[str]) -> str:
     """One tool's text, called as a client would; arguments are written name=value, or as a value
     alone for the next that has none."""
-    names = parameters(server.functions[tool]) if tool in server.functions else []
+    check_arguments(tool, {})
+    names = parameters(server.functions[tool])
     pairs = [word.partition("=") for word in typed]
     named = [pair for pair in pairs if pair[1] and (pair[0] in names or pair[0].isidentifier())]
     given = {name: value for name, _, value in named}
     for word in ("".join(pair) for pair in pairs if pair not in named):
         free = [one for one in names if one not in given]
         if not free:
-            takes = ", ".join(names) or "nothing"
+            takes = ", ".join(names)
             raise DunetraceError(f"{echo(word)!r} is one too many: {tool} takes {takes}.")
         given[free[0]] = word
     result = anyio.run(server.call_tool, tool, given)

@@ -3708,6 +3708,7 @@ COMMANDS = [
     ("call get_agent_health name=a", 1, "", "dunetrace-mcp: get_agent_health has no argument name."),
     ("config codex --url mcp.example.com", 0, "Run:\n\ncodex mcp add dunetrace --url https://mcp.example.com/mcp", ""),
     ("call nothing", 1, "", "dunetrace-mcp: There is no tool nothing."),
+    ("call list_agent support", 1, "", "dunetrace-mcp: There is no tool list_agent. Did you mean list_agents?"),
     ("--host 0.0.0.0 --http", 2, "", "dunetrace-mcp: refusing to listen on 0.0.0.0 without a token:"),
     ("--sse --port 99999", 2, "", "dunetrace-mcp: cannot listen on 127.0.0.1:99999: the host or port is not valid."),
     ("--sse --http", 2, "", "usage: dunetrace-mcp"),
