@@ -3025,7 +3025,7 @@ VERDICTS = [
     (lambda: verdict(ended(17, unknown=3), 100), "⚪ Unknown: of the newest 20 runs, 3 ended nobody knows how."),
     (lambda: verdict(ended(1), 90, {"systemic_patterns": [SPIKES, LOOPS]}, {"COST_SPIKE": 1}), "🟡 Not well: all of the newest 1 run completed without signals; systemic: TOOL_LOOP in 4 of 9 runs (7 days)."),
     (lambda: verdict(ended(0, 1), 9, {"systemic_patterns": [SPIKES]}, {"COST_SPIKE": 1}), "🔴 Failing: of the newest 1 run, 1 had signals; most signals: COST_SPIKE (1)."),
-    (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, True)]}, NOW), "; worse in the 2 h after deploy v1, 1d ago: 10% (1/10) → 80% (8/10) of runs with signals"),
+    (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, True)], "deploy_events": [{"deployed_at": NOW - DAY}]}, NOW), "; worse in the 2 h after deploy v1, 1d ago: 10% (1/10) → 80% (8/10) of runs with signals"),
     (lambda: dm.change_text({"deploy_regressions": [deploy(1, True)], "deploy_events": [{"deployed_at": NOW - HOUR}]}, NOW), ""),
     (lambda: dm.change_text({"versions": [{**release("1", 9, 1, 10), "last_seen": NOW}, {**release("2", 5, 3, 10), "last_seen": NOW - DAY}]}, NOW), ""),
     (lambda: verdict(ended(20), 100, started=40), "🟢 Healthy: all of the newest 20 runs completed without signals; 20 not processed yet."),
