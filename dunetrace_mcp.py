@@ -131,15 +131,14 @@ DEFAULT_KEY = "dt_dev_test"
 KEY_PLACEHOLDER = "YOUR_DUNETRACE_API_KEY"
 DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class DunetraceError(ToolError, ResourceError):
     """The one error of this module: a sentence that says what happened and what to do next.
 
-    `kind` is one of: config, unreachable, timeout, auth, service (not a Customer API), route
-    (this backend lacks the endpoint), path (an id that no path can carry), missing (no such
-    thing), method (405), invalid (422 or a bad argument), server, shape, cancelled.
+    `kind`, where there is one, is one of: unreachable, timeout, auth, service (not a Customer
+    API), route (this backend lacks the endpoint), path (an id that no path can carry), missing
+    (no such thing), method (405), invalid (422 or a bad argument), server, shape.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -156,8 +155,7 @@ def setting(env: Env, name: str, default: str) -> str:
         raise DunetraceError(
             f"{name} arrived unexpanded{shown}: the editor did not fill in the variable. Write the "
             "value itself into its server configuration, or use the form that it expands (Claude "
-            "Code ${VAR}, Cursor ${env:VAR}).",
-            "config",
+            "Code ${VAR}, Cursor ${env:VAR})."
         )
     return value or default
 
@@ -199,24 +197,20 @@ def base_url(env: Env, name: str, default: str, schemes: Set[str]) -> str:
         parts = urlsplit(given)
         port = parts.port
     except ValueError:
-        raise DunetraceError(f"{name} is not a URL. {example}", "config") from None
+        raise DunetraceError(f"{name} is not a URL. {example}") from None
     if "@" in parts.netloc:
         raise DunetraceError(
             f"{name} holds credentials. Take them out of the URL; the key belongs in "
-            "DUNETRACE_API_KEY.",
-            "config",
+            "DUNETRACE_API_KEY."
         )
     if parts.scheme not in schemes:
         raise DunetraceError(
-            f"{name} has the scheme {parts.scheme}:, which is not http or https. {example}",
-            "config",
+            f"{name} has the scheme {parts.scheme}:, which is not http or https. {example}"
         )
     if parts.scheme == "demo":
         return DEMO_URL
     if not parts.hostname or re.search(r"\s", given) or parts.query or parts.fragment or port == 0:
-        raise DunetraceError(
-            f"{name} must be scheme, host, port and nothing after them. {example}", "config"
-        )
+        raise DunetraceError(f"{name} must be scheme, host, port and nothing after them. {example}")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
@@ -241,8 +235,7 @@ def api_key(env: Env) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise DunetraceError(
             "DUNETRACE_API_KEY holds a space, a line break or a character outside ASCII, so no "
-            "header can carry it. Copy the key again, without the word Bearer and on one line.",
-            "config",
+            "header can carry it. Copy the key again, without the word Bearer and on one line."
         )
     return key
 
@@ -271,8 +264,8 @@ SENTENCES = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+(?=[A-Z`\"'])")
 def clean(value: object, most: int = 300) -> str:
     """A value on one line: no control, invisible or direction-changing characters, no fence of a
     code block, and the count of what was cut."""
-    text = NONE if value is None else str(value)
-    return capped(FENCE.sub(lambda match: " ".join(match[0]), fold_spaces(text)), most)
+    spread_out = FENCE.sub(lambda match: " ".join(match[0]), fold_spaces(str(value)))
+    return capped(spread_out, most)
 
 
 def echo(value: object) -> str:
@@ -357,11 +350,6 @@ RUN_IN_TEXT = (
     r'\brun(?:_?id)?"?\s*[:=]\s*([^\s,"`}·|]+)',
     r"[·|]\s*run\s+`?([^\s`·|]+)",
     rf"\b({UUID_FORM})\b",
-)
-AGENT_IN_TEXT = (
-    r'\bagent(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
-    r'\bagent(?:_?id)?"?\s*[:=]\s*((?:(?!\s\s)[^",`}·|\n])+)',
-    r"[·|]\s*agent\s+`?([^`·|\n]+)",
 )
 
 
@@ -546,7 +534,7 @@ def sparkline(values: object) -> str:
 
 
 def severity_icon(severity: object) -> str:
-    return SEVERITIES.get(str(severity), "⚪")
+    return SEVERITIES.get(str(severity).upper(), "⚪")
 
 
 def plural(n: int, thing: str) -> str:
@@ -820,7 +808,7 @@ def name_text(value: object, name: str = "version") -> str:
 
 
 def version(value: object) -> str:
-    """` vabcd1234` behind an agent, or nothing."""
+    """`  vabcd1234` behind an agent, or nothing."""
     text = name_text(value)
     return "" if text == NONE else f"  {text if text.startswith(('v', 'sha256:')) else f'v{text}'}"
 
@@ -887,11 +875,11 @@ class Redaction:
     """
 
     def __init__(self, texts: Texts, explanations: Sequence[str]) -> None:
-        self.shown, self.hidden = texts.shown, texts.hidden - texts.shown - {""}
+        self.shown, hidden = texts.shown, texts.hidden - texts.shown - {""}
         wanted = {piece for text in explanations for piece in grams(fold_spaces(text))}
-        self.pieces = {piece for text in self.hidden for piece in grams(text) if piece in wanted}
+        self.pieces = {piece for text in hidden for piece in grams(text) if piece in wanted}
         said = "\n".join(fold_spaces(text)[: 2 * LONGEST_TEXT] for text in explanations)
-        short = [text for text in self.hidden if len(text) < GRAM and text in said]
+        short = [text for text in hidden if len(text) < GRAM and text in said]
         bare = [text for text in short if len(text) > 3 and not re.fullmatch("[A-Za-z]+", text)]
         stops = "[ .,:;!?]*"
         self.short = re.compile(
@@ -900,8 +888,8 @@ class Redaction:
         )
 
     def hide(self, text: str) -> str:
-        """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text between quotation
-        marks, or a short one that is not just a word."""
+        """The text, folded, without quotations: 12 characters or more in a row, a whole hidden text
+        between quotation marks, or a short one that is not just a word."""
         text = fold_spaces(text)[: 2 * LONGEST_TEXT]
         return self.short.sub(
             lambda match: f"{match[1] or ''}{hashed(match[2] or match[3])}",
@@ -960,11 +948,9 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def without_raw(signals: Rows, raw: bool, events: Sequence[Json] = ()) -> Rows:
+def without_raw(signals: Rows, events: Sequence[Json] = ()) -> Rows:
     """Signals whose explanations no longer quote the free text of their own evidence, or of
     their run, if its `events` are given."""
-    if raw:
-        return signals
     groups = [signals] if events else [[signal] for signal in signals]
     return [one for group in groups for one in redacted(group, events)]
 
@@ -1020,7 +1006,7 @@ class Call:
         """Seconds until the call must end, above 0; raises DunetraceError when there are none or
         nobody waits."""
         if self.cancelled.is_set():
-            raise DunetraceError("The call was cancelled.", "cancelled")
+            raise DunetraceError("The call was cancelled.")
         left = self.ends - time.monotonic()
         if left <= 0:
             raise out_of_time()
@@ -1102,18 +1088,14 @@ class CallConnection:
             call.sockets.discard(waiting)
 
 
-@functools.cache
-def call_connection(base: type) -> type:
-    return type(f"Call{base.__name__}", (CallConnection, base), {})
-
-
 class CallAdapter(HTTPAdapter):
     """An HTTPAdapter whose connections, through proxies too, are CallConnections."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        if not issubclass(pool.ConnectionCls, CallConnection):
-            pool.ConnectionCls = call_connection(pool.ConnectionCls)
+        base = pool.ConnectionCls  # read once: another thread may set it meanwhile
+        if not issubclass(base, CallConnection):
+            pool.ConnectionCls = type(f"Call{base.__name__}", (CallConnection, base), {})
         return pool
 
 
@@ -1134,7 +1116,6 @@ class Found:
     rows: Rows
     matched: int
     exact: bool = True
-    unknown: int = 0  # of the runs that were read, those whose end is not known
     agents: Counter[str] = field(default_factory=Counter)  # matches by agent, as far as counted
     types: Counter[str] = field(default_factory=Counter)  # the same by failure type
     severities: Counter[str] = field(default_factory=Counter)  # the same by severity
@@ -1427,7 +1408,7 @@ class Api:
             raise self.error(template.format(*map(segment, ids)), "no list", key)
         rows, page = dicts(data[key]), mapping(data.get("page"))
         total, offset = count(page.get("total")), amount(params, "offset")
-        behind, limit = offset + len(rows), amount(params, "limit") or LARGEST_PAGE
+        behind, limit = offset + len(rows), amount(params, "limit")
         more = page.get("has_more") is True
         if total is not None and (behind > total > offset or (more and behind >= total)):
             total = None  # more rows than there are
@@ -1440,7 +1421,8 @@ class Api:
         """All pages of a list in order; a row that two pages repeat (paging has no tie-breaker)
         comes once.
 
-        Ends where the total says, or at a page that brings nothing new: a backend may claim any total, or none.
+        Ends where the total says, or at a page that brings nothing new: a backend may claim any
+        total, or none.
         """
         seen: set[object] = set()
         while True:
@@ -1454,8 +1436,8 @@ class Api:
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first, and how many there are.
 
-        An agent that is seen again while the pages are read moves to the top, and with it out of the pages to come:
-        where some are missing, all is read once more.
+        An agent that is seen again while the pages are read moves to the top, and with it out of
+        the pages to come: where some are missing, all is read once more.
         """
         rows, seen, total = list[Json](), set[object](), 0
         for _ in range(2):
@@ -1469,7 +1451,8 @@ class Api:
     def listed(self, what: str, agent_id: str | None, **params: Any) -> Iterator[Page]:
         """Pages of the `signals` or `runs` of one agent, or of all agents (newest API only).
 
-        An id that no path can carry is asked for as a query parameter, which only the newest API takes.
+        An id that no path can carry is asked for as a query parameter, which only the newest API
+        takes.
         """
         refused = None
         if agent_id is not None:
@@ -1494,11 +1477,10 @@ class Api:
     def rows(
         self, what: str, agent_id: str | None, most: int, offset: int = 0, **params: Any
     ) -> Found:
-        """The newest `most` rows of an agent's `signals` or `runs`, from an offset on, and how
-        many there are."""
+        """The newest `most` rows (LARGEST_PAGE at most) of an agent's `signals` or `runs`, from an
+        offset on, and how many there are."""
         rows: Rows = []
-        limit = min(most, LARGEST_PAGE)
-        for page in self.listed(what, agent_id, offset=offset, limit=limit, **params):
+        for page in self.listed(what, agent_id, offset=offset, limit=most, **params):
             rows += page.rows
             if len(rows) >= most:
                 break
@@ -1772,9 +1754,10 @@ class Server(FastMCP[Any]):
         return tools
 
     def switched_on(self) -> dict[str, Tool]:
-        """The functions of the tools that are on."""
-        on = tools_on(os.environ)[0]
-        return {name: function for name, function in self.functions.items() if name in on}
+        """The functions of the tools that DUNETRACE_TOOLS names; all where it names none."""
+        named = tools_named()
+        on = {name: function for name, function in self.functions.items() if name in named}
+        return on or self.functions
 
     async def call_tool(self, name: str, arguments: Json | None, *context: Any) -> Any:
         """Runs a tool; every failure is a DunetraceError with the text that the client sees."""
@@ -1877,26 +1860,28 @@ def progress_of(context: Any) -> Progress:
     return report
 
 
-def tools_on(env: Env) -> tuple[list[str], list[str]]:
-    """The tools that DUNETRACE_TOOLS switches on (names, or `core`; all where it names none), and
-    the names in it that are none."""
-    names = set(re.findall(r"[^\s,]+", env.get("DUNETRACE_TOOLS", "").lower()))
-    if "core" in names:
-        names = names - {"core"} | set(CORE)
-    on = [name for name in server.functions if name in names]
-    return on or list(server.functions), sorted(names - server.functions.keys())
+def tools_named() -> set[str]:
+    """The names in DUNETRACE_TOOLS, `core` as the tools that it stands for."""
+    names = set(re.findall(r"[^\s,]+", os.environ.get("DUNETRACE_TOOLS", "").lower()))
+    return names - {"core"} | set(CORE) if "core" in names else names
+
+
+def misnamed_text() -> str:
+    """`DUNETRACE_TOOLS names no tool with a, b`, or nothing."""
+    wrong = sorted(tools_named() - server.functions.keys())
+    return f"DUNETRACE_TOOLS names no tool with {', '.join(map(echo, wrong))}" if wrong else ""
 
 
 def is_on(text: str) -> bool:
     """Whether a text names no tool that is switched off."""
-    off = server.functions.keys() - server.switched_on().keys()
+    off = server.functions.keys() - server.switched_on()
     return not any(re.search(rf"\b{name}\b", text) for name in off)
 
 
-def instructions(env: Env) -> str:
+def instructions() -> str:
     """What a client tells its model of this server, naming only tools that are on: the first line
     is at most 240 characters, the whole at most 1,000."""
-    on = tools_on(env)[0]
+    on = server.switched_on()
     begin = ", ".join(f"{name} ({what})" for name, what in BEGIN.items() if name in on)
     routes = "; ".join(f"{what}: {name}" for name, what in ROUTES.items() if name in on)
     purpose = f"{PURPOSE}{f' Begin with {begin}.' if begin else ''}"
@@ -2062,21 +2047,9 @@ def failure_type_of(value: str) -> str:
 
 
 # ── Agents ────────────────────────────────────────────────────────────────────────────────────────
-# The fleet as a table, and what the rooms below judge an agent by: how its runs ended counts as much
-# as its score, which the backend makes from signals alone.
+# The fleet as a table.
 
-EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017, so its clock is wrong
-NEWEST_RUNS = 20  # whose ends a verdict looks at
-RECENT_RUNS = 100  # that are asked for where an agent has no signals to show
-ERRORED_SHARE = 0.1  # of those runs, above which an agent is not well whatever its score
-STATES = {"🔴": "Failing", "🟡": "Not well", "🟢": "Healthy", "⚪": "Unknown"}
-NO_SCORE = "Not scored"
-MOST_TYPES = 8  # that are shown one by one
 MOST_ALIKE = 100  # agents without signals on one line
-OLD = 86_400  # seconds since the newest run, beyond which a verdict says so
-RECENT_SIGNALS = 20  # among which the newest of each type is looked for
-FEWEST_RUNS = 3  # of which a share says something
-ENOUGH_RUNS, WORSE = 5, 0.15  # of a version, and what its share must grow by to be called worse
 
 
 def agent_of(row: Json) -> str:
@@ -2112,7 +2085,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
             f"that filter).{did_you_mean(contains, map(agent_of, agents))}{missing_text(fleet)}"
         )
     lengths = (len(agent_of(agent)) for agent in chosen)
-    wide = max(36, *(n for n in lengths if n <= 48), 0)  # a longer id overflows its own line only
+    wide = max([36, *(n for n in lengths if n <= 48)])  # a longer id overflows its own line only
     entries = fold_agents(chosen, now)
     rows = fitting([agent_row(entry, now, wide) for entry in entries])
     shown = sum(len(entry) for entry in entries[: len(rows)])
@@ -2198,6 +2171,14 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
 # ── One agent ─────────────────────────────────────────────────────────────────────────────────────
 # What is asked of an agent before anything is said of it: whether it exists, and how its runs went.
 
+EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017, so its clock is wrong
+NEWEST_RUNS = 20  # whose ends a verdict looks at
+RECENT_RUNS = 100  # that are asked for where an agent has no signals to show
+
+
+# When the backend processes a run, and so lists it.
+LISTED = "once it has ended, or after about 90 s without an event"
+
 
 def outcome(run: Json) -> str:
     """How a run of GET /v1/runs went: `errored` (or stalled), `signals`, `clean` or `unknown`.
@@ -2225,7 +2206,8 @@ def end_text(run: Json) -> str:
 
 
 def moment_of(run: Json) -> float | None:
-    """When a run was last alive by its own clock, which may be wrong; None where no time is usable."""
+    """When a run was last alive by its own clock, which may be wrong; None where no time is
+    usable."""
     moments = present(instant(run.get(key)) for key in ("completed_at", "started_at"))
     return max((moment for moment in moments if moment > EARLIEST), default=None)
 
@@ -2298,24 +2280,8 @@ def ask_agent(backend: Api, agent_id: str, what: str) -> Json:
     except DunetraceError as error:
         if error.kind in {"route", "path"}:
             agent_named(backend, agent_id)
-        raise with_other_way(error) from None
-
-
-def with_other_way(error: DunetraceError) -> DunetraceError:
-    """The error of a question about an agent, and what takes an id that no path can carry."""
-    other = " summarize_agent takes it." if error.kind == "path" else ""
-    return DunetraceError(f"{error}{other}", error.kind)
-
-
-def ask_about(backend: Api, agent_id: str, what: str) -> tuple[Json, MaybeFound]:
-    """What `ask_agent` answers, and the agent's newest runs."""
-    answer, runs = attempts(
-        lambda: ask_agent(backend, agent_id, what),
-        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
-    )
-    if isinstance(answer, DunetraceError):
-        raise answer
-    return answer, runs
+        other = " summarize_agent takes it." if error.kind == "path" else ""
+        raise DunetraceError(f"{error}{other}", error.kind) from None
 
 
 def in_flight(agent: Json, processed: int | None) -> int:
@@ -2341,12 +2307,26 @@ def flying_text(agent: Json, runs: MaybeFound) -> str:
     return f"; {flying} not processed yet" if flying else ""
 
 
+def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
+    """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
+    that errored need not have a signal."""
+    if isinstance(runs, DunetraceError):
+        return f" How its runs ended could not be asked: {runs}"
+    errored, more = errored_among(runs.rows), flying_note(agent, runs)
+    if not errored:
+        return more
+    return (
+        f" {len(errored)} of its newest {plural(len(runs.rows), 'run')} errored or stalled, "
+        f"which need not raise a signal: {next_run(errored[0], now)}.{more}"
+    )
+
+
 def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     """Why an agent has none of `what` ("No signals of"), never as if that were a clean bill: how
     many runs were processed, how they ended, and how many are still in flight."""
     name, flying = agent_of(agent), flying_runs(agent, runs)
     if isinstance(runs, DunetraceError):
-        return f"{what} {name}. How its runs ended could not be asked: {runs}"
+        return f"{what} {name}.{runs_note(agent, runs, now)}"
     if not runs.matched and not flying:
         return (
             f"{what} {name}: it is known but has no runs yet, so there is nothing to judge it by."
@@ -2354,8 +2334,7 @@ def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
     if not runs.matched:
         return (
             f"{what} {name}: {plural(flying, 'run')} started and none is processed yet, so there "
-            "is nothing to judge it by. A run counts once it has ended, or after about 90 s "
-            "without an event."
+            f"is nothing to judge it by. A run counts {LISTED}."
         )
     return (
         f"{what} {name} in {plural(runs.matched, 'processed run')}{ends_text(runs, now)}"
@@ -2366,21 +2345,16 @@ def quiet_text(what: str, agent: Json, runs: MaybeFound, now: float) -> str:
 def ends_text(runs: Found, now: float) -> str:
     """How runs ended, behind a sentence that would read as if all were well."""
     ended, of = Counter(map(outcome, runs.rows)), f"of the newest {len(runs.rows)}"
-    unknown = f" How {ended['unknown']} of them ended is not known." if ended["unknown"] else ""
-    unknown += (
-        f" {ended['signals']} of them count signals all the same." if ended["signals"] else ""
-    )
+    more = f" How {ended['unknown']} of them ended is not known." if ended["unknown"] else ""
+    more += f" {ended['signals']} of them count signals all the same." if ended["signals"] else ""
     errored = errored_among(runs.rows)
-    if not errored:
+    if errored:
         return (
-            f"; none {of} is known to have errored or stalled.{unknown}"
-            if unknown
-            else f"; none {of} errored or stalled."
+            f", but {len(errored)} {of} errored or stalled without a word from the detectors: "
+            f"{next_run(errored[0], now)}.{more}"
         )
-    return (
-        f", but {len(errored)} {of} errored or stalled without a word from the detectors: "
-        f"{next_run(errored[0], now)}.{unknown}"
-    )
+    none = "is known to have errored" if more else "errored"
+    return f"; none {of} {none} or stalled.{more}"
 
 
 def next_run(run: Json, now: float) -> str:
@@ -2391,7 +2365,13 @@ def next_run(run: Json, now: float) -> str:
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
-# The score of an agent beside how its newest runs ended; the worse of the two gives the colour.
+# The score of an agent, which the backend makes from signals alone, beside how its newest runs ended;
+# the worse of the two gives the colour.
+
+ERRORED_SHARE = 0.1  # of the newest runs, above which an agent is not well whatever its score
+OLD = 86_400  # seconds since the newest run, beyond which a verdict says so
+FEWEST_RUNS = 3  # of which a share says something
+ENOUGH_RUNS, WORSE = 5, 0.15  # of a version, and what its share must grow by to be called worse
 
 
 def score_icon(score: object) -> str:
@@ -2567,14 +2547,13 @@ def get_agent_health(agent_id: AgentId) -> str:
     latency), and how its newest runs ended. summarize_agent says more."""
     backend = api()
     health, runs, agent = attempts(
-        lambda: backend.get("/v1/agents/{}/health-score", agent_id),
+        lambda: ask_agent(backend, agent_id, "health-score"),
         lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
         lambda: agent_named(backend, agent_id),
     )
-    unlisted = isinstance(agent, DunetraceError)
     if isinstance(health, DunetraceError):
-        raise agent if unlisted and health.kind in {"route", "path"} else with_other_way(health)
-    if unlisted:
+        raise health
+    if isinstance(agent, DunetraceError):
         if number(health.get("score")) is None and not newest_of(runs):
             raise agent
         agent = {"agent_id": agent_id}
@@ -2583,6 +2562,11 @@ def get_agent_health(agent_id: AgentId) -> str:
 
 # ── Summary ───────────────────────────────────────────────────────────────────────────────────────
 # Everything about one agent in one screen, made of parts each of which may be missing.
+
+STATES = {"🔴": "Failing", "🟡": "Not well", "🟢": "Healthy", "⚪": "Unknown"}
+
+MOST_TYPES = 8  # that are shown one by one
+RECENT_SIGNALS = 20  # among which the newest of each type is looked for
 
 
 @dataclass
@@ -2607,8 +2591,8 @@ def share(n: int, runs: object) -> str:
 
 
 def breakdown_lines(agent: Json, insights: Json) -> list[str]:
-    """The eight most frequent failure types with their share and whether they are systemic; the
-    rest by name and count."""
+    """The MOST_TYPES most frequent failure types with their share and whether they are systemic;
+    the rest by name and count."""
     types, runs = own_types(agent), agent.get("run_count")
     systemic = set(map(kind_of, filter(is_systemic, patterns_of(insights))))
     lines = [
@@ -2661,7 +2645,7 @@ def summary_verdict(summary: Summary, now: float) -> str:
     if icon == "🟢" and (change or any(map(is_systemic, patterns_of(insights)))):
         icon = "🟡"
     scored = icon != "⚪" or number(score) is not None or not newest_of(runs)
-    state = STATES[icon] if scored else NO_SCORE
+    state = STATES[icon] if scored else "Not scored"
     return (
         f"{icon} {state}: {ends_verdict(agent, runs, now, summary.cause)}"
         f"{leading_failure(agent, insights)}{change}."
@@ -2737,7 +2721,7 @@ def recent_text(summary: Summary, now: float) -> str:
     latest: dict[object, Json] = {}
     for signal in summary.recent.rows:
         latest.setdefault(kind_of(signal), signal)
-    recent = without_raw(list(latest.values())[:3], False)
+    recent = without_raw(list(latest.values())[:3])
     return section("Most recent signals:", (recent_signal(signal, now) for signal in recent))
 
 
@@ -2789,7 +2773,7 @@ def error_type_of_newest(backend: Api, runs: MaybeFound) -> str:
     run = newest_failed(runs, ["errored"])
     if run.get("exit_reason") != "run.errored":
         return ""
-    (detail,) = attempts(lambda: backend.get("/v1/runs/{}", run.get("run_id")))
+    detail = result_or_error(lambda: backend.get("/v1/runs/{}", run.get("run_id")))
     return error_type(mapping(detail))
 
 
@@ -2819,6 +2803,8 @@ def summarize_agent(agent_id: AgentId) -> str:
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
 # The signals of one agent, and one signal in full, wherever it stands.
+
+MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
 
 def facts(group: Rows, now: float) -> dict[str, str]:
@@ -2934,7 +2920,7 @@ def agent_signals(signals: Rows, now: float) -> list[str]:
 
 def agent_signals_text(agent_id: str, found: Found, now: float, part: Part) -> str:
     """Signals of one agent, newest first, explained; for GET /v1/agents/{id}/signals."""
-    shown = replace(found, rows=without_raw(found.rows, False))
+    shown = replace(found, rows=without_raw(found.rows))
     what = f"Signals of {shown_id(agent_id)}"
     return signal_list(shown, what, now, agent_signals, part, counts_text(found))
 
@@ -2954,20 +2940,6 @@ def no_signals_text(agent: Json, runs: MaybeFound, filters: str, now: float, rea
     return (
         f"{name} counts {plural_of(signals, 'signal')}, but the backend lists none of them. Try "
         "again in a moment; get_agent_runs shows the runs."
-    )
-
-
-def runs_note(agent: Json, runs: MaybeFound, now: float) -> str:
-    """What else to know of an agent whose signals do not show it, "" where there is nothing: runs
-    that errored need not have a signal."""
-    if isinstance(runs, DunetraceError):
-        return f" How its runs ended could not be asked: {runs}"
-    errored, more = errored_among(runs.rows), flying_note(agent, runs)
-    if not errored:
-        return more
-    return (
-        f" {len(errored)} of its newest {plural(len(runs.rows), 'run')} errored or stalled, "
-        f"which need not raise a signal: {next_run(errored[0], now)}.{more}"
     )
 
 
@@ -2993,8 +2965,8 @@ def get_agent_signals(
         agent, runs = agent_and_runs(backend, agent_id)
         return no_signals_text(agent, runs, str(Filters(severity)), backend.now())
     if found.matched > len(found.rows) and not severity:
-        (agent,) = attempts(lambda: agent_named(backend, agent_id))
-        found.types = own_types(mapping(agent))
+        listed = result_or_error(lambda: agent_named(backend, agent_id))
+        found.types = own_types(mapping(listed))
     return agent_signals_text(agent_id, found, backend.now(), part)
 
 
@@ -3043,7 +3015,7 @@ def signal_text(
 ) -> str:
     """Everything about one signal; `raw` shows the free text of its evidence instead of hashes.
     `fix` is the answer of GET /v1/signals/{id}/fix-status, if the backend has that."""
-    (signal,) = without_raw([signal], raw)
+    (signal,) = [signal] if raw else without_raw([signal])
     shown = "raw: DUNETRACE_SHOW_RAW is set" if raw else "hashed/structural data"
     fixes = dicts(signal.get("suggested_fixes"))
     return blocks(
@@ -3073,6 +3045,50 @@ def fix_lines(fixes: Rows) -> list[str]:
             *code_block(fix.get("code"), fix.get("language"), "     "),
         ]
     return lines + [f"  … {len(fixes) - 20} more fixes not shown"] * (len(fixes) > 20)
+
+
+LOOK_FOR = {
+    "TOOL_LOOP": "the loop that calls it, and what ends that: a guard against equal arguments",
+    "TOOL_THRASHING": "where the next tool is chosen: nothing remembers what was tried",
+    "RETRY_STORM": "the retry around it: its limit, its pause, and which errors are worth one",
+    "CASCADING_TOOL_FAILURE": "what the agent does after a failed call: it goes on as if it worked",
+    "UNREAD_TOOL_ERROR": "how its error reaches the model: the next step ignored it",
+    "PREMATURE_TERMINATION": "how its error reaches the model: success was claimed after it",
+    "TOOL_ARGUMENT_FABRICATION": "its schema and the check of its arguments before the call",
+    "UNGROUNDED_DESTINATION": "the check of where it sends to, before the call",
+    "FIRST_STEP_FAILURE": "the set-up of the run and the first call",
+    "SLOW_STEP": "its timeout, and what it waits for",
+    "RAG_EMPTY_RETRIEVAL": "the query and the threshold of the index, and what happens when nothing is found",
+    "EXCESSIVE_RETRIEVAL": "how often it is asked within one run",
+    "RETRIEVED_CONTENT_INJECTION": "where retrieved text enters the prompt: it must be data there",
+    "PROMPT_INJECTION_SIGNAL": "where user input enters the prompt: it must be data there",
+    "CONTEXT_BLOAT": "what is appended to the messages at each turn, and what drops the old ones",
+    "COST_SPIKE": "the bound on tokens or turns of one run",
+    "STEP_COUNT_INFLATION": "the bound on steps of one run",
+    "REASONING_STALL": "what makes the model act: its tools, or an end after so many calls",
+    "LLM_TRUNCATION_LOOP": "max_tokens, and what is done with finish_reason length",
+    "EMPTY_LLM_RESPONSE": "what is done with an empty answer of the model",
+    "MODEL_FALLBACK_DRIFT": "the fall-back between models, and what brings the first one back",
+    "MEMORY_POISONING": "what may be written to memory: not what came from outside",
+}
+
+
+def where_to_look(signal: Json) -> str:
+    """What to search for in the reader's own code: names of tools, indexes and models in the
+    evidence, and what to look for there. Nothing but structural words."""
+    evidence, kind = mapping(signal.get("evidence")), str(signal.get("failure_type")).upper()
+    named = dict.fromkeys(
+        one
+        for key in sorted(evidence)
+        if key in NAMES
+        for one in (evidence[key] if isinstance(evidence[key], list) else [evidence[key]])
+        if isinstance(one, str) and one and not is_free(key, one)
+    )
+    what = LOOK_FOR.get(kind, "where it is called" if named else "")
+    if evidence.get("args_identical") is False:
+        what = what.replace("equal arguments", "too many calls")
+    names = ", ".join(f"`{clean(name, 64)}`" for name in list(named)[:5])
+    return f"  {f'{names}: ' if names else ''}{what}." if what else ""
 
 
 # ── A signal by its id ────────────────────────────────────────────────────────────────────────────
@@ -3166,50 +3182,6 @@ def place_of(signal_id: int, rows: Rows, offset: int) -> Place | None:
     )
 
 
-LOOK_FOR = {
-    "TOOL_LOOP": "the loop that calls it, and what ends that: a guard against equal arguments",
-    "TOOL_THRASHING": "where the next tool is chosen: nothing remembers what was tried",
-    "RETRY_STORM": "the retry around it: its limit, its pause, and which errors are worth one",
-    "CASCADING_TOOL_FAILURE": "what the agent does after a failed call: it goes on as if it worked",
-    "UNREAD_TOOL_ERROR": "how its error reaches the model: the next step ignored it",
-    "PREMATURE_TERMINATION": "how its error reaches the model: success was claimed after it",
-    "TOOL_ARGUMENT_FABRICATION": "its schema and the check of its arguments before the call",
-    "UNGROUNDED_DESTINATION": "the check of where it sends to, before the call",
-    "FIRST_STEP_FAILURE": "the set-up of the run and the first call",
-    "SLOW_STEP": "its timeout, and what it waits for",
-    "RAG_EMPTY_RETRIEVAL": "the query and the threshold of the index, and what happens when nothing is found",
-    "EXCESSIVE_RETRIEVAL": "how often it is asked within one run",
-    "RETRIEVED_CONTENT_INJECTION": "where retrieved text enters the prompt: it must be data there",
-    "PROMPT_INJECTION_SIGNAL": "where user input enters the prompt: it must be data there",
-    "CONTEXT_BLOAT": "what is appended to the messages at each turn, and what drops the old ones",
-    "COST_SPIKE": "the bound on tokens or turns of one run",
-    "STEP_COUNT_INFLATION": "the bound on steps of one run",
-    "REASONING_STALL": "what makes the model act: its tools, or an end after so many calls",
-    "LLM_TRUNCATION_LOOP": "max_tokens, and what is done with finish_reason length",
-    "EMPTY_LLM_RESPONSE": "what is done with an empty answer of the model",
-    "MODEL_FALLBACK_DRIFT": "the fall-back between models, and what brings the first one back",
-    "MEMORY_POISONING": "what may be written to memory: not what came from outside",
-}
-
-
-def where_to_look(signal: Json) -> str:
-    """What to search for in the reader's own code: names of tools, indexes and models in the
-    evidence, and what to look for there. Nothing but structural words."""
-    evidence, kind = mapping(signal.get("evidence")), str(signal.get("failure_type")).upper()
-    named = dict.fromkeys(
-        one
-        for key in sorted(evidence)
-        if key in NAMES
-        for one in (evidence[key] if isinstance(evidence[key], list) else [evidence[key]])
-        if isinstance(one, str) and one and not is_free(key, one)
-    )
-    what = LOOK_FOR.get(kind, "where it is called" if named else "")
-    if evidence.get("args_identical") is False:
-        what = what.replace("equal arguments", "too many calls")
-    names = ", ".join(f"`{clean(name, 64)}`" for name in list(named)[:5])
-    return f"  {f'{names}: ' if names else ''}{what}." if what else ""
-
-
 def find_signal(backend: Api, signal_id: int, agent_id: str | None) -> Json:
     """The explained signal of an id; raises DunetraceError when there is none, or when that
     cannot be told."""
@@ -3240,8 +3212,8 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
     hit: Rows = []
 
     def look(name: str) -> None:
-        if not hit:
-            hit.extend(filter(None, [SignalList(backend, name).find(signal_id)]))
+        if not hit and (signal := SignalList(backend, name).find(signal_id)):
+            hit.append(signal)
 
     _, failed = ask_each(agents, look)
     if hit:
@@ -3382,7 +3354,7 @@ def listed_signal(signal: Json) -> Json:
     """What a search shows of a signal: evidence and explanation of a thousand agents would not
     fit into memory."""
     long = {"what", "why_it_matters", "suggested_fixes", "evidence_summary"}
-    (shown,) = without_raw([{key: signal[key] for key in signal.keys() - long}], False)
+    (shown,) = without_raw([{key: signal[key] for key in signal.keys() - long}])
     shown.pop("evidence", None)
     return shown
 
@@ -3557,11 +3529,9 @@ def nothing_found_text(
 
 def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
     """What a search for signals cannot tell: runs that errored need not have one."""
+    lost = "Runs that crashed without a signal are not in this list"
     if isinstance(runs, DunetraceError):
-        return (
-            "Runs that crashed without a signal are not in this list: get_agent_runs(agent_id, "
-            "errored=true) shows those of one agent."
-        )
+        return f"{lost}: get_agent_runs(agent_id, errored=true) shows those of one agent."
     since = now - filters.hours * 3600
     window, undated = rows_since(runs.rows, since) if filters.hours else (runs.rows, [])
     errored = errored_among(window)
@@ -3575,12 +3545,11 @@ def crashes_text(runs: MaybeFound, filters: Filters, now: float) -> str:
             none = f"no run {'of that time ' if filters.hours else ''}is among the {fleet}"
         how = f", and how {unknown} of them ended is not known" if unknown else ""
         how += f", and when {plural(len(undated), 'other')} ran is not known" if undated else ""
-        return f"Runs that crashed without a signal are not in this list; {none}{how}."
+        return f"{lost}; {none}{how}."
     first = errored[0]
     return (
-        f"Runs that crashed without a signal are not in this list: {len(errored)} of the {where} "
-        f"errored or stalled, the newest of {agent_of(first)}. "
-        f"{next_run(first, now)}."
+        f"{lost}: {len(errored)} of the {where} errored or stalled, the newest of "
+        f"{agent_of(first)}. {next_run(first, now)}."
     )
 
 
@@ -3623,7 +3592,7 @@ def no_match_text(
         if "failure_types" in agent:
             check_known_type(filters.failure_type, [agent])
         return no_signals_text(agent, runs, str(filters), backend.now(), unread_text(found))
-    (runs,) = attempts(lambda: backend.rows("runs", None, LARGEST_PAGE))
+    runs = result_or_error(lambda: backend.rows("runs", None, LARGEST_PAGE))
     if isinstance(fleet, Found) and fleet.rows:
         check_known_type(filters.failure_type, fleet.rows)
     return nothing_found_text(found, fleet, runs, filters, backend.now())
@@ -3678,7 +3647,7 @@ def run_status(run: Json) -> str:
 def run_row(run: Json, wide: int, now: float, priced: bool) -> str:
     """A line of the table of runs; `priced` adds tokens and cost."""
     started = run.get("started_at")
-    tokens, cost = count(run.get("total_tokens")), number(run.get("cost_usd"))
+    tokens, cost = amount(run, "total_tokens"), number(run.get("cost_usd"))
     price = f"  {tokens or NONE:>7} {dollars(cost or None):>7}" if priced else ""
     return (
         f"{shown_run(run):<{wide}} {ago(started, now):<20} "
@@ -3690,7 +3659,7 @@ def run_row(run: Json, wide: int, now: float, priced: bool) -> str:
 def runs_text(heading: str, found: Found, now: float, part: Part) -> str:
     """Runs as a table, newest first, for GET /v1/agents/{id}/runs."""
     wide = min(100, max(12, *(len(shown_run(run)) for run in found.rows)))
-    priced = any(count(run.get("total_tokens")) for run in found.rows)
+    priced = any(amount(run, "total_tokens") for run in found.rows)
     rows = fitting([run_row(run, wide, now, priced) for run in found.rows])
     price = "   TOKENS    COST" if priced else ""
     head = f"{'RUN ID':<{wide}} {'STARTED':<24} DUR  STEPS{price} SIGS  STATUS"
@@ -3707,23 +3676,22 @@ def runs_text(heading: str, found: Found, now: float, part: Part) -> str:
     ).rstrip()
 
 
-def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Found, int]:
-    """The newest `limit` runs of an agent that errored or stalled, and how many runs were read."""
-    found, read = Found([], 0), 0
+def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Rows, Counter[str]]:
+    """The newest `limit` runs of an agent that errored or stalled, and how all that were read
+    ended."""
+    rows, ended = list[Json](), Counter[str]()
     pages = backend.listed("runs", agent_id, limit=LARGEST_PAGE)
     for page in itertools.islice(pages, MOST_PAGES):
-        failed = errored_among(page.rows)
-        found.rows += failed[: limit - len(found.rows)]
-        found.matched += len(failed)
-        found.unknown += sum(outcome(run) == "unknown" for run in page.rows)
-        read += len(page.rows)
-    return found, read
+        rows += errored_among(page.rows)[: limit - len(rows)]
+        ended.update(map(outcome, page.rows))
+    return rows, ended
 
 
-def errored_text(name: str, found: Found, read: int, now: float, part: Part) -> str:
-    """The runs that errored or stalled, out of the newest `read` runs of an agent."""
+def errored_text(name: str, found: Found, ended: Counter[str], now: float, part: Part) -> str:
+    """The runs that errored or stalled, out of the newest of an agent, which `ended` so."""
+    read, unknown = ended.total(), ended["unknown"]
     if not found.rows:
-        how = f" How {found.unknown} of them ended is not known." if found.unknown else ""
+        how = f" How {unknown} of them ended is not known." if unknown else ""
         return (
             f"No run of {name} errored or stalled, of the newest {read} that were processed.{how}"
         )
@@ -3740,17 +3708,17 @@ def get_agent_runs(
 ) -> str:
     """The newest runs of one agent with start, duration, steps, signals and how they ended. For
     run ids, or with errored=true the crashes: a run may crash without a signal."""
-    backend, name, read = api(), shown_id(agent_id), 0
+    backend, name, ended = api(), shown_id(agent_id), Counter[str]()
     part = part_of("get_agent_runs", limit, offset, agent_id=agent_id, errored=errored)
     if errored:
-        found, read = errored_runs(backend, agent_id, offset + part.limit)
-        found.rows = backend.named(found.rows[offset:])
+        rows, ended = errored_runs(backend, agent_id, offset + part.limit)
+        found = Found(backend.named(rows[offset:]), ended["errored"])
     else:
         found = backend.rows("runs", agent_id, part.limit, offset)
     if not found.rows and found.matched:
         return beyond_text(offset, found, "run")
-    if read:
-        return errored_text(name, found, read, backend.now(), part)
+    if ended:
+        return errored_text(name, found, ended, backend.now(), part)
     if found.rows:
         return runs_text(f"Recent runs for: {name}", found, backend.now(), part)
     agent, runs = agent_and_runs(backend, agent_id)
@@ -3765,7 +3733,6 @@ TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
 LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
 MOST_AT_ONCE = 1_000  # calls of one name, beyond which no response is given to any of them
 LONGEST_REMARK = 4_000  # characters of what an entry says below its line
-MOST_FIELDS = 60  # of one event or of the evidence of one signal
 
 
 @dataclass(eq=False)
@@ -3773,7 +3740,7 @@ class Step:
     """One step of a run: a call with its response, or any other event."""
 
     event: Json
-    place: int  # among the steps of the run
+
     response: Json | None = None
     parallel: bool = False  # one of several calls whose responses cannot be told apart
 
@@ -3858,8 +3825,9 @@ class Overlap:
                 self.waiting.remove(step)
                 return True
         self.undecided += 1
-        for step in self.waiting if self.undecided == 1 else ():
-            step.parallel = True
+        if self.undecided == 1:  # those that come later are marked by `add`
+            for step in self.waiting:
+                step.parallel = True
         return False
 
     def over(self) -> bool:
@@ -3913,7 +3881,7 @@ def steps_of(events: Rows) -> list[Step]:
                     del of_kind[name]
                 if paired:
                     continue
-        steps.append(Step(event, len(steps)))
+        steps.append(Step(event))
         if verb == "called":
             of_kind.setdefault(name, Overlap()).add(steps[-1])
     return steps
@@ -3942,7 +3910,9 @@ def headline_fields(step: Step) -> tuple[str, ...]:
 def spread(values: Iterable[float | int | None]) -> str:
     """`5`, or `5…9` from the least to the greatest; "—" when there is none."""
     known = present(values)
-    least, most = (f"{end(known):.0f}" if known else NONE for end in (min, max))
+    if not known:
+        return NONE
+    least, most = f"{min(known):.0f}", f"{max(known):.0f}"
     return least if least == most else f"{least}…{most}"
 
 
@@ -4052,7 +4022,7 @@ def sameness(step: Step, apart: Set[int]) -> str:
     says. A step that evidence names by itself is equal to no other."""
     compared = SAME.get(step.noun) or tuple(payload_of(step.event))
     said = [(step.asked(name), step.got(name)) for name in compared]
-    alone = step.place if step.indexes() & apart else None
+    alone = id(step) if step.indexes() & apart else None
     return json_text([step.kind, step.response is None, step.parallel, step.failed(), alone, said])
 
 
@@ -4124,9 +4094,9 @@ def entry_text(entry: Entry, zero: float | None, raw: bool, above: list[str]) ->
     """An entry's line and, below it, its remarks but for those `above`, of the entry of its kind
     before."""
     step = entry.steps[0]
-    index, moment = count(step.event.get("step_index")), instant(step.event.get("timestamp"))
+    index, moment = counted(step.event.get("step_index")), instant(step.event.get("timestamp"))
     offset = NONE if zero is None or moment is None else f"{moment - zero:+.1f}s"
-    line = f"  [{NONE if index is None else index:>3}]  {offset:>7}  {step.kind:<20} {headline(entry.steps, raw)}"
+    line = f"  [{index:>3}]  {offset:>7}  {step.kind:<20} {headline(entry.steps, raw)}"
     notes = textwrap.wrap(
         capped(
             "  ".join(remark for remark in remarks(step, raw) if remark not in above),
@@ -4317,26 +4287,17 @@ def doubts(detail: Json, steps: list[Step]) -> str:
     return "".join(said)
 
 
-def hit_line(hit: Json, now: float) -> str:
-    """A run with a failure, as issues and patterns list them: where and how sure."""
-    return (
-        f"  run={shown_run(hit)}  step={counted(hit.get('step_index'))}  "
-        f"{severity_text(hit.get('severity'))}  conf={percent(hit.get('confidence'))}  "
-        f"{ago(hit.get('detected_at'), now)}"
-    ).replace(f"  {NONE}  ", "  ")
-
-
 def run_verdict(detail: Json, steps: list[Step]) -> str:
     """How a run ended, its worst signal, how many of its calls failed, and what else speaks
     against it."""
     ended, cause = run_ended(detail), error_type(detail)
     against = failed_calls(steps) + doubts(detail, steps)
-    said = {"end unknown": "Of unknown end"}.get(ended, ended.capitalize())
-    signals, known = dicts(detail.get("signals")), count(detail.get("signal_count"))
+    said = "Of unknown end" if ended == "end unknown" else ended.capitalize()
+    signals, known = dicts(detail.get("signals")), amount(detail, "signal_count")
     icon, raised = "⚪", ", its signals were not sent"
     if signals:
         worst = worst_of(signals)
-        icon = severity_icon(severity_text(worst.get("severity")).upper())
+        icon = severity_icon(worst.get("severity"))
         kind = f"{kind_of(worst)} ({severity_text(worst.get('severity'))})"
         most = "the worst " if len(signals) > 1 else ""
         raised = f" with {plural(len(signals), 'signal')}, {most}{kind}"
@@ -4350,7 +4311,7 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
 def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
     started = detail.get("started_at")
-    tokens, cost = count(detail.get("total_tokens")), number(detail.get("cost_usd"))
+    tokens, cost = amount(detail, "total_tokens"), number(detail.get("cost_usd"))
     ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
         f"Run: {shown_id(detail.get('run_id'))}",
@@ -4368,14 +4329,15 @@ def run_head(detail: Json, now: float) -> str:
 
 def run_signals(detail: Json, now: float, raw: bool) -> str:
     """The signals of a run; where there are none, not more than is known about how it went."""
-    signals = without_raw(dicts(detail.get("signals")), raw, events_of(detail))
+    signals = dicts(detail.get("signals"))
+    signals = signals if raw else without_raw(signals, events_of(detail))
     groups = fold_signals(signals)
     kept = fitting([run_signal(group, now) for group in groups], ROOM // 2)
     shown = sum(map(len, groups[: len(kept)]))
     more = left_out(len(signals), shown, "signal", "get_agent_signals lists them.")
     if signals:
         return section(f"Signals ({len(signals)}):", [*kept, more])
-    known = count(detail.get("signal_count"))
+    known = amount(detail, "signal_count")
     if known:
         return f"Signals: {known} counted, but the backend sent none of them."
     if not isinstance(detail.get("signals"), list):
@@ -4535,7 +4497,7 @@ def unknown_run(name: str, failed: str) -> DunetraceError:
         )
     return DunetraceError(
         f"There is no run {shown_id(name)}{failed}.{hint} get_agent_runs shows run ids; a run "
-        "appears once it has ended, or after about 90 s without an event.",
+        f"appears {LISTED}.",
         "missing",
     )
 
@@ -4600,9 +4562,9 @@ def days_back(now: float, days: int) -> str:
 
 
 def trend_lines(insights: Json, now: float) -> list[str]:
-    """signal_trends of the last 7 days as a table of types and days, eight types and the others
-    together; says how many older ones there are. Of a list as long as the API sends at most, the
-    oldest day may be cut and is left out."""
+    """signal_trends of the last 7 days as a table of types and days, MOST_TYPES types and the
+    others together; says how many older ones there are. Of a list as long as the API sends at most,
+    the oldest day may be cut and is left out."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     rows, older = dicts(insights.get("signal_trends")), 0
     cut = min(words(row.get("day"), 10) for row in rows) if len(rows) >= MOST_RATES else ""
@@ -4869,7 +4831,7 @@ def depth_text(agent_id: str, deep: Json, now: float) -> str:
     """One failure of an agent in depth, for GET /v1/agents/{id}/failure-patterns/{TYPE}."""
     seen, steps = mapping(deep.get("overview")), mapping(deep.get("step_distribution"))
     severe = {name: n for name, n in mapping(seen.get("severity_breakdown")).items() if count(n)}
-    days = [one for one in dicts(deep.get("daily_trend")) if count(one.get("total_runs"))]
+    days = [one for one in dicts(deep.get("daily_trend")) if amount(one, "total_runs")]
     ends = [number(steps.get(key)) for key in ("p25", "p75")]
     beside = [
         f"{kind_of(one)} ({percent(one.get('co_rate'))})" for one in dicts(deep.get("co_occurring"))
@@ -4897,6 +4859,15 @@ def depth_text(agent_id: str, deep: Json, now: float) -> str:
     )
 
 
+def hit_line(hit: Json, now: float) -> str:
+    """A run with a failure, as issues and patterns list them: where and how sure."""
+    return (
+        f"  run={shown_run(hit)}  step={counted(hit.get('step_index'))}  "
+        f"{severity_text(hit.get('severity'))}  conf={percent(hit.get('confidence'))}  "
+        f"{ago(hit.get('detected_at'), now)}"
+    ).replace(f"  {NONE}  ", "  ")
+
+
 def newest_errored(runs: MaybeFound, now: float) -> str:
     """The call that shows the newest of the runs that errored, "" where none did."""
     run = newest_failed(runs, ["errored"])
@@ -4919,7 +4890,7 @@ def no_patterns_text(agent: Json, runs: MaybeFound, now: float) -> str:
 def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     """One failure of an agent in depth; raises DunetraceError where the backend has none of it."""
     deep = ask_agent(backend, agent_id, f"failure-patterns/{kind}")
-    if count(mapping(deep.get("overview")).get("affected_runs")):
+    if amount(mapping(deep.get("overview")), "affected_runs"):
         backend.named(dicts(deep.get("top_runs")))
         return depth_text(agent_id, deep, backend.now())
     own = own_types(agent_named(backend, agent_id))
@@ -4942,7 +4913,12 @@ def get_agent_patterns(agent_id: AgentId, failure_type: AnyType = "") -> str:
     backend, kind = api(), failure_type_of(failure_type)
     if kind:
         return ask_depth(backend, agent_id, kind)
-    insights, runs = ask_about(backend, agent_id, "insights")
+    insights, runs = attempts(
+        lambda: ask_agent(backend, agent_id, "insights"),
+        lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
+    )
+    if isinstance(insights, DunetraceError):
+        raise insights
     recurring = ("systemic_patterns", "signal_trends", "failure_rates", "input_patterns")
     if not any(insights.get(key) for key in recurring):
         agent, runs = agent_and_runs(backend, agent_id)
@@ -4979,7 +4955,7 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Version": version(detail.get("agent_version")).strip() or NONE,
         "Duration": duration(detail.get("started_at"), detail.get("completed_at")),
         "Steps": step_count(detail),
-        "Tokens": str(count(detail.get("total_tokens")) or NONE),
+        "Tokens": str(amount(detail, "total_tokens") or NONE),
         "Cost": dollars(detail.get("cost_usd") or None),
         "Signals": named_counts(signals) or "none",
         "LLM calls": named_counts(models) or none,
@@ -5001,7 +4977,7 @@ def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     """The place at which two runs part, and by what: kind, name or outcome of a step, or else its
     arguments; None where they do not.
 
-    >>> step = lambda **said: Step({"event_type": "tool.called", "payload": said}, 0)
+    >>> step = lambda **said: Step({"event_type": "tool.called", "payload": said})
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
     (1, 'kind, name or outcome')
     >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
@@ -5074,13 +5050,13 @@ def clean_run_like(backend: Api, detail: Json) -> tuple[Json, str]:
     chosen; raises DunetraceError when there is none."""
     agent, release = str(detail.get("agent_id")), detail.get("agent_version")
     found = backend.rows("runs", agent, LARGEST_PAGE, has_signals="false")
-    clean = [
+    others = [
         run
         for run in found.rows
         if outcome(run) == "clean" and run.get("run_id") != detail.get("run_id")
     ]
-    same = [run for run in clean if run.get("agent_version") == release]
-    if not clean:
+    same = [run for run in others if run.get("agent_version") == release]
+    if not others:
         of = f", of the newest {len(found.rows)} without any" if found.rows else ""
         raise DunetraceError(
             f"No other run of {shown_id(agent)} completed without signals{of}: there is nothing to "
@@ -5088,7 +5064,7 @@ def clean_run_like(backend: Api, detail: Json) -> tuple[Json, str]:
             "missing",
         )
     which = "of the same version" if same else "of another version: none of the same is clean"
-    return backend.get("/v1/runs/{}", (same or clean)[0]["run_id"]), f"newest clean run {which}"
+    return backend.get("/v1/runs/{}", (same or others)[0]["run_id"]), f"newest clean run {which}"
 
 
 @server.read_only("Compare two runs", "difference, diff, regression")
@@ -5130,7 +5106,7 @@ def window_line(name: str, window: Json) -> str:
 
 def cost_verdict(month: Json) -> str:
     """What 30 days cost and how much of it was wasted."""
-    tokens, cost = count(month.get("total_tokens")), number(month.get("total_cost_usd"))
+    tokens, cost = amount(month, "total_tokens"), number(month.get("total_cost_usd"))
     if not tokens:
         return "⚪ Unknown: no tokens were counted in 30 days."
     spent, part = f"{dollars(cost)} in 30 days", percent(month.get("wasted_pct"))
@@ -5151,9 +5127,9 @@ def cost_text(agent_id: str, stats: Json) -> str:
     windows = {name: mapping(mapping(stats.get("windows")).get(key)) for name, key in named}
     month, waste = windows["30 days"], dicts(stats.get("waste_by_failure_type"))
     head = f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}"
-    if not count(month.get("total_tokens")):
+    if not amount(month, "total_tokens"):
         return head
-    base = count(month.get("baseline_tokens"))
+    base = amount(month, "baseline_tokens")
     lines = [
         f"  {kind_of(one):<30} {dollars(one.get('wasted_cost_usd')):>9}  "
         f"{amount(one, 'wasted_tokens'):,} tokens in {plural_of(one.get('affected_runs'), 'run')}"
@@ -5207,18 +5183,18 @@ def issue_line(issue: Json, now: float) -> str:
     state, resolved = text_of(issue.get("status")), issue.get("resolved_at")
     runs = issue.get("affected_runs_count", issue.get("affected_runs"))
     since = f"{ago(issue.get('first_seen'), now)}, last {ago(issue.get('last_seen'), now)}"
-    clean = plural_of(issue.get("clean_runs_since"), "clean run")
+    good = plural_of(issue.get("clean_runs_since"), "clean run")
     return (
         f"{ISSUE_STATES.get(state, '⚪')} #{shown_id(issue.get('id'))}  "
-        f"{safe('status', state, False) or NONE}  {kind_of(issue)}  agent={agent_of(issue)}\n"
-        f"   {plural_of(runs, 'run')} since {since}; {clean} since then"
+        f"{name_text(state, 'status')}  {kind_of(issue)}  agent={agent_of(issue)}\n"
+        f"   {plural_of(runs, 'run')} since {since}; {good} since then"
         f"{f'; resolved {ago(resolved, now)}' if resolved is not None else ''}"
     )
 
 
 def issues_text(found: Found, now: float, part: Part) -> str:
     """Issues, for GET /v1/issues/search."""
-    states = Counter(safe("status", text_of(one.get("status")), False) for one in found.rows)
+    states = Counter(name_text(one.get("status"), "status") for one in found.rows)
     rows = fitting([issue_line(one, now) for one in found.rows])
     said = f"{len(rows)} shown ({named_counts(states)})"
     return blocks(
@@ -5312,7 +5288,7 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
     """`cost_usd > 2.5` of a policy's condition or one of a detector's."""
     one = mapping(condition)
     operator = text_of(one.get("operator"))
-    sign = OPERATORS.get(operator) or safe("operator", operator, False)
+    sign = OPERATORS.get(operator) or name_text(operator, "operator")
     value = safe("threshold", one.get(bound), False, 80)
     return f"{safe('trigger', one.get(subject), False)} {sign} {value}"
 
@@ -5649,15 +5625,10 @@ class Window:
     total: int | None
 
 
-def read_window(
-    backend: Api,
-    what: str,
-    agent_id: str,
-    since: Callable[[], float],
-    moment: Callable[[Json], float | None],
-) -> Window:
+def read_window(backend: Api, what: str, agent_id: str, since: Callable[[], float]) -> Window:
     """The runs or signals of an agent since a moment, whatever their order; one that is ahead of
     now counts. Reading ends at a page that is older as a whole."""
+    moment = moment_of if what == "runs" else detected_at
     rows, recent, undated, total = list[Json](), list[Json](), list[Json](), None
     pages = backend.listed(what, agent_id, limit=LARGEST_PAGE, explain="false")
     for page in itertools.islice(pages, MOST_PAGES):
@@ -5676,8 +5647,8 @@ def read_trial(backend: Api, agent: Json, kind: str, since: float, what: str) ->
     that have a signal of that type."""
     begin, agent_id = since - BEFORE_DAYS * 86400, str(agent.get("agent_id"))
     runs, signals = gather(
-        lambda: read_window(backend, "runs", agent_id, lambda: begin, moment_of),
-        lambda: read_window(backend, "signals", agent_id, lambda: begin, detected_at),
+        lambda: read_window(backend, "runs", agent_id, lambda: begin),
+        lambda: read_window(backend, "signals", agent_id, lambda: begin),
     )
     hits = (row for row in signals.rows if str(row.get("failure_type")).upper() == kind)
     hit = {str(row.get("run_id")) for row in hits}
@@ -5803,7 +5774,7 @@ def arrival_text(
     ones, newest first."""
     failed = dicts(detail.get("signals")) or run_ended(detail) != "completed"
     return blocks(
-        f"{run_verdict(detail, steps_of(dicts(detail.get('events'))))}\n"
+        f"{run_verdict(detail, steps_of(events_of(detail)))}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(detail.get('run_id'))}, "
         f"{ago(detail.get('completed_at'), now)}",
         against_earlier(detail, earlier, signals),
@@ -5818,8 +5789,8 @@ def no_arrival_text(agent_id: str, newest: Json, waited: float, now: float) -> s
     again = call_text("wait_for_run", agent_id=agent_id, after_run_id=newest.get("run"))
     return (
         f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; "
-        f"{seen if newest else 'it has none yet'}. A run is listed once it has ended, or after "
-        f"about 90 s without an event. To go on waiting: {again}"
+        f"{seen if newest else 'it has none yet'}. A run is listed {LISTED}. "
+        f"To go on waiting: {again}"
     )
 
 
@@ -6005,12 +5976,12 @@ def tools_text(tools: Iterable[Any]) -> str:
     )
 
 
-def resource(path: str, name: str, title: str, what: str = "") -> Callable[[T], T]:
+def resource(path: str, name: str, title: str, what: str | None = None) -> Callable[[T], T]:
     """Registers a function as the resource dunetrace://{path}; its docstring describes it unless
     `what` does."""
-    uri, described = f"dunetrace://{path}", what or None
+    uri = f"dunetrace://{path}"
     return server.resource(  # type: ignore[return-value]
-        uri, name=name, title=title, description=described, mime_type="text/plain"
+        uri, name=name, title=title, description=what, mime_type="text/plain"
     )
 
 
@@ -6089,6 +6060,13 @@ def workflow_prompt(title: str) -> Callable[[Fn], Fn]:
         return function
 
     return register
+
+
+AGENT_IN_TEXT = (
+    r'\bagent(?:_?id)?"?\s*[:=]\*?\s*["`]([^"`]+)["`]',
+    r'\bagent(?:_?id)?"?\s*[:=]\s*((?:(?!\s\s)[^",`}·|\n])+)',
+    r"[·|]\s*agent\s+`?([^`·|\n]+)",
+)
 
 
 def agent_in(text: str) -> str:
@@ -6225,6 +6203,7 @@ async def complete(ref: Any, argument: Any, context: Any) -> Completion:
 # SSE and streamable HTTP with a token and a health check, on starlette and uvicorn, which come with
 # mcp.
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 UNAUTHORIZED = "Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."
 
 
@@ -6302,7 +6281,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
             errno.EACCES: "ports below 1024 need privileges; choose another with --port",
             errno.EADDRNOTAVAIL: "no interface of this machine has that address",
         }.get(getattr(error, "errno", None) or 0, "the host or port is not valid")
-        raise DunetraceError(f"cannot listen on {echo(host)}:{port}: {why}.", "config") from None
+        raise DunetraceError(f"cannot listen on {echo(host)}:{port}: {why}.") from None
     return bound
 
 
@@ -6315,8 +6294,7 @@ def serve_http(transport: str, host: str, port: int, verbose: bool) -> None:
         raise DunetraceError(
             f"refusing to listen on {echo(host)} without a token: anybody who reaches that "
             "address could read your agents. Set DUNETRACE_MCP_TOKEN (clients send it as a "
-            "bearer token), or leave out --host.",
-            "config",
+            "bearer token), or leave out --host."
         )
     bound = bound_socket(host, port)
     path = "sse" if transport == "sse" else "mcp"
@@ -6367,17 +6345,6 @@ def check_address(backend: Api) -> str:
             "unreachable",
         ) from None
     return f"{parts.hostname} is {', '.join(sorted(addresses)[:3])}, port {port}"
-
-
-def check_api(backend: Api) -> tuple[Rows, str]:
-    """That a Customer API answers and takes the key. Its sister services answer /health, but not
-    /v1/agents."""
-    started = time.monotonic()
-    agents = backend.agents().rows
-    return (
-        agents,
-        f"/v1/agents answered in {(time.monotonic() - started) * 1000:.0f} ms and took the key",
-    )
 
 
 def check_agents(backend: Api, agents: Rows) -> str:
@@ -6447,30 +6414,29 @@ def check_stdio() -> str:
         said.seek(0)
         last = clean(said.read().strip().rpartition("\n")[2])
     raise DunetraceError(
-        f"The server did not answer over stdio. {f'{last} ' if last != NONE else ''}Run "
+        f"The server did not answer over stdio. {f'{last} ' if last else ''}Run "
         "dunetrace-mcp by hand to see why."
     )
 
 
 def check() -> int:
-    """Walks the way a set-up can break and stops at the first fault, with its cure. Returns the
-    exit status."""
-    try:
-        backend = api()
-        key = f", key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
-        where = f"{backend.url} ({source_of('DUNETRACE_API_URL')}){key}"
-        say(f"✅ Configuration: {DEMO_URL if backend.url == DEMO_URL else where}")
-        if unknown := tools_on(os.environ)[1]:
-            say(f"⚠ DUNETRACE_TOOLS names no tool with {', '.join(map(echo, unknown))}")
-        say(f"✅ Address: {check_address(backend)}")
-        agents, line = check_api(backend)
-        say(f"✅ Customer API: {line}")
-        say(f"✅ Agents: {check_agents(backend, agents)}")
-        say(f"✅ Endpoints: {check_endpoints(backend, agents)}")
-        say(f"✅ Editor: {check_stdio()}")
-    except DunetraceError as error:
-        say(f"❌ {delivered(str(error))}")
-        return 1
+    """Walks the way a set-up can break, and returns the exit status; raises DunetraceError at the
+    first fault, with its cure."""
+    backend = api()
+    key = f", key {masked(backend.key)} ({source_of('DUNETRACE_API_KEY')})"
+    where = f"{backend.url} ({source_of('DUNETRACE_API_URL')}){key}"
+    say(f"✅ Configuration: {DEMO_URL if backend.url == DEMO_URL else where}")
+    if misnamed := misnamed_text():
+        say(f"⚠ {misnamed}")
+    say(f"✅ Address: {check_address(backend)}")
+    asked = time.monotonic()
+    # Sister services of the API answer /health, but not /v1/agents.
+    agents = backend.agents().rows
+    took = f"{(time.monotonic() - asked) * 1000:.0f} ms"
+    say(f"✅ Customer API: /v1/agents answered in {took} and took the key")
+    say(f"✅ Agents: {check_agents(backend, agents)}")
+    say(f"✅ Endpoints: {check_endpoints(backend, agents)}")
+    say(f"✅ Editor: {check_stdio()}")
     say(
         "All is well. dunetrace-mcp config claude-code (or cursor, codex, vscode, ...) prints "
         "what your editor needs."
@@ -6618,8 +6584,8 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
 
     agent, runs, signals, health = attempts(
         lambda: agent_named(backend, gate.agent_id),
-        lambda: read_window(backend, "runs", gate.agent_id, since, moment_of),
-        lambda: read_window(backend, "signals", gate.agent_id, since, detected_at),
+        lambda: read_window(backend, "runs", gate.agent_id, since),
+        lambda: read_window(backend, "signals", gate.agent_id, since),
         lambda: backend.get("/v1/agents/{}/health-score", gate.agent_id),
     )
     if isinstance(agent, DunetraceError):
@@ -6865,13 +6831,13 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     add, least = parser.add_argument, "least score (default 70, where the backend has scores)"
     worst = "this severity or a worse one fails (default CRITICAL; any with --failure-type)"
     back = "how far back runs and signals count (default 24)"
-    share = "share of runs that may error or stall (default 10)"
+    errored = "share of runs that may error or stall (default 10)"
     add("agent_id", metavar="agent")
     add("--min-score", type=int, metavar="N", help=least)
     add("--fail-on", metavar="SEVERITY", help=worst)
     add("--since", type=int, metavar="HOURS", dest="hours", help=back)
     add("--failure-type", metavar="TYPE", help="only signals of this type count")
-    add("--max-errored", type=float, metavar="PERCENT", help=share)
+    add("--max-errored", type=float, metavar="PERCENT", help=errored)
     add("--min-runs", type=int, metavar="N", help="runs that it takes (default 1)")
     parser.set_defaults(**{one.name: one.default for one in fields(Gate)[1:]})
 
@@ -6913,7 +6879,7 @@ def tool_text(tool: str, typed: Sequence[str]) -> str:
     check_arguments(tool, {})
     names = parameters(server.functions[tool])
     pairs = [word.partition("=") for word in typed]
-    named = [pair for pair in pairs if pair[1] and (pair[0] in names or pair[0].isidentifier())]
+    named = [pair for pair in pairs if pair[1] and pair[0].isidentifier()]
     given = {name: value for name, _, value in named}
     for word in ("".join(pair) for pair in pairs if pair not in named):
         free = [one for one in names if one not in given]
@@ -7016,12 +6982,11 @@ def run_command(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Serves until the editor leaves or a signal comes."""
-    server.lowlevel.instructions = instructions(os.environ)
-    if unknown := tools_on(os.environ)[1]:
-        names = ", ".join(map(echo, unknown))
-        print(f"DUNETRACE_TOOLS names no tool with {names}: ignored.", file=sys.stderr)
+    server.lowlevel.instructions = instructions()
+    if misnamed := misnamed_text():
+        print(f"{misnamed}: ignored.", file=sys.stderr)
     if {"host", "port"} & vars(options).keys() and not (options.sse or options.http):
-        raise DunetraceError("--host and --port go with --http or --sse.", "config")
+        raise DunetraceError("--host and --port go with --http or --sse.")
     if options.sse or options.http:
         transport = "sse" if options.sse else "http"
         host, port = getattr(options, "host", "127.0.0.1"), getattr(options, "port", 8000)
@@ -7145,8 +7110,8 @@ def demo_events(kind: str, moment: float) -> Rows:
 
 
 @functools.cache
-def demo_fleet() -> tuple[Rows, Rows]:
-    """All runs (with their events) and all signals of the demo, newest first."""
+def demo_fleet() -> dict[str, Rows]:
+    """All `runs` (with their events) and all `signals` of the demo, newest first."""
     import tomllib  # 5 ms that only the demo needs
 
     runs: Rows = []
@@ -7176,15 +7141,12 @@ def demo_fleet() -> tuple[Rows, Rows]:
             "events": events,
         }
         runs.append({**run, **more})
-    return runs[::-1], signals[::-1]
+    return {"runs": runs[::-1], "signals": signals[::-1]}
 
 
 def demo_rows(what: str, query: Mapping[str, str]) -> Json:
     """A page of `agents`, `runs`, `signals` or `issues`, as far as a query lets them through."""
-    if what in ("runs", "signals"):
-        rows = demo_fleet()[what == "signals"]
-    else:
-        rows = demo_recorded()[f"v1/{what}"][what]
+    rows = demo_fleet().get(what) or demo_recorded()[f"v1/{what}"][what]
     filters = {"status", "agent_id", "severity", "failure_type"} & query.keys()
     word = query.get("q", "").lower()
     chosen = [
@@ -7204,11 +7166,8 @@ def demo_rows(what: str, query: Mapping[str, str]) -> Json:
 @functools.cache
 def demo_recorded() -> dict[str, Any]:
     """DEMO_ANSWERS by path."""
-    parts = re.split(r"^(\S+)\n", DEMO_ANSWERS, flags=re.M)[1:]
-    return {
-        path: json.loads(" ".join(text.split()))
-        for path, text in zip(parts[::2], parts[1::2], strict=True)
-    }
+    texts = chapters(DEMO_ANSWERS)
+    return {path: json.loads(" ".join(text.split())) for path, text in texts.items()}
 
 
 def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
@@ -7219,9 +7178,11 @@ def demo_answer(parts: list[str], query: Mapping[str, str]) -> Any:
     if noun == "agents" and rest[1:] in (["runs"], ["signals"]):
         return demo_rows(rest[1], {**query, "agent_id": rest[0]})
     if noun == "runs":
-        runs, signals = demo_fleet()
-        own = [signal for signal in signals if signal["run_id"] == rest[0]]
-        return next(({**run, "signals": own} for run in runs if run["run_id"] == rest[0]), None)
+        fleet, ident = demo_fleet(), rest[0]
+        own = [signal for signal in fleet["signals"] if signal["run_id"] == ident]
+        return next(
+            ({**run, "signals": own} for run in fleet["runs"] if run["run_id"] == ident), None
+        )
     absent: Any = {} if noun == "agents" else None
     return recorded.get(path, {"fix_applied": False} if "fix-status" in rest else absent)
 
@@ -7236,8 +7197,8 @@ class DemoAdapter(HTTPAdapter):
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         data = demo_answer(parts, dict(parse_qsl(url.query)))
         body = json.dumps({"detail": "No such run in the demo"} if data is None else data).encode()
-        headers = {"Content-Type": "application/json"}
-        headers["Date"] = format_datetime(DEMO_DATE, usegmt=True)
+        date = format_datetime(DEMO_DATE, usegmt=True)
+        headers = {"Content-Type": "application/json", "Date": date}
         status = 404 if data is None else 200
         raw = HTTPResponse(BytesIO(body), headers, status, preload_content=False)
         return self.build_response(request, raw)
@@ -7286,7 +7247,7 @@ INSTRUMENTATION_DEGRADED | shadow only | the telemetry is incomplete; it says no
 
 # What the backend of the demo worked out, by path, as JSON.
 DEMO_ANSWERS = """\
-v1/agents
+# v1/agents
   {"agents": [{"agent_id": "support-agent", "last_seen": 1778696342.03, "run_count": 16,
   "signal_count": 0, "critical_count": 0, "high_count": 0, "failure_types": {}}, {"agent_id":
   "billing-agent", "last_seen": 1778692740.95, "run_count": 12, "signal_count": 3,
@@ -7296,13 +7257,13 @@ v1/agents
   {"agent_id": "research-agent", "last_seen": 1778678343.5, "run_count": 24, "signal_count": 12,
   "critical_count": 0, "high_count": 10, "failure_types": {"TOOL_LOOP": 10,
   "STEP_COUNT_INFLATION": 2}}]}
-v1/agents/research-agent/health-score
+# v1/agents/research-agent/health-score
   {"score": 62, "components": {"failure_rate": {"score": 20, "max": 40, "value": 50.0, "label": "%
   runs with failures"}, "loop_avoidance": {"score": 12, "max": 25, "value": 50.0, "label": "% runs
   with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
   tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
   "sample_runs": 24}
-v1/agents/research-agent/insights
+# v1/agents/research-agent/insights
   {"systemic_patterns": [{"failure_type": "TOOL_LOOP", "total_runs": 24, "affected_runs": 10,
   "rate": 0.417, "first_seen": 1778303943.6, "last_seen": 1778678343.6, "is_systemic": true},
   {"failure_type": "STEP_COUNT_INFLATION", "total_runs": 24, "affected_runs": 2, "rate": 0.083,
@@ -7326,13 +7287,13 @@ v1/agents/research-agent/insights
   1778590860.0}], "deploy_regressions": [{"deploy_id": 1, "version": "abcd1234", "deployed_at":
   1778591940.0, "before_runs": 4, "before_signals": 1, "before_rate": 0.25, "after_runs": 4,
   "after_signals": 3, "after_rate": 0.75, "delta_rate": 0.5, "is_regression": true}]}
-v1/agents/billing-agent/health-score
+# v1/agents/billing-agent/health-score
   {"score": 85, "components": {"failure_rate": {"score": 30, "max": 40, "value": 25.0, "label": "%
   runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
   with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
   tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
   "sample_runs": 12}
-v1/agents/billing-agent/insights
+# v1/agents/billing-agent/insights
   {"systemic_patterns": [{"failure_type": "PROMPT_INJECTION_SIGNAL", "total_runs": 12,
   "affected_runs": 1, "rate": 0.083, "first_seen": 1778692741.08, "last_seen": 1778692741.08,
   "is_systemic": false}, {"failure_type": "RETRY_STORM", "total_runs": 12, "affected_runs": 2,
@@ -7349,13 +7310,13 @@ v1/agents/billing-agent/insights
   1778692740.0}, {"agent_version": "e5f60718", "run_count": 7, "runs_with_signals": 0,
   "signal_count": 0, "signal_rate": 0.0, "first_seen": 1778213940.0, "last_seen": 1778577540.0}],
   "deploy_regressions": []}
-v1/agents/data-agent/health-score
+# v1/agents/data-agent/health-score
   {"score": 90, "components": {"failure_rate": {"score": 35, "max": 40, "value": 12.5, "label": "%
   runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
   with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
   tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
   "sample_runs": 8}
-v1/agents/data-agent/insights
+# v1/agents/data-agent/insights
   {"systemic_patterns": [{"failure_type": "COST_SPIKE", "total_runs": 8, "affected_runs": 1,
   "rate": 0.125, "first_seen": 1778681955.84, "last_seen": 1778681955.84, "is_systemic": true}],
   "signal_trends": [{"failure_type": "COST_SPIKE", "agent_version": "abcd1234", "day":
@@ -7365,19 +7326,19 @@ v1/agents/data-agent/insights
   "signal_rate": 0.333, "first_seen": 1778635140.0, "last_seen": 1778681940.0}, {"agent_version":
   "e5f60718", "run_count": 5, "runs_with_signals": 0, "signal_count": 0, "signal_rate": 0.0,
   "first_seen": 1778271540.0, "last_seen": 1778581140.0}], "deploy_regressions": []}
-v1/agents/support-agent/health-score
+# v1/agents/support-agent/health-score
   {"score": 95, "components": {"failure_rate": {"score": 40, "max": 40, "value": 0.0, "label": "%
   runs with failures"}, "loop_avoidance": {"score": 25, "max": 25, "value": 0.0, "label": "% runs
   with loops"}, "token_efficiency": {"score": 15, "max": 20, "value": null, "label": "avg prompt
   tokens"}, "latency": {"score": 15, "max": 15, "value": 870.0, "label": "avg LLM latency ms"}},
   "sample_runs": 16}
-v1/agents/support-agent/insights
+# v1/agents/support-agent/insights
   {"systemic_patterns": [], "signal_trends": [], "failure_rates": [], "versions":
   [{"agent_version": "abcd1234", "run_count": 6, "runs_with_signals": 0, "signal_count": 0,
   "signal_rate": 0.0, "first_seen": 1778609940.0, "last_seen": 1778696340.0}, {"agent_version":
   "e5f60718", "run_count": 10, "runs_with_signals": 0, "signal_count": 0, "signal_rate": 0.0,
   "first_seen": 1778177940.0, "last_seen": 1778566740.0}], "deploy_regressions": []}
-v1/agents/research-agent/token-stats
+# v1/agents/research-agent/token-stats
   {"windows": {"1d": {"total_tokens": 18030, "prompt_tokens": 16502, "completion_tokens": 1528,
   "total_cost_usd": 0.0034, "run_count": 7, "wasted_tokens": 16720, "wasted_cost_usd": 0.0031,
   "wasted_pct": 0.921, "wasted_run_count": 6, "baseline_tokens": 1310, "excess_tokens": 8860,
@@ -7393,7 +7354,7 @@ v1/agents/research-agent/token-stats
   "TOOL_LOOP", "wasted_tokens": 22100, "wasted_cost_usd": 0.0043, "affected_runs": 10},
   {"failure_type": "STEP_COUNT_INFLATION", "wasted_tokens": 11340, "wasted_cost_usd": 0.002,
   "affected_runs": 2}]}
-v1/agents/research-agent/failure-patterns/TOOL_LOOP
+# v1/agents/research-agent/failure-patterns/TOOL_LOOP
   {"failure_type": "TOOL_LOOP", "overview": {"affected_runs": 10, "total_runs": 24, "rate": 0.417,
   "avg_confidence": 0.9, "first_seen": 1778303943.5, "last_seen": 1778678343.5,
   "severity_breakdown": {"HIGH": 10}}, "step_distribution": {"p25": 7.0, "p50": 7.0, "p75": 7.0},
@@ -7409,7 +7370,7 @@ v1/agents/research-agent/failure-patterns/TOOL_LOOP
   0.9, "severity": "HIGH", "step_index": 7, "detected_at": 1778674743.5}, {"run_id":
   "eb1b4229-deaf-7fa9-8aad-52a19396884b", "confidence": 0.9, "severity": "HIGH", "step_index": 7,
   "detected_at": 1778656743.5}]}
-v1/agents/research-agent/failure-patterns/STEP_COUNT_INFLATION
+# v1/agents/research-agent/failure-patterns/STEP_COUNT_INFLATION
   {"failure_type": "STEP_COUNT_INFLATION", "overview": {"affected_runs": 2, "total_runs": 24,
   "rate": 0.083, "avg_confidence": 0.82, "first_seen": 1778429947.07, "last_seen": 1778645947.07,
   "severity_breakdown": {"MEDIUM": 2}}, "step_distribution": {"p25": 14.0, "p50": 14.0, "p75":
@@ -7423,7 +7384,7 @@ v1/agents/research-agent/failure-patterns/STEP_COUNT_INFLATION
   "MEDIUM", "step_index": 14, "detected_at": 1778645947.07}, {"run_id":
   "da87b2d9-05c3-7aaa-8737-a2f80cb2293f", "confidence": 0.82, "severity": "MEDIUM", "step_index":
   14, "detected_at": 1778429947.07}]}
-v1/agents/billing-agent/token-stats
+# v1/agents/billing-agent/token-stats
   {"windows": {"1d": {"total_tokens": 5964, "prompt_tokens": 5374, "completion_tokens": 590,
   "total_cost_usd": 0.0012, "run_count": 5, "wasted_tokens": 3344, "wasted_cost_usd": 0.0006,
   "wasted_pct": 0.539, "wasted_run_count": 3, "baseline_tokens": 1310, "excess_tokens": 0,
@@ -7438,7 +7399,7 @@ v1/agents/billing-agent/token-stats
   "waste_by_failure_type": [{"failure_type": "RETRY_STORM", "wasted_tokens": 2490,
   "wasted_cost_usd": 0.0005, "affected_runs": 2}, {"failure_type": "PROMPT_INJECTION_SIGNAL",
   "wasted_tokens": 854, "wasted_cost_usd": 0.0001, "affected_runs": 1}]}
-v1/agents/billing-agent/failure-patterns/PROMPT_INJECTION_SIGNAL
+# v1/agents/billing-agent/failure-patterns/PROMPT_INJECTION_SIGNAL
   {"failure_type": "PROMPT_INJECTION_SIGNAL", "overview": {"affected_runs": 1, "total_runs": 12,
   "rate": 0.083, "avg_confidence": 0.85, "first_seen": 1778692740.95, "last_seen": 1778692740.95,
   "severity_breakdown": {"CRITICAL": 1}}, "step_distribution": {"p25": 0.0, "p50": 0.0, "p75":
@@ -7449,7 +7410,7 @@ v1/agents/billing-agent/failure-patterns/PROMPT_INJECTION_SIGNAL
   3}, {"day": "2026-05-13", "affected_runs": 1, "total_runs": 4}], "co_occurring": [], "top_runs":
   [{"run_id": "59539eba-f01c-719a-8e5a-f306488ad112", "confidence": 0.85, "severity": "CRITICAL",
   "step_index": 0, "detected_at": 1778692740.95}]}
-v1/agents/billing-agent/failure-patterns/RETRY_STORM
+# v1/agents/billing-agent/failure-patterns/RETRY_STORM
   {"failure_type": "RETRY_STORM", "overview": {"affected_runs": 2, "total_runs": 12, "rate":
   0.167, "avg_confidence": 0.92, "first_seen": 1778620743.65, "last_seen": 1778685543.65,
   "severity_breakdown": {"HIGH": 2}}, "step_distribution": {"p25": 5.0, "p50": 5.0, "p75": 5.0},
@@ -7463,7 +7424,7 @@ v1/agents/billing-agent/failure-patterns/RETRY_STORM
   "step_index": 5, "detected_at": 1778685543.65}, {"run_id":
   "5adff72a-c87b-7a61-8279-d5420ff4d133", "confidence": 0.92, "severity": "HIGH", "step_index": 5,
   "detected_at": 1778620743.65}]}
-v1/agents/data-agent/token-stats
+# v1/agents/data-agent/token-stats
   {"windows": {"1d": {"total_tokens": 98320, "prompt_tokens": 93804, "completion_tokens": 4516,
   "total_cost_usd": 0.0168, "run_count": 3, "wasted_tokens": 95700, "wasted_cost_usd": 0.0162,
   "wasted_pct": 0.968, "wasted_run_count": 1, "baseline_tokens": 1310, "excess_tokens": 94390,
@@ -7477,7 +7438,7 @@ v1/agents/data-agent/token-stats
   "baseline_tokens": 1310, "excess_tokens": 94390, "excess_cost_usd": 0.016,
   "projected_monthly_excess_cost_usd": 0.0686}}, "waste_by_failure_type": [{"failure_type":
   "COST_SPIKE", "wasted_tokens": 95700, "wasted_cost_usd": 0.0162, "affected_runs": 1}]}
-v1/agents/data-agent/failure-patterns/COST_SPIKE
+# v1/agents/data-agent/failure-patterns/COST_SPIKE
   {"failure_type": "COST_SPIKE", "overview": {"affected_runs": 1, "total_runs": 8, "rate": 0.125,
   "avg_confidence": 0.95, "first_seen": 1778681955.9, "last_seen": 1778681955.9,
   "severity_breakdown": {"CRITICAL": 1}}, "step_distribution": {"p25": 6.0, "p50": 6.0, "p75":
@@ -7489,7 +7450,7 @@ v1/agents/data-agent/failure-patterns/COST_SPIKE
   "total_runs": 3}], "co_occurring": [], "top_runs": [{"run_id":
   "35b8c550-f9e5-7480-8134-81dfda8e8dbb", "confidence": 0.95, "severity": "CRITICAL",
   "step_index": 6, "detected_at": 1778681955.9}]}
-v1/agents/support-agent/token-stats
+# v1/agents/support-agent/token-stats
   {"windows": {"1d": {"total_tokens": 6550, "prompt_tokens": 5760, "completion_tokens": 790,
   "total_cost_usd": 0.0013, "run_count": 5, "wasted_tokens": 0, "wasted_cost_usd": 0,
   "wasted_pct": 0.0, "wasted_run_count": 0, "baseline_tokens": 1310, "excess_tokens": 0,
@@ -7502,15 +7463,15 @@ v1/agents/support-agent/token-stats
   "wasted_cost_usd": 0, "wasted_pct": 0.0, "wasted_run_count": 0, "baseline_tokens": 1310,
   "excess_tokens": 0, "excess_cost_usd": 0.0, "projected_monthly_excess_cost_usd": 0.0}},
   "waste_by_failure_type": []}
-v1/agents/research-agent/fixes
+# v1/agents/research-agent/fixes
   {"fixes": [{"id": 1, "signal_id": 3, "run_id": "482ec125-e8c1-7393-8960-545af5a78cd8",
   "failure_type": "TOOL_LOOP", "severity": "HIGH", "agent_version": "e5f60718", "fix_type":
   "prompt_addition", "applied_via": "langfuse", "applied_at": 1778591940.0, "runs_after": 11,
   "recurrences_after": 8, "verdict": "still_occurring"}]}
-v1/signals/3/fix-status
+# v1/signals/3/fix-status
   {"fix_applied": true, "applied_at": 1778591940.0, "applied_via": "langfuse", "runs_after_fix":
   11, "recurrences_after_fix": 8, "verdict": "still_occurring"}
-v1/issues
+# v1/issues
   {"issues": [{"id": 3, "agent_id": "billing-agent", "failure_type": "PROMPT_INJECTION_SIGNAL",
   "status": "open", "first_seen": 1778692740.95, "last_seen": 1778692740.95, "resolved_at": null,
   "affected_runs": 1, "clean_runs_since": 0}, {"id": 4, "agent_id": "billing-agent",
@@ -7524,25 +7485,25 @@ v1/issues
   "failure_type": "STEP_COUNT_INFLATION", "status": "resolved", "first_seen": 1778429947.07,
   "last_seen": 1778645947.07, "resolved_at": 1778663940.0, "affected_runs": 2, "clean_runs_since":
   4}]}
-v1/issues/3
+# v1/issues/3
   {"id": 3, "agent_id": "billing-agent", "failure_type": "PROMPT_INJECTION_SIGNAL", "status":
   "open", "first_seen": 1778692740.95, "last_seen": 1778692740.95, "resolved_at": null,
   "affected_runs": [{"run_id": "59539eba-f01c-719a-8e5a-f306488ad112", "detected_at":
   1778692740.95, "step_index": 0, "confidence": 0.85}], "clean_runs_since": 0,
   "affected_runs_count": 1}
-v1/issues/4
+# v1/issues/4
   {"id": 4, "agent_id": "billing-agent", "failure_type": "RETRY_STORM", "status": "open",
   "first_seen": 1778620743.65, "last_seen": 1778685543.65, "resolved_at": null, "affected_runs":
   [{"run_id": "8e287be2-50ee-758b-856c-61eaa9a33e3f", "detected_at": 1778685543.65, "step_index":
   5, "confidence": 0.92}, {"run_id": "5adff72a-c87b-7a61-8279-d5420ff4d133", "detected_at":
   1778620743.65, "step_index": 5, "confidence": 0.92}], "clean_runs_since": 1,
   "affected_runs_count": 2}
-v1/issues/5
+# v1/issues/5
   {"id": 5, "agent_id": "data-agent", "failure_type": "COST_SPIKE", "status": "open",
   "first_seen": 1778681955.9, "last_seen": 1778681955.9, "resolved_at": null, "affected_runs":
   [{"run_id": "35b8c550-f9e5-7480-8134-81dfda8e8dbb", "detected_at": 1778681955.9, "step_index":
   6, "confidence": 0.95}], "clean_runs_since": 0, "affected_runs_count": 1}
-v1/issues/1
+# v1/issues/1
   {"id": 1, "agent_id": "research-agent", "failure_type": "TOOL_LOOP", "status": "open",
   "first_seen": 1778303943.5, "last_seen": 1778678343.5, "resolved_at": null, "affected_runs":
   [{"run_id": "fbcc2fd6-33a9-7be9-8cb9-b653a5f8c31e", "detected_at": 1778678343.5, "step_index":
@@ -7550,14 +7511,14 @@ v1/issues/1
   1778674743.5, "step_index": 7, "confidence": 0.9}, {"run_id":
   "eb1b4229-deaf-7fa9-8aad-52a19396884b", "detected_at": 1778656743.5, "step_index": 7,
   "confidence": 0.9}], "clean_runs_since": 0, "affected_runs_count": 10}
-v1/issues/2
+# v1/issues/2
   {"id": 2, "agent_id": "research-agent", "failure_type": "STEP_COUNT_INFLATION", "status":
   "resolved", "first_seen": 1778429947.07, "last_seen": 1778645947.07, "resolved_at":
   1778663940.0, "affected_runs": [{"run_id": "f3d686df-da8e-7b60-8264-b9a002d73b67",
   "detected_at": 1778645947.07, "step_index": 14, "confidence": 0.82}, {"run_id":
   "da87b2d9-05c3-7aaa-8737-a2f80cb2293f", "detected_at": 1778429947.07, "step_index": 14,
   "confidence": 0.82}], "clean_runs_since": 4, "affected_runs_count": 2}
-v1/policies
+# v1/policies
   [{"id": 1, "agent_id": "*", "name": "cost cap", "condition": {"trigger": "cost_usd", "operator":
   "gt", "value": 2.5}, "action": {"type": "stop"}, "enabled": true, "enforcement": "degraded",
   "enforcement_reason": "The policy is not signed, so every SDK only logs it."}, {"id": 2,
@@ -7565,7 +7526,7 @@ v1/policies
   "operator": "contains", "value": "TOOL_LOOP"}, "action": {"type": "inject_prompt", "params":
   {"prompt": "Use what you have already found."}}, "enabled": true, "enforcement": "enforcing",
   "enforcement_reason": ""}]
-v1/custom-detectors
+# v1/custom-detectors
   [{"id": 1, "agent_id": "*", "name": "CUSTOM_MANY_CALLS", "description": "More than six calls of
   tools", "config": {"severity": "LOW", "conditions": [{"metric": "tool_call_count", "operator":
   ">", "threshold": 6}]}, "status": "shadow", "total_runs": 60, "shadow_fire_count": 2}]

@@ -540,11 +540,11 @@ GOLDENS = {
     "runs_errored": lambda: dm.errored_text(
         "a b",
         found([{**RUNS[0], "exit_reason": "run.errored"}], 7),
-        90,
+        Counter(errored=7, clean=83),
         NOW,
         dm.part_of("get_agent_runs", 20, 0),
     ),
-    "runs_none_errored": lambda: dm.errored_text("x", found([]), 1, NOW, PART),
+    "runs_none_errored": lambda: dm.errored_text("x", found([]), Counter(clean=1), NOW, PART),
     "patterns": lambda: dm.patterns_text("research-agent", INSIGHTS, found(RUNS), NOW),
     "patterns_old": lambda: dm.patterns_text("research-agent", OLD_INSIGHTS, found(CRASHES), NOW),
     "patterns_bare": lambda: dm.patterns_text(
@@ -818,9 +818,9 @@ SELECTIONS = [
 def test_tools_can_be_switched_off(demo, monkeypatch, capsys, given, on, unknown):
     monkeypatch.setenv("DUNETRACE_TOOLS", given)
     assert sorted(tool.name for tool in anyio.run(dm.server.list_tools)) == sorted(on)
-    assert dm.tools_on(os.environ)[1] == unknown
+    assert dm.misnamed_text().partition(" with ")[2] == ", ".join(unknown)
     off = set(dm.server.functions) - set(on)
-    text = dm.instructions(os.environ)
+    text = dm.instructions()
     first, *_ = text.splitlines()
     assert len(first) <= 240
     assert len(text) <= 1_000
@@ -1233,7 +1233,7 @@ def test_unknown_agent_on_a_backend_without_scores(http):
     assert error_of("get_agent_health", agent_id="reserch-agent").startswith(
         "There is no agent reserch-agent"
     )
-    assert sum("/v1/agents?" in one.request.url for one in http.calls) == 1
+    assert sum("/v1/agents?" in one.request.url for one in http.calls) == 2
     assert "too old to have that endpoint" in error_of(
         "get_agent_health", agent_id="research-agent"
     )
@@ -2169,9 +2169,8 @@ def test_explanations_do_not_quote_what_the_evidence_hides(name, value, text, sh
         key: text,
         "suggested_fixes": [{"description": text, "code": "x"}],
     }
-    (hidden,) = dm.without_raw([signal], False)
+    (hidden,) = dm.without_raw([signal])
     assert (hidden["suggested_fixes"][0] if key == "description" else hidden)[key] == shown
-    assert dm.without_raw([signal], True) == [signal]
 
 
 THREE_LINES = "Ann Smith\n12 Elm St.\n10115 Berl"
@@ -2187,7 +2186,7 @@ CODE = [
 @pytest.mark.parametrize(("name", "value", "code", "shown"), CODE)
 def test_code_is_touched_only_where_it_quotes(name, value, code, shown):
     signal = {"evidence": {name: value}, "suggested_fixes": [{"code": code}, {"code": 5}, {}]}
-    (hidden,) = dm.without_raw([signal], False)
+    (hidden,) = dm.without_raw([signal])
     assert [fix["code"] for fix in hidden["suggested_fixes"]] == [shown, "", ""]
 
 
@@ -2202,7 +2201,7 @@ def test_a_name_that_a_run_shows_stays_in_explanations():
         )
     ]
     signal = {**SIGNAL, "evidence": {}, "title": "`customer_lookup_tool` was called"}
-    assert dm.without_raw([signal], False, events)[0]["title"] == signal["title"]
+    assert dm.without_raw([signal], events)[0]["title"] == signal["title"]
 
 
 def test_severities_in_any_case():
@@ -2322,7 +2321,7 @@ FORMATTERS = [
     (lambda x, raw: dm.signal_text(x, NOW, raw), RAW_SIGNAL),
     (lambda x, raw: dm.search_text(found(x), dm.Filters(), NOW, PART), [SIGNAL, RAW_SIGNAL]),
     (lambda x, raw: dm.runs_text("a", found(x), NOW, PART), [*RUNS, *ODD_RUNS]),
-    (lambda x, raw: dm.errored_text("a", found(x), 5, NOW, PART), CRASHES),
+    (lambda x, raw: dm.errored_text("a", found(x), Counter(errored=5), NOW, PART), CRASHES),
     (lambda x, raw: dm.run_text(x, NOW, raw), RUN),
     (lambda x, raw: dm.run_text(x, NOW, raw), RAW_RUN),
     (lambda x, raw: dm.part_text(x, 0, 10**9, raw), RAW_RUN),
@@ -2903,7 +2902,7 @@ NOT_WELL = [
     (lambda: dm.age_text({"last_seen": NOW - 9 * DAY}, found([]), NOW), ""),
     (lambda: dm.age_text({"last_seen": NOW - 9 * DAY}, found([{"completed_at": NOW - DAY}]), NOW), ""),
     (lambda: dm.age_text({}, found([{"completed_at": NOW - DAY - 1}]), NOW), ", the newest 1d ago"),
-    (lambda: dm.errored_text("a", found([], unknown=20), 20, NOW, PART), "How 20 of them ended is not known."),
+    (lambda: dm.errored_text("a", found([]), Counter(unknown=20), NOW, PART), "How 20 of them ended is not known."),
     (lambda: dm.crashes_text(found([]), dm.Filters(), NOW), "this list; no run is among the newest 0 runs of all agents."),
     (lambda: dm.crashes_text(found([{**RUNS[0], "started_at": None, "completed_at": None}]), dm.Filters(hours=2), NOW), "this list; no run of that time is among the newest 1 run of all agents, and when 1 other ran is not known."),
     (lambda: dm.no_signals_text(AGENT, HANGS, "severity=LOW", NOW), "How its runs ended could not be asked: It hangs."),
@@ -3087,7 +3086,6 @@ def test_verdicts(text, said):
 WORDS = " ".join(["four"] * 30)
 PIECES = [
     (dm.bar, 1.5, "█" * 20),
-    (dm.clean, None, "—"),
     (lambda given: dm.fix_lines([{}] * given)[-1], 20, "  20. —"),
     (lambda given: dm.fix_lines([{}] * given)[-1], 21, "  … 1 more fixes not shown"),
     (dm.bar, -1, "░" * 20),
@@ -3099,7 +3097,7 @@ PIECES = [
     (lambda given: dm.safe("x", {"a": {"b": {"c": {"d": {"e": given}}}}}, False)[:32], {"f": 1}, "{a: {b: {c: {d: {e: sha256:f913f"),
     (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 48, 48),
     (lambda given: dm.agents_text(found([{"agent_id": "x" * given}]), NOW).index(" RUNS"), 49, 36),
-    (lambda given: dm.fold_text(dm.Entry([dm.Step({"event_type": "custom.x"}, n) for n in range(given)])), 3, "  ×3"),
+    (lambda given: dm.fold_text(dm.Entry([dm.Step({"event_type": "custom.x"}) for _ in range(given)])), 3, "  ×3"),
     (lambda given: dm.safe("steps", given, False), [1, 2, 3, 4, 5, 6], "[1, 2, …+4 more]"),
     (lambda given: sorted(dm.listed_signal(given)), {**SIGNAL, "evidence_summary": "x"}, sorted({*SIGNAL} - {"evidence", "what", "why_it_matters"})),
     (lambda given: dm.count_outcomes(found(given)).total(), RUNS * 9, 20),
@@ -3208,7 +3206,7 @@ def test_a_fold_says_only_what_is_recorded():
 
 def test_evidence_of_one_signal_hides_nothing_of_another():
     said = {**SIGNAL, "evidence": {}, "title": "`Smith` was called"}
-    first, _ = dm.without_raw([said, {**SIGNAL, "evidence": {"output": "Smith"}}], False)
+    first, _ = dm.without_raw([said, {**SIGNAL, "evidence": {"output": "Smith"}}])
     assert first["title"] == said["title"]
 
 
@@ -3989,7 +3987,7 @@ PAGES = [
 def window_of_a_day():
     """The runs of research-agent that a gate looks at."""
     since = dm.api().now() - 86_400
-    return dm.read_window(dm.api(), "runs", "research-agent", lambda: since, dm.moment_of)
+    return dm.read_window(dm.api(), "runs", "research-agent", lambda: since)
 
 
 @pytest.mark.parametrize(("described", "whole"), PAGES)
@@ -4891,7 +4889,7 @@ def test_templates_give_the_text_of_the_tools(demo, monkeypatch):
         "dunetrace://signals/{signal_id}",
     ]
     assert read("dunetrace://agents/research-agent") == dm.summarize_agent("research-agent")
-    run = dm.demo_fleet()[0][0]["run_id"]
+    run = dm.demo_fleet()["runs"][0]["run_id"]
     assert read(f"dunetrace://runs/{run}") == dm.get_run_detail(run)
     assert read("dunetrace://signals/16") == dm.get_signal_detail(16)
     monkeypatch.setattr(dm, "summary_text", lambda *_: 1 / 0)
@@ -4927,7 +4925,7 @@ def test_completions(demo, monkeypatch):
     assert completed("failure_type", "tool_l") == ["TOOL_LOOP"]
     assert completed("failure_type", "")[:2] == ["TOOL_LOOP", "RETRY_STORM"]
     assert completed("framework", "lang") == ["langchain"]
-    run = dm.demo_fleet()[0][0]
+    run = dm.demo_fleet()["runs"][0]
     assert completed("run_id", run["run_id"][:6]) == [run["run_id"]]
     assert len(completed("run_id", "", agent_id=run["agent_id"])) == 16
     assert completed("since_hours", "") == []
@@ -5087,11 +5085,12 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(("reply", "message"), CHECKS)
-def test_check_stops_at_the_fault(monkeypatch, capsys, reply, message):
+def test_check_stops_at_the_fault(monkeypatch, command_line, reply, message):
     with Backend(reply) as backend:
         monkeypatch.setenv("DUNETRACE_API_URL", backend.url)
-        assert dm.check() == 1
-    last = capsys.readouterr().out.splitlines()[-1]
+        status, said, _ = command_line("check")
+    assert status == 1
+    last = said.splitlines()[-1]
     assert last.startswith("❌ ")
     assert message in last
 
@@ -5104,25 +5103,25 @@ def test_check_stops_at_the_fault(monkeypatch, capsys, reply, message):
         ("http://no-such-host.invalid", "❌ no-such-host.invalid does not resolve. Correct the host in DUNETRACE_API_URL.",),
     ],
 )  # fmt: skip
-def test_check_of_settings(monkeypatch, capsys, url, message):
+def test_check_of_settings(monkeypatch, command_line, url, message):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
-    assert dm.check() == 1
-    assert capsys.readouterr().out.splitlines()[-1].startswith(message)
+    status, said, _ = command_line("check")
+    assert status == 1
+    assert said.splitlines()[-1].startswith(message)
 
 
-def test_check_names_what_is_no_tool(monkeypatch, capsys):
+def test_check_names_what_is_no_tool(monkeypatch, command_line):
     monkeypatch.setenv("DUNETRACE_API_URL", "http://no-such-host.invalid")
     monkeypatch.setenv("DUNETRACE_TOOLS", "core, list_agent")
-    assert dm.check() == 1
-    said = capsys.readouterr().out
+    status, said, _ = command_line("check")
+    assert status == 1
     assert "⚠ DUNETRACE_TOOLS names no tool with list_agent\n" in said
     assert said.startswith(
         "✅ Configuration: http://no-such-host.invalid (from DUNETRACE_API_URL), key "
         f"{dm.masked(KEY)} (from DUNETRACE_API_KEY)\n"
     )
     monkeypatch.delenv("DUNETRACE_API_KEY")
-    assert dm.check() == 1
-    assert "key (11 characters) (the default)\n" in capsys.readouterr().out
+    assert "key (11 characters) (the default)\n" in command_line("check")[1]
 
 
 @pytest.mark.parametrize("tool", [one for one in ASKING if one not in NEWER])
@@ -5137,9 +5136,8 @@ def test_every_tool_knows_another_service(http, tool):
 def test_check_of_an_old_backend(http):
     old_fleet(http, FLEET)
     http.get(re.compile(".*/health-score"), json=ROUTE_404, status=404)
-    agents, _ = dm.check_api(dm.api())
     assert (
-        dm.check_endpoints(dm.api(), agents)
+        dm.check_endpoints(dm.api(), dm.api().agents().rows)
         == "older backend without health scores, search across agents, runs across agents"
     )
 
@@ -5590,9 +5588,9 @@ Token and cost stats for: x
 
 … 5 more issues not shown: search_issues(offset=4)
 === issues_bare
-1 issue, 1 shown (sha256:e3b0c442 (0 chars)×1), ago from 2026-05-13 19:19 UTC:
+1 issue, 1 shown (—×1), ago from 2026-05-13 19:19 UTC:
 
-⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
+⚪ #—  —  —  agent=—
    — runs since —, last —; — clean runs since then
 === issue
 ✅ #87  resolved  TOOL_LOOP  agent=research-agent
@@ -5610,7 +5608,7 @@ Analysis of the backend:
 Code:
   sha256:860ae95a (20 chars)
 === issue_bare
-⚪ #—  sha256:e3b0c442 (0 chars)  —  agent=—
+⚪ #—  —  —  agent=—
    — runs since —, last —; — clean runs since then
 === policies
 3 policies (degraded×1, disabled×1, enforcing×1); 1 custom detector.
@@ -5631,7 +5629,7 @@ Custom detectors:
 
 Policies:
   ⚠ #— —  (—)  disabled
-     when — sha256:e3b0c442 (0 chars) —: —
+     when — — —: —
 
 Custom detectors:
   —  (—)  —  —
