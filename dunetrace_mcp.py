@@ -660,12 +660,12 @@ FREE = set(
     "error errors value values text message messages body data result response request snippet "
     "source_file failure_reason tool_error fabricated_entity destination destination_host "
     "matched_marker metadata decided_by key memory_key discriminators_unused "
-    "sibling_matched_in_request selected_id sibling_id".split()
+    "sibling_matched_in_request selected_id sibling_id first_name last_name".split()
 )
 FREE_WORDS = set(
     "text content snippet prompt message comment note notes query question answer body path file "
     "filename url uri host email mail phone address user username customer person password "
-    "passwd secret token cookie transcript utterance description title excerpt quote raw "
+    "passwd surname firstname lastname diagnosis dob birth birthday city salary secret token cookie transcript utterance description title excerpt quote raw "
     "document api auth authorization credential credentials card iban account pin ssn".split()
 )
 NAME_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # user_phone, userPhone and user-phone have two
@@ -830,9 +830,9 @@ def unescaped(text: str) -> str:
 
 
 def forms_of(text: str) -> set[str]:
-    """A text as it is compared, and as JSON or a cut piece of JSON would write it."""
-    escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    return {fold_spaces(one) for one in (text, unescaped(text), *escaped)}
+    """A text as it is compared, and as JSON, a cut piece of JSON or Python would write it."""
+    escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+    return {fold_spaces(one) for one in (text, text.strip(" .,:;!?"), unescaped(text), *escaped)}
 
 
 @dataclass
@@ -843,8 +843,7 @@ class Texts:
     shown: set[str] = field(default_factory=set)
 
     def add(self, name: str, value: object, depth: int = 0) -> None:
-        """Sorts the texts under a value; those inside a JSON string belong to it. Numbers are
-        nobody's secret."""
+        """Sorts the texts under a value. Numbers of under five digits are nobody's secret."""
         if depth > DEEPEST_TEXT:
             return
         if isinstance(value, dict):
@@ -859,10 +858,19 @@ class Texts:
         elif isinstance(value, str) and not is_free(name, value):
             self.shown.add(fold_spaces(value))
         elif isinstance(value, str):
-            self.hidden.update(forms_of(value))
-            if value[:1] in "{[":
-                with contextlib.suppress(ValueError, RecursionError):
-                    self.add("args", json.loads(value), depth + 1)
+            self.add_hidden(value, depth)
+        elif abs(number(value) or 0) >= 10_000 and is_free(name, value):
+            self.hidden.add(str(value))
+
+    def add_hidden(self, text: str, depth: int) -> None:
+        """A hidden text, and what it holds as JSON, or as a cut piece of JSON."""
+        self.hidden.update(forms_of(text))
+        if text[:1] in "{[":
+            try:
+                self.add("args", json.loads(text), depth + 1)
+            except (ValueError, RecursionError):
+                for one in re.findall(r'"((?:[^"\\]|\\.)*)"(?!\s*:)', text):
+                    self.hidden.update(forms_of(one))
 
 
 class Redaction:
@@ -2075,7 +2083,7 @@ def agents_text(fleet: Found, now: float, contains: str = "") -> str:
     chosen = [agent for agent in agents if contains.lower() in agent_of(agent).lower()]
     if not agents:
         return (
-            "No agents: this backend has not received a single event.\n"
+            "No agents: this backend has received no event under this key.\n"
             'get_instrumentation_guide("python") shows how to send some; ingest listens on port '
             "8001."
         )
@@ -2220,6 +2228,7 @@ def rows_since(
     Lists of runs are in the order of processing, newest first. So a run without times, whose events
     the backend has pruned, or one that stalled and has no end, is placed by its neighbours: it
     belongs to the rows since a moment if one behind it does, and not if one ahead of it is older.
+    Of one that is older by its own clock, but ahead of one since the moment, nobody can tell.
 
     >>> pruned = {"exit_reason": "run.completed"}
     >>> rows = [pruned, {"completed_at": 1.9e9}, pruned, {"completed_at": 1.7e9}, pruned]
@@ -2235,9 +2244,11 @@ def rows_since(
 
     inside = [*map(placed, rows)]
     last = max((n for n, one in enumerate(inside) if one), default=-1)
-    older = inside.index(False) if False in inside else len(rows)
+    older = next((n for n in range(last + 1, len(rows)) if inside[n] is False), len(rows))
+    processed = range(last) if moment is moment_of else ()  # since the moment, by their place
+    late = [rows[n] for n in processed if inside[n] is False]
     recent = [row for n, row in enumerate(rows) if inside[n] or (inside[n] is None and n < last)]
-    return recent, rows[last + 1 : older]
+    return recent, late + rows[last + 1 : older]
 
 
 def shown_run(row: Json) -> str:
@@ -2384,7 +2395,7 @@ def health_icon(score: object, runs: MaybeFound, flying: int = 0) -> str:
 
     No run errored: the score decides. Up to a tenth: yellow at best. More: red. Nothing is green
     without runs to look at, or while more than a tenth of them ended nobody knows how, or while
-    more than these are in flight.
+    more than these are in flight; or while most of them, or the newest few in a row, had signals.
     """
     icon, ended = score_icon(score), count_outcomes(runs)
     n = ended.total()
@@ -2392,7 +2403,8 @@ def health_icon(score: object, runs: MaybeFound, flying: int = 0) -> str:
         return "🔴"
     if icon == "🟢" and (not n or flying > n or ended["unknown"] > ERRORED_SHARE * n):
         return "⚪"
-    if icon == "🟢" and ended["signals"] > n / 2:
+    in_a_row = [*map(outcome, newest_of(runs)[:ENOUGH_RUNS])] == ["signals"] * ENOUGH_RUNS
+    if icon == "🟢" and (in_a_row or ended["signals"] > n / 2):
         return "🟡"
     return "🟡" if ended["errored"] and icon != "🔴" else icon
 
@@ -2505,8 +2517,8 @@ def only_signals(score: object, runs: MaybeFound) -> str:
 def age_text(agent: Json, runs: MaybeFound, now: float) -> str:
     """`, the newest 9d ago` where that is more than a day: an answer about runs long past."""
     rows = newest_of(runs)
-    known = present(map(moment_of, rows))
-    newest = max(known, default=instant(agent.get("last_seen")) if rows else None)
+    ends = [max(present(map(moment_of, rows)), default=None), instant(agent.get("last_seen"))]
+    newest = min(present(ends), default=None) if rows else None  # a run's clock may be ahead
     return f", the newest {ago(newest, now)}" if newest and now - newest > OLD else ""
 
 
@@ -3423,6 +3435,7 @@ def search_fleet(backend: Api, fleet: Found, filters: Filters, wanted: int) -> F
         found.types += one.types
         found.severities += one.severities
     found.rows = newest_first(found.rows, "detected_at")[:wanted]
+    found.exact &= len(fleet.rows) >= fleet.matched
     return found
 
 
@@ -3690,13 +3703,13 @@ def errored_runs(backend: Api, agent_id: str, limit: int) -> tuple[Rows, Counter
 def errored_text(name: str, found: Found, ended: Counter[str], now: float, part: Part) -> str:
     """The runs that errored or stalled, out of the newest of an agent, which `ended` so."""
     read, unknown = ended.total(), ended["unknown"]
+    how = f" How {unknown} of them ended is not known." if unknown else ""
     if not found.rows:
-        how = f" How {unknown} of them ended is not known." if unknown else ""
         return (
             f"No run of {name} errored or stalled, of the newest {read} that were processed.{how}"
         )
     heading = f"Runs of {name} that errored or stalled: {found.matched} of the newest {read}"
-    return runs_text(heading, found, now, part)
+    return blocks(runs_text(heading, found, now, part), how.strip())
 
 
 @server.read_only("List an agent's runs", "crash, crashed, errored, slow, history, executions")
@@ -3779,7 +3792,11 @@ class Step:
 
     def failed(self) -> bool:
         """Whether the step failed or ended the run early."""
-        return self.ended_run() or self.got("success") is False or bool(self.got("error"))
+        return (
+            self.ended_run()
+            or self.got("success") is False
+            or bool(self.got("error") or self.got("error_hash"))
+        )
 
 
 def payload_of(event: Json | None) -> Json:
@@ -3818,8 +3835,9 @@ class Overlap:
         waiting = self.waiting if len(self.waiting) <= MOST_AT_ONCE else []
         same_id = [one for one in waiting if named and call_id(one.event) == call_id(response)]
         same_time = [one for one in waiting if began - 5 <= one.began <= began + 1]
+        others = named and not same_id and all(call_id(one.event)[1] is not None for one in waiting)
         for some in (waiting, same_id, same_time):
-            if len(some) == 1:
+            if len(some) == 1 and not others:
                 step = some[0]
                 step.response, step.parallel = response, False
                 self.waiting.remove(step)
@@ -4008,7 +4026,7 @@ def remarks(step: Step, raw: bool) -> list[str]:
     )
 
 
-ARGUMENTS = ("args", "args_hash", "query", "query_hash")
+ARGUMENTS = ("args", "args_hash", "args_original_length", "query", "query_hash")
 # What makes two calls equal, besides that both were answered: the name and the outcome.
 SAME = {
     "llm": ("model", "finish_reason"),
@@ -4210,7 +4228,11 @@ def gap_text(entries: list[Entry]) -> str:
 
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 # What an agent calls the end of its run is any text; with one of these it did not end well.
-BAD_END = re.compile("error|fail|max|limit|exceed|timeout|abort|cancel|violation", re.I)
+BAD_END = re.compile(
+    "error|fail|max|limit|exceed|timeout|abort|cancel|violation|exception|crash|kill|stuck|denied"
+    "|incomplete|budget|g[ai]ve_?up|no_answer|interrupt|refus|reject",
+    re.I,
+)
 
 
 def step_count(detail: Json) -> str:
@@ -4308,13 +4330,19 @@ def run_verdict(detail: Json, steps: list[Step]) -> str:
     return f"{icon} {said}{f' ({cause})' if cause else ''}{raised}{against}."
 
 
+def other_run(detail: Json) -> str:
+    """That a run is not the one that was asked for, only the one that begins so; "" where it is."""
+    asked = detail.get("asked")
+    return f"  (there is no run {shown_id(asked)}, and only this one begins so)" if asked else ""
+
+
 def run_head(detail: Json, now: float) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
     started = detail.get("started_at")
     tokens, cost = amount(detail, "total_tokens"), number(detail.get("cost_usd"))
     ended, cause = name_text(detail.get("exit_reason"), "exit_reason"), error_type(detail)
     return blocks(
-        f"Run: {shown_id(detail.get('run_id'))}",
+        f"Run: {shown_id(detail.get('run_id'))}{other_run(detail)}",
         f"Agent:    {agent_of(detail)}{version(detail.get('agent_version'))}",
         f"Started:  {date_text(started)}  ({ago(started, now)})",
         f"Duration: {duration(started, detail.get('completed_at'))}",
@@ -4479,7 +4507,8 @@ def run_named(backend: Api, name: str, agent_id: str) -> Json:
             f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of the id.",
             "invalid",
         )
-    return backend.get("/v1/runs/{}", ids[0])
+    detail = backend.get("/v1/runs/{}", ids[0])
+    return detail if re.fullmatch(UUID_FORM, ids[0]) else {**detail, "asked": name}
 
 
 def unknown_run(name: str, failed: str) -> DunetraceError:
@@ -4698,10 +4727,15 @@ def version_lines(insights: Json, now: float) -> list[str]:
 
 def deploy_lines(insights: Json, runs: MaybeFound, now: float) -> list[str]:
     """deploy_regressions (2 h before and after), then the deploy_events that have no such rates;
-    newest first. They count signals, so that nothing is called well while the newest runs error."""
+    newest first. They count signals, so that nothing is called well unless the newest runs are
+    known not to error."""
     compared = dicts(insights.get("deploy_regressions"))
-    known = {shown_id(one.get("deploy_id")) for one in compared} - {NONE}
-    well = "⚪ no more signals" if errored_among(newest_of(runs)) else "✅ no regression"
+    known, ended = (
+        {shown_id(one.get("deploy_id")) for one in compared} - {NONE},
+        count_outcomes(runs),
+    )
+    sure = isinstance(runs, Found) and not ended["errored"] and not ended["unknown"]
+    well = "✅ no regression" if sure else "⚪ no more signals"
     rows = [{**one, "line": deploy_line(one, well, now)} for one in compared]
     for one in dicts(insights.get("deploy_events")):
         if shown_id(one.get("id")) not in known:
@@ -4719,10 +4753,10 @@ def deploy_line(deploy: Json, well: str, now: float) -> str:
     regression, of enough runs and after all of the two hours."""
     few = min(amount(deploy, "before_runs"), amount(deploy, "after_runs")) < ENOUGH_RUNS
     early = few or now - (instant(deploy.get("deployed_at")) or 0) < 2 * 3600
-    verdicts = {True: "🚨 REGRESSION", False: "⚪ too early to tell" if early else well}
-    regression = deploy.get("is_regression")
+    regression, delta = deploy.get("is_regression"), number(deploy.get("delta_rate"))
+    rise = "⚪ below the backend's threshold" if (delta or 0) > STEADY else well
+    verdicts = {True: "🚨 REGRESSION", False: "⚪ too early to tell" if early else rise}
     verdict = verdicts[regression] if isinstance(regression, bool) else f"⚪ {NONE}"
-    delta = number(deploy.get("delta_rate"))
     return (
         f"  {verdict}  {name_text(deploy.get('version'))}  {ago(deploy.get('deployed_at'), now)}"
         f"  {of_runs(deploy, 'before_signals', 'before_runs', 'before_rate')}"
@@ -4750,14 +4784,17 @@ NEWER_INSIGHTS = {
 }
 
 
-def errored_share(runs: MaybeFound) -> str:
-    """`; 🔴 5 of the newest 5 runs errored or stalled`, or that this is not known."""
+def errored_share(runs: MaybeFound, now: float) -> str:
+    """`; 🔴 5 of the newest 5 runs errored or stalled`, or that this is not known; and when the
+    newest ran where that is long ago."""
     if isinstance(runs, DunetraceError):
         return "; how its runs ended could not be asked"
     ended = count_outcomes(runs)
     of = f"of the newest {plural(ended.total(), 'run')}"
-    none = "" if ended else "; no runs are processed"
-    return f"; 🔴 {ended['errored']} {of} errored or stalled" if ended["errored"] else none
+    age = age_text({}, runs, now)
+    if ended["errored"]:
+        return f"; 🔴 {ended['errored']} {of} errored or stalled{age}"
+    return (f"; {of}{age}" if age else "") if ended else "; no runs are processed"
 
 
 def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
@@ -4780,7 +4817,7 @@ def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
         said = "No signals in the last 7 days"
     else:
         said = "⚪ Unknown: this backend does not tell systemic from occasional"
-    return f"{said}{errored_share(runs)}{change_text(insights, now)}."
+    return f"{said}{errored_share(runs, now)}{change_text(insights, now)}."
 
 
 def patterns_text(agent_id: str, insights: Json, runs: MaybeFound, now: float) -> str:
@@ -4957,7 +4994,7 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Steps": step_count(detail),
         "Tokens": str(amount(detail, "total_tokens") or NONE),
         "Cost": dollars(detail.get("cost_usd") or None),
-        "Signals": named_counts(signals) or "none",
+        "Signals": named_counts(signals) or ("none" if "signals" in detail else NONE),
         "LLM calls": named_counts(models) or none,
         "Tool calls": named_counts(tools) or none,
         "Failed calls": named_counts(failed) or none,
@@ -5031,8 +5068,8 @@ def comparison_text(one: Json, other: Json, how: str) -> str:
     return blocks(
         f"{verdicts[0]}; the other: {verdicts[1]}; {parting_text(*steps)}.",
         f"Runs of {agent_of(one)}{beside}:\n"
-        f"  this   {shown_id(one.get('run_id'))}\n"
-        f"  other  {shown_id(other.get('run_id'))}  ({how})",
+        f"  this   {shown_id(one.get('run_id'))}{other_run(one)}\n"
+        f"  other  {shown_id(other.get('run_id'))}  ({how}){other_run(other)}",
         section(
             f"{'':<14}THIS | OTHER",
             (
@@ -5080,6 +5117,8 @@ def compare_runs(
     one = run_named(backend, run_id, "")
     if other_run_id:
         other, how = run_named(backend, other_run_id, ""), "as asked"
+        if one.get("run_id") == other.get("run_id"):
+            raise DunetraceError(f"Both are the run {shown_id(one.get('run_id'))}.", "invalid")
     else:
         other, how = clean_run_like(backend, one)
     return comparison_text(one, other, how)
@@ -5092,11 +5131,11 @@ def compare_runs(
 def window_line(name: str, window: Json) -> str:
     """A row of the table of costs: one of 1d, 7d and 30d."""
     tokens, runs = count(window.get("total_tokens")), count(window.get("wasted_run_count"))
-    failed = (
-        f"{dollars(window.get('wasted_cost_usd'))} ({percent(window.get('wasted_pct'))}), "
-        f"{NONE if runs is None else plural(runs, 'run')}"
-    )
-    cost, above = (dollars(window.get(key)) for key in ("total_cost_usd", "excess_cost_usd"))
+    part, keys = window.get("wasted_pct"), ("total_cost_usd", "wasted_cost_usd", "excess_cost_usd")
+    cost, wasted, above = (dollars(window.get(key)) for key in keys)
+    if tokens and not number(window.get("total_cost_usd")):  # of no known price
+        part, cost, wasted, above = ratio_of(window.get("wasted_tokens"), tokens), NONE, NONE, NONE
+    failed = f"{wasted} ({percent(part)}), {NONE if runs is None else plural(runs, 'run')}"
     shown = NONE if tokens is None else f"{tokens:,}"
     return (
         f"  {name:<7} {shown:>13} {cost:>10} {counted(window.get('run_count')):>6}  "
@@ -5296,7 +5335,7 @@ def condition_text(condition: object, subject: str = "trigger", bound: str = "va
 def policy_state(policy: Json) -> str:
     """Whether a policy enforces; older backends say only whether it is enabled, and which have no
     signature, so that no SDK enforces them."""
-    said, unsigned = text_of(policy.get("enforcement")), policy.get("signature") == ""
+    said, unsigned = text_of(policy.get("enforcement")), not policy.get("signature", "?")
     enabled = "unsigned" if unsigned else "enabled"
     older = enabled if policy.get("enabled") is True else "disabled"
     return safe("enforcement", said, False) if said else older
@@ -5392,6 +5431,7 @@ Z = 1.959963984540054  # of a 95 % interval
 BEFORE_RUNS, BEFORE_DAYS = 500, 30  # the newest runs of so many days before the moment
 FIXED_RUNS = 5  # on each side of a fix
 SEEN_RUNS = 10  # after it, to say that a failure is still there
+LATE = 600  # seconds after its end within which a run is processed
 MOST_CLEAN = 2_000  # clean runs beyond which it is not said how many it would take
 
 
@@ -5448,6 +5488,7 @@ class Trial:
     since: float
     what: str
     unplaced: int = 0  # runs without a usable start
+    again: int = 0  # runs that had it detected since, but began before by their own clock
     flying: int = 0  # runs that are not processed
     whole: bool = True  # whether all runs of both sides were read
 
@@ -5497,15 +5538,28 @@ def needed_text(before: Side, after: Side) -> str:
     return f"; {plural(needed, 'clean run')} in a row would be enough" if needed else ""
 
 
+def trial_verdict(trial: Trial) -> tuple[str, str]:
+    """The verdict on a fix, which is too early where something counted speaks against it, and what
+    it would take or what that is."""
+    before, after = trial.before, trial.after
+    state = fix_verdict(before, after)
+    better, early = state in {"fixed", "improved"}, "too early to tell"
+    if state == early:
+        return early, needed_text(before, after)
+    if better and trial.flying > after.runs:
+        return early, f"; {plural(trial.flying, 'run')} not processed yet"
+    if better and trial.again:
+        had = f"{plural(trial.again, 'more run')} had it detected since"
+        return early, f"; {had}, but began before by their own clock"
+    if state == "worse" and not trial.whole:
+        return early, "; not all of the time before could be read"
+    return state, ""
+
+
 def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
-    before, after = trial.before, trial.after
-    state, more = fix_verdict(before, after), ""
+    before, after, (state, more) = trial.before, trial.after, trial_verdict(trial)
     waiting = f"{plural(trial.flying, 'run')} not processed yet"
-    if state == "too early to tell":
-        more = needed_text(before, after)
-    elif state in {"fixed", "improved"} and trial.flying > after.runs:
-        state, more = "too early to tell", f"; {waiting}"
     verb = "is" if trial.unplaced == 1 else "are"
     left = f"{plural(trial.unplaced, 'run')} without a usable start {verb} on neither side."
     lost = "Not all runs or signals of that time could be read: the counts are of the newest."
@@ -5650,13 +5704,17 @@ def read_trial(backend: Api, agent: Json, kind: str, since: float, what: str) ->
         lambda: read_window(backend, "runs", agent_id, lambda: begin),
         lambda: read_window(backend, "signals", agent_id, lambda: begin),
     )
-    hits = (row for row in signals.rows if str(row.get("failure_type")).upper() == kind)
+    hits = [row for row in signals.rows if str(row.get("failure_type")).upper() == kind]
     hit = {str(row.get("run_id")) for row in hits}
+    anew = {str(row.get("run_id")) for row in hits if (detected_at(row) or 0) >= since}
     trial = Trial(Side(), Side(), since, what, whole=runs.whole and signals.whole)
     listed = [*runs.rows, *runs.undated]
     started = [run for run in listed if (instant(run.get("started_at")) or 0) > EARLIEST]
     trial.unplaced = len(listed) - len(started)
     trial.flying = in_flight(agent, runs.total)
+    trial.again = sum(
+        str(run.get("run_id")) in anew and (moment_of(run) or 0) < since - LATE for run in listed
+    )
     for run in newest_first(started, "started_at"):
         side = trial.after if run["started_at"] >= since else trial.before
         if run["started_at"] < begin or (side is trial.before and side.runs == BEFORE_RUNS):
@@ -5751,13 +5809,14 @@ def against_earlier(detail: Json, earlier: Rows, signals: Rows) -> str:
     same = {kind: before[kind] for kind in types if before[kind]}
     ended = run_ended(detail)
     gone = {kind: n for kind, n in before.items() if kind not in types and ended == "completed"}
-    errored = len(errored_among(earlier))
+    ends = Counter(map(outcome, earlier))
+    unknown = f", {ends['unknown']} of unknown end" if ends["unknown"] else ""
     of, all_ = (f"of the {plural(len(some), 'run')} before" for some in (known, earlier))
     return blocks(
         f"New: {new} (in none {of})" if new else "",
         f"Same: {named_counts(same)} {of}" if same else "",
         f"Not in this run: {named_counts(gone)} {of}" if gone else "",
-        f"Errored or stalled: {errored} {all_}",
+        f"Errored or stalled: {ends['errored']} {all_}{unknown}",
         gap="\n",
     )
 
@@ -6351,12 +6410,12 @@ def check_agents(backend: Api, agents: Rows) -> str:
     """That any agent has ever sent an event."""
     if not agents:
         raise DunetraceError(
-            "The backend has no agents: no event has ever reached it. Point the SDK's "
+            "This key sees no agents: no event has reached the backend under it. Point the SDK's "
             "DUNETRACE_ENDPOINT at its ingest service (port 8001); dunetrace-mcp call "
             "get_instrumentation_guide framework=python shows the code.",
             "missing",
         )
-    newest = max(instant(agent.get("last_seen")) or 0 for agent in agents)
+    newest = max(present(instant(agent.get("last_seen")) for agent in agents), default=None)
     return f"{plural(len(agents), 'agent')}, last seen {ago(newest, backend.now())}"
 
 
@@ -6483,13 +6542,17 @@ class Gate:
 Criterion = tuple[str, str]  # one line of a gate: PASS, FAIL, UNKNOWN or SKIP, and why
 
 
-def seen_criterion(agent: Json, runs: Window | DunetraceError, gate: Gate) -> Criterion:
+def seen_criterion(
+    agent: Json, runs: Window | DunetraceError, gate: Gate, since: float
+) -> Criterion:
     """That any run was processed at all, and that not more of them wait for it: without that,
-    nothing else says anything."""
+    nothing else says anything. When an agent was last seen is told by the backend's own clock."""
     if isinstance(runs, DunetraceError):
         return "UNKNOWN", f"runs in the last {gate.hours} h: {runs}"
     text = f"runs processed in the last {gate.hours} h: "
-    flying = in_flight(agent, runs.total)
+    flying, seen = in_flight(agent, runs.total), instant(agent.get("last_seen"))
+    if runs.rows and seen is not None and seen < since:
+        return "UNKNOWN", f"{text}{len(runs.rows)}, but no event has come since {date_text(seen)}"
     if flying > len(runs.rows):
         return "UNKNOWN", f"{text}{len(runs.rows)}, but {flying} started and are not processed"
     if runs.rows:
@@ -6595,7 +6658,7 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
         agent = {"failure_types": {type_of(signal): 1 for signal in seen}}
     check_known_type(gate.failure_type, [agent])
     return [
-        seen_criterion(agent, runs, gate),
+        seen_criterion(agent, runs, gate, since()),
         errored_criterion(runs, gate),
         signal_criterion(signals, runs, gate),
         score_criterion(health, gate),

@@ -2580,7 +2580,7 @@ PAIRINGS = [
     ("by call_id", [call_event("llm", 0, call_id=0), call_event("llm", 0, call_id=1), reply_event("llm", 9, call_id=0), reply_event("llm", 9, call_id=1)], [2, 3]),
     ("call_id used twice", [call_event("llm", 0, call_id=1), call_event("llm", 0, call_id=2), *[reply_event("llm", 9, call_id=2)] * 2], ["P", "P", ".", "."]),
     ("call_id of two calls", [*[call_event("llm", 0, call_id=2)] * 2, reply_event("llm", 9, call_id=2)], ["P", "P", "."]),
-    ("call_id of none", [call_event("llm", 0, call_id=1), reply_event("llm", 9, call_id=5)], [1]),
+    ("call_id of none", [call_event("llm", 0, call_id=1), reply_event("llm", 9, call_id=5)], ["P", "."]),
     ("no usable times", [*[{**call_event("tool", 0, **T), "timestamp": None}] * 2, reply_event("tool", 9, 9, **T)], ["P", "P", "."]),
     ("other events", [call_event("custom", 0), {"event_type": 5}], ["-", "."]),
 ]  # fmt: skip
@@ -3835,9 +3835,9 @@ GATES = [
 ]  # fmt: skip
 
 
-def gate_backend(http, runs, signals, health, started=0):
+def gate_backend(http, runs, signals, health, started=0, seen=NOW):
     """A backend with one agent; each list as rows, as rows and the total that is claimed, or as status and body."""
-    serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": started}]))
+    serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": started, "last_seen": seen}]))
     for key, given in (("runs", runs), ("signals", signals)):
         if isinstance(given, tuple) and isinstance(given[0], int):
             serve(http, f"{A}/{key}", given[1], given[0])
@@ -4721,7 +4721,7 @@ def test_policies_of_older_backends(http):
     )
     older = [{"enabled": True, "signature": one} for one in ("", "x", None)]
     states = [*map(dm.policy_state, older), dm.policy_state({"enabled": False, "signature": ""})]
-    assert states == ["unsigned", "enabled", "enabled", "disabled"]
+    assert states == ["unsigned", "enabled", "unsigned", "disabled"]
     assert dm.policy_lines(older[0]).startswith("  ⚠ ")
     many = [{**POLICIES[0], "id": n, "enforcement_reason": "x" * 290} for n in range(100)]
     assert re.search(r"… \d+ more not shown: name an agent_id\.", dm.policies_text(many, [], ""))
@@ -5080,7 +5080,7 @@ CHECKS = [
     (lambda handler: send(handler, ROUTE_404, 404), "/v1/agents answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL to the Customer API (port 8002",),
     (lambda handler: send(handler, HTML.encode(), kind="text/html"), "with a web page, not with JSON. That is a login page, a proxy or the dashboard"),
     (lambda handler: send(handler, {"detail": "Invalid or inactive API key"}, 401), "Set DUNETRACE_API_KEY to an active key"),
-    (lambda handler: send(handler, page("agents", [])), "The backend has no agents: no event has ever reached it."),
+    (lambda handler: send(handler, page("agents", [])), "This key sees no agents: no event has reached the backend under it."),
 ]  # fmt: skip
 
 
@@ -5551,7 +5551,7 @@ Runs of —:
 
               THIS | OTHER
 Ended         end unknown | end unknown
-Signals       none | none
+Signals       — | —
 === cost
 $1.57 in 30 days, 88% of it in runs with signals; $1.21 above its own baseline; at this rate $5.57 a month above it.
 Token and cost stats for: research-agent
@@ -6013,7 +6013,7 @@ AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 
 1 agent, 0 signals, ago from 2026-05-13 19:19 UTC.
 === agents_none
-No agents: this backend has not received a single event.
+No agents: this backend has received no event under this key.
 get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.
 === agents_narrowed
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
@@ -6552,7 +6552,7 @@ Runs that crashed without a signal are not in this list: 2 of the newest 5 runs 
 No signal matches since_hours=5; without filters there are 55 signals of 1 agent. The backend counts 1 more that its pages did not show: call again.
 Runs that crashed without a signal are not in this list: 1 of the 1 run of that time among the newest 5 runs of all agents errored or stalled, the newest of research-agent. get_run_detail(run_id="crash-run-002") shows the newest, 2h ago.
 === nothing_at_all
-No agents: this backend has not received a single event.
+No agents: this backend has received no event under this key.
 get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.
 === nothing_unfiltered
 No signal was found; without filters there are 0 signals of 1 agent.
