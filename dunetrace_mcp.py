@@ -859,7 +859,7 @@ class Texts:
             self.shown.add(fold_spaces(value))
         elif isinstance(value, str):
             self.add_hidden(value, depth)
-        elif abs(number(value) or 0) >= 10_000 and is_free(name, value):
+        elif isinstance(value, int | float) and abs(value) >= 10_000 and is_free(name, value):
             self.hidden.add(str(value))
 
     def add_hidden(self, text: str, depth: int) -> None:
@@ -869,8 +869,8 @@ class Texts:
             try:
                 self.add("args", json.loads(text), depth + 1)
             except (ValueError, RecursionError):
-                for one in re.findall(r'"((?:[^"\\]|\\.)*)"(?!\s*:)', text):
-                    self.hidden.update(forms_of(one))
+                for one, key in re.findall(r'"((?:[^"\\]|\\.)*)"(\s*:)?', text):
+                    self.hidden.update(() if key else forms_of(one))
 
 
 class Redaction:

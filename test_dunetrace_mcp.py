@@ -1569,6 +1569,15 @@ def test_search_on_an_old_backend_asks_who_can_match(http, arguments, heading, a
     assert asked(http) == agents
 
 
+def test_a_search_of_a_fleet_that_lists_less_than_it_counts_is_not_sure(http):
+    old_fleet(http, FLEET)
+    rows = json.loads(requests.get(f"{URL}/v1/agents").text)["agents"]
+    http.replace("GET", f"{URL}/v1/agents", json={"agents": rows, "page": {"total": 99}})
+    assert call("search_signals", since_hours=5).startswith(
+        "at least 7 signals in the last 5 hours"
+    )
+
+
 def test_all_matches_are_counted_as_far_as_that_is_worth_it(http, monkeypatch):
     monkeypatch.setattr(dm, "COUNTED_PAGES", 2)
     rows = [{**row, "agent_id": f"agent-{row['id'] % 3}"} for row in series(700)]
@@ -2042,6 +2051,16 @@ def test_a_beginning_that_cannot_be_looked_for(http):
     assert "/v1/runs answered 500" in error_of("get_run_detail", run_id="a-run-0099")
 
 
+def test_a_run_that_only_begins_so_is_said_to_be_another(http):
+    only_run(http, {**RUN, "run_id": "eval-run-10"})
+    serve(http, "/v1/runs", page("runs", [{**RUNS[0], "run_id": "eval-run-10"}]))
+    other = "Run: eval-run-10  (there is no run eval-run-1, and only this one begins so)\n"
+    assert other in call("get_run_detail", run_id="eval-run-1")
+    assert "Run: eval-run-10\n" in call("get_run_detail", run_id="eval-run-10")
+    same = error_of("compare_runs", run_id="eval-run-1", other_run_id="eval-run-10")
+    assert same == "Both are the run eval-run-10."
+
+
 def test_a_beginning_is_looked_for_among_so_many_runs(http, monkeypatch):
     monkeypatch.setattr(dm, "MOST_PAGES", 2)
     only_run(http, RUN)
@@ -2142,7 +2161,7 @@ QUOTATIONS = [
     ("output", "zx81", "For zx81 it was.", f"For {h('zx81')} it was."),
     ("args", '{"id": "order-7", "n": 4096}', "Called with `order-7`.", f"Called with `{h('order-7')}`."),
     ("args", {"who": ["ann smith"]}, "For ann smith.", f"For {h('ann smith')}."),
-    ("fabricated_entity", 4242424242424242, "It made up 4242424242424242.", "It made up 4242424242424242."),
+    ("fabricated_entity", 4242424242424242, "It made up 4242424242424242.", "It made up sha256:477bba13 (16 chars)."),
     ("output", "web_search_tool", "Tool `web_search_tool` failed.", "Tool `web_search_tool` failed."),
     ("output", "lookup", "Tool `lookup` and lookup.", f"Tool `{h('lookup')}` and lookup."),
     ("output", "short", "A short word, `short`.", f"A short word, `{h('short')}`."),
@@ -2895,6 +2914,17 @@ NOT_WELL = [
     (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "How 20 of them ended is not known."),
     (lambda: dm.health_text({"agent_id": "a"}, HEALTH_READY, found(UNKNOWN_ENDS), NOW), "⚪ Health score for a: 90/100"),
     (lambda: dm.health_icon(90, ended(2), 2), "🟢"),
+    (lambda: dm.health_icon(90, found([*ended(signals=5).rows, *ended(9).rows])), "🟡"),
+    (lambda: dm.health_icon(90, found([*ended(signals=4).rows, *ended(9).rows])), "🟢"),
+    (lambda: dm.health_icon(90, found([*ended(1).rows, *ended(signals=5).rows, *ended(9).rows])), "🟢"),
+    (lambda: dm.age_text({"last_seen": NOW - 60 * DAY}, found([{**RUNS[2], "completed_at": NOW + 9 * DAY}]), NOW), ", the newest 60d ago"),
+    (lambda: dm.patterns_verdict({"systemic_patterns": []}, found([{**RUNS[2], "started_at": NOW - 10 * DAY, "completed_at": NOW - 10 * DAY}]), NOW), "No signals in the last 7 days; of the newest 1 run, the newest 10d ago."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": []}, found([{**CRASHES[0], "started_at": NOW - 10 * DAY, "completed_at": NOW - 10 * DAY}]), NOW), "No signals in the last 7 days; 🔴 1 of the newest 1 run errored or stalled, the newest 10d ago."),
+    (lambda: dm.cost_text("x", {"windows": {"30d": {**WINDOW, "total_cost_usd": 0, "total_tokens": 100, "wasted_tokens": 40, "wasted_run_count": 1}}}), "  30 days           100          —     83  — (40%), 1 run           —\n"),
+    (lambda: dm.against_earlier({"exit_reason": "run.completed"}, UNKNOWN_ENDS, []), "Errored or stalled: 0 of the 20 runs before, 20 of unknown end"),
+    (lambda: dm.errored_text("a", found(CRASHES), Counter(errored=2, unknown=15), NOW, PART), "How 15 of them ended is not known."),
+    (lambda: dm.check_agents(dm.api(), [{"last_seen": None}]), "1 agent, last seen —"),
+    (lambda: dm.run_columns({"signals": []}, [])["Signals"], "none"),
     (lambda: dm.health_icon(90, ended(2), 3), "⚪"),
     (lambda: dm.health_icon(100, ended(errored=2), 3), "🔴"),
     (lambda: verdict(ended(1), 90, {"versions": [release("1", 9, 1, 10), release("2", 1, 3, 10)]}), "🟡 Not well: all of the newest 1 run completed without signals; worse since version v2, 1d ago: 10% (1/10) → 30% (3/10) of runs with signals."),
@@ -2984,13 +3014,18 @@ DEPLOY_LINES = [
     ({**deploy(1, False), "after_runs": 4}, RUNS, "⚪ too early to tell"),
     ({**deploy(1, False), "before_runs": 4}, RUNS, "⚪ too early to tell"),
     (deploy(1, False), CRASHES, "⚪ no more signals"),
+    (deploy(1, False), UNKNOWN_ENDS, "⚪ no more signals"),
+    (deploy(1, False), HANGS, "⚪ no more signals"),
+    ({**deploy(1, False), "delta_rate": 0.05}, RUNS, "✅ no regression"),
+    ({**deploy(1, False), "delta_rate": 0.14}, RUNS, "⚪ below the backend's threshold"),
     (deploy(1, None), RUNS, "⚪ —"),
 ]
 
 
 @pytest.mark.parametrize(("one", "runs", "label"), DEPLOY_LINES)
 def test_no_deploy_is_called_well_too_early(one, runs, label):
-    (line,) = dm.deploy_lines({"deploy_regressions": [one]}, found(runs), NOW)
+    known = runs if isinstance(runs, dm.DunetraceError) else found(runs)
+    (line,) = dm.deploy_lines({"deploy_regressions": [one]}, known, NOW)
     assert line.startswith(f"  {label}  v")
 
 
@@ -3035,6 +3070,7 @@ VERDICTS = [
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "dry_run_verdicts": [{}, {}]}, []), "🟡 Completed without signals; 2 policy triggers in a dry run."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("llm.called", 1, 1), event("llm.responded", 1, 2, instrumentation_degraded=True)])), "🟡 Completed without signals; 1 call recorded in part."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="max_iterations")])), "🟡 Completed without signals; its own word for its end is max_iterations."),
+    *((lambda word=word: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason=word)])), f"🟡 Completed without signals; its own word for its end is {word}.") for word in ("gave_up", "giveup", "Exception", "crashed", "stuck", "killed", "incomplete", "out_of_budget", "denied", "no_answer", "interrupted", "refused", "rejected")),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="handoff")])), "✅ Completed without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of(tool_pair(1, 1, ok=False)[1:])), "🟡 Completed without signals; 1 of 1 call failed (web_search×1)."),
     (lambda: dm.change_text({"deploy_regressions": [deploy(9, True), deploy(1, False)]}, NOW), ""),
@@ -3193,6 +3229,39 @@ def test_no_answer_is_over_its_bytes():
     for text in ("█" * 90_000, "█\n" * 40_000):
         assert len(dm.delivered(text).encode()) <= 40_000
         assert "more characters not shown" in dm.delivered(text)
+
+
+def test_what_failed_is_seen_by_its_error_alone():
+    (step,) = dm.steps_of([event("tool.responded", 1, 1, tool_name="t", error_hash="0b1c2d3e")])
+    assert step.failed()
+
+
+def test_arguments_that_were_cut_are_not_the_same():
+    cut = [event("tool.called", n, n, tool_name="t", args="x", args_original_length=9_500 + n) for n in range(3)]  # fmt: skip
+    (entry,) = dm.fold_repeats(dm.steps_of(cut))
+    assert dm.fold_text(entry) == "  ×3 to [  2], 3 different arguments"
+
+
+# What evidence holds, and a title that quotes it.
+QUOTES = [
+    ({"fabricated_entity": 4929123456789012}, "4929123456789012", "Fabricated `{}` there"),
+    ({"args": [{"card": 10_000}]}, "10000", "said `{}`"),
+    ({"error": "pin 1234."}, "pin 1234", "said `{}`"),
+    ({"args_snippet": '{"name": "Ann Roy", "iban": "DE8937", "note": "hel'}, "Ann Roy", "for '{}'"),
+    ({"args_snippet": '{"name": "Ann Roy", "iban": "DE8937", "note": "hel'}, "DE8937", "iban {}"),
+    ({"error": 'O\'Hara "x"'}, 'O\\\'Hara "x"', "said `{}`"),
+]
+
+
+@pytest.mark.parametrize(("evidence", "said", "title"), QUOTES)
+def test_a_title_quotes_nothing_hidden(evidence, said, title):
+    (one,) = dm.without_raw([{**SIGNAL, "evidence": evidence, "title": title.format(said)}])
+    assert one["title"] == title.format(dm.hashed(said))
+
+
+def test_small_numbers_are_nobodys_secret():
+    (one,) = dm.without_raw([{**SIGNAL, "evidence": {"value": 9_999, "count": 12_345}, "title": "`9999` `12345`"}])  # fmt: skip
+    assert one["title"] == "`9999` `12345`"
 
 
 def test_a_fold_says_only_what_is_recorded():
@@ -3767,6 +3836,7 @@ LATE = {
     "started_at": NOW - 30 * HOUR,
     "detected_at": NOW - 30 * HOUR,
 }
+OK_LATE = {"exit_reason": "run.completed"}
 WITHOUT_TIME = {"completed_at": None, "started_at": None, "detected_at": None}
 AHEAD = {"completed_at": NOW + DAY, "started_at": NOW + DAY, "detected_at": NOW + DAY}
 # Flags, runs, signals, health (or its status), the states of the four lines (seen, errored, signals, score), status.
@@ -3911,6 +3981,27 @@ def test_a_gate_says_what_it_cannot_place(http, command_line):
     said = command_line("gate", "research-agent")[1]
     assert said.startswith(
         "UNKNOWN  runs processed in the last 24 h: none with a usable time, and 2 without\n"
+    )
+
+
+def test_a_gate_does_not_believe_the_clock_of_a_host_alone(http, command_line):
+    """Failed runs of a slow clock stand among those of the window; all runs of a fast one are long past."""
+    slow = {**BAD_RUN, "started_at": NOW - 3 * DAY, "completed_at": NOW - 3 * DAY}
+    gate_backend(http, [slow, OK_RUN] * 10, [], SCORE)
+    said = command_line("gate", "research-agent")[1]
+    assert (
+        "errored or stalled: 0 of 10 runs, at most 10%; when 10 others failed is not known\n"
+        in said
+    )
+    http.reset()
+    gate_backend(http, [{**slow, **OK_LATE}, OK_RUN, {**BAD_RUN, **WITHOUT_TIME}], [], SCORE)
+    assert "FAIL  errored or stalled: 1 of 2 runs" in command_line("gate", "research-agent")[1]
+    http.reset()
+    gate_backend(http, [{**OK_RUN, **AHEAD}], [], SCORE, seen=NOW - DAY - 1)
+    status, said, _ = command_line("gate", "research-agent")
+    assert status == 2
+    assert said.startswith(
+        "UNKNOWN  runs processed in the last 24 h: 1, but no event has come since 2026-05-12 19:18 UTC\n"
     )
 
 
@@ -4489,12 +4580,12 @@ TRIALS = [
 ]  # fmt: skip
 
 
-def tried(http, insights, fixes, flying=0):
+def tried(http, insights, fixes, flying=0, runs=(), signals=()):
     serve(http, "/v1/agents", page("agents", [{**AGENT, "run_count": len(TRIED) + flying}]))
     serve(http, f"{A}/insights", insights)
     serve(http, f"{A}/fixes", {"fixes": fixes})
-    paging(http, f"{A}/runs", "runs", TRIED)
-    paging(http, f"{A}/signals", "signals", LOOPED)
+    paging(http, f"{A}/runs", "runs", [*runs, *TRIED])
+    paging(http, f"{A}/signals", "signals", [*signals, *LOOPED])
 
 
 @pytest.mark.parametrize(("tool", "since", "insights", "fixes", "text"), TRIALS)
@@ -4546,6 +4637,34 @@ def test_nothing_is_fixed_while_more_runs_wait_than_came_since(http, flying, sai
         "is on neither side."
         + (f"\nOn neither side: {flying} runs not processed yet." * bool(flying))
     )
+
+
+@pytest.mark.parametrize(
+    ("started", "detected", "said"),
+    [
+        (NOW - 3 * DAY, NOW - HOUR, "⚪ Too early to tell: "),
+        (5.0, NOW - HOUR, "⚪ Too early to tell: "),
+        (NOW - DAY - 601, NOW - DAY, "⚪ Too early to tell: "),
+        (NOW - DAY - 600, NOW - DAY, "✅ Fixed: "),
+        (NOW - 3 * DAY, NOW - 3 * DAY, "✅ Fixed: "),
+    ],
+)
+def test_nothing_is_fixed_that_was_detected_again(http, started, detected, said):
+    """The run began before the fix by its own clock; the backend saw the failure afterwards."""
+    again = a_run(99, 0, started_at=started, completed_at=started)
+    seen = {**LOOPED[0], "id": 99, "run_id": "r99", "detected_at": detected}
+    tried(http, DEPLOYS, [], runs=[again], signals=[seen])
+    text = call("verify_fix", agent_id="research-agent", failure_type="TOOL_LOOP", since="24h")
+    assert text.startswith(said)
+    more = "; 1 more run had it detected since, but began before by their own clock."
+    assert (more in text) is (said[0] == "⚪")
+
+
+def test_nothing_is_worse_than_what_was_not_read():
+    sides = dm.Side(20, 0), dm.Side(20, 9)
+    for whole, state in ((True, "worse"), (False, "too early to tell")):
+        trial = dm.Trial(*sides, NOW, "now", whole=whole)
+        assert dm.trial_verdict(trial)[0] == state
 
 
 def test_rows_that_pages_lose_are_missed_in_a_trial(http):
