@@ -2514,12 +2514,19 @@ def only_signals(score: object, runs: MaybeFound) -> str:
     return "  (made from signals only, not from how runs ended)" if worse else ""
 
 
-def age_text(agent: Json, runs: MaybeFound, now: float) -> str:
-    """`, the newest 9d ago` where that is more than a day: an answer about runs long past."""
+def stale_text(agent: Json, runs: MaybeFound, now: float) -> str:
+    """`9d ago`: when the newest run was, where that is more than a day ago. A run's own clock may be
+    ahead, that of the backend is not."""
     rows = newest_of(runs)
     ends = [max(present(map(moment_of, rows)), default=None), instant(agent.get("last_seen"))]
-    newest = min(present(ends), default=None) if rows else None  # a run's clock may be ahead
-    return f", the newest {ago(newest, now)}" if newest and now - newest > OLD else ""
+    newest = min(present(ends), default=None) if rows else None
+    return ago(newest, now) if newest and now - newest > OLD else ""
+
+
+def age_text(agent: Json, runs: MaybeFound, now: float) -> str:
+    """`, the newest 9d ago` where an answer is about runs long past."""
+    stale = stale_text(agent, runs, now)
+    return f", the newest {stale}" if stale else ""
 
 
 def health_text(agent: Json, health: Json, runs: MaybeFound, now: float) -> str:
@@ -4791,10 +4798,10 @@ def errored_share(runs: MaybeFound, now: float) -> str:
         return "; how its runs ended could not be asked"
     ended = count_outcomes(runs)
     of = f"of the newest {plural(ended.total(), 'run')}"
-    age = age_text({}, runs, now)
     if ended["errored"]:
-        return f"; 🔴 {ended['errored']} {of} errored or stalled{age}"
-    return (f"; {of}{age}" if age else "") if ended else "; no runs are processed"
+        return f"; 🔴 {ended['errored']} {of} errored or stalled{age_text({}, runs, now)}"
+    stale = stale_text({}, runs, now)
+    return "; no runs are processed" if not ended else f"; its newest run was {stale}" * bool(stale)
 
 
 def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:

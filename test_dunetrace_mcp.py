@@ -2918,7 +2918,7 @@ NOT_WELL = [
     (lambda: dm.health_icon(90, found([*ended(signals=4).rows, *ended(9).rows])), "🟢"),
     (lambda: dm.health_icon(90, found([*ended(1).rows, *ended(signals=5).rows, *ended(9).rows])), "🟢"),
     (lambda: dm.age_text({"last_seen": NOW - 60 * DAY}, found([{**RUNS[2], "completed_at": NOW + 9 * DAY}]), NOW), ", the newest 60d ago"),
-    (lambda: dm.patterns_verdict({"systemic_patterns": []}, found([{**RUNS[2], "started_at": NOW - 10 * DAY, "completed_at": NOW - 10 * DAY}]), NOW), "No signals in the last 7 days; of the newest 1 run, the newest 10d ago."),
+    (lambda: dm.patterns_verdict({"systemic_patterns": []}, found([{**RUNS[2], "started_at": NOW - 10 * DAY, "completed_at": NOW - 10 * DAY}]), NOW), "No signals in the last 7 days; its newest run was 10d ago."),
     (lambda: dm.patterns_verdict({"systemic_patterns": []}, found([{**CRASHES[0], "started_at": NOW - 10 * DAY, "completed_at": NOW - 10 * DAY}]), NOW), "No signals in the last 7 days; 🔴 1 of the newest 1 run errored or stalled, the newest 10d ago."),
     (lambda: dm.cost_text("x", {"windows": {"30d": {**WINDOW, "total_cost_usd": 0, "total_tokens": 100, "wasted_tokens": 40, "wasted_run_count": 1}}}), "  30 days           100          —     83  — (40%), 1 run           —\n"),
     (lambda: dm.against_earlier({"exit_reason": "run.completed"}, UNKNOWN_ENDS, []), "Errored or stalled: 0 of the 20 runs before, 20 of unknown end"),
