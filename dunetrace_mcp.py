@@ -2602,11 +2602,9 @@ class Summary:
 
 
 def share(n: int, runs: object) -> str:
-    """`  (36% of runs)`: signals over runs, one signal of a type a run being the rule."""
+    """`  (0.36 a run)`: signals over runs; a run may have several of a type."""
     total = count(runs)
-    if not total:
-        return ""
-    return f"  ({n / total * 100:.0f}% of runs)" if n <= total else f"  ({n / total:.1f} a run)"
+    return f"  ({n / total:.2f} a run)" if total else ""
 
 
 def breakdown_lines(agent: Json, insights: Json) -> list[str]:
@@ -4697,10 +4695,14 @@ def rate_lines(insights: Json, now: float) -> list[str]:
 
 
 def input_lines(insights: Json) -> list[str]:
-    """input_patterns with a rate of 0.5 or more, those of one input and rate together; lower ones
-    are noise and only counted."""
+    """input_patterns with a rate of 0.5 or more, those of one input and rate together; lower ones,
+    or of too few runs to tell, are noise and only counted."""
     patterns = dicts(insights.get("input_patterns"))
-    sure = [one for one in patterns if (number(one.get("rate")) or 0) >= 0.5]
+    sure = [
+        one
+        for one in patterns
+        if (number(one.get("rate")) or 0) >= 0.5 and amount(one, "total_runs") >= FEWEST_RUNS
+    ]
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in sure:
         runs = of_runs(one, "triggered_count", "total_runs")
@@ -4711,9 +4713,9 @@ def input_lines(insights: Json) -> list[str]:
     lines += [
         f"    → {what if len(sure) == 1 else 'Each input hash consistently causes these failures.'}"
     ] * bool(sure)
-    return lines + [f"  … {len(patterns) - len(sure)} more below 50% not shown"] * (
-        0 < len(sure) < len(patterns)
-    )
+    return lines + [
+        f"  … {len(patterns) - len(sure)} more, below 50% or of under {FEWEST_RUNS} runs, not shown"
+    ] * (0 < len(sure) < len(patterns))
 
 
 def version_lines(insights: Json, now: float) -> list[str]:

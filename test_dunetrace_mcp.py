@@ -5839,14 +5839,14 @@ Total signals: 55  ▁▂▁▄█▃▂  0–9 a day, last 7 days
 Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 Failure breakdown:
-  TYPE_A                                30 signals  (23% of runs)  SYSTEMIC
-  TYPE_B                                29 signals  (22% of runs)  SYSTEMIC
-  TYPE_C                                28 signals  (22% of runs)  SYSTEMIC
-  TYPE_D                                27 signals  (21% of runs)  SYSTEMIC
-  TYPE_E                                26 signals  (20% of runs)  SYSTEMIC
-  TYPE_F                                25 signals  (19% of runs)  SYSTEMIC
-  TYPE_G                                24 signals  (19% of runs)  SYSTEMIC
-  TYPE_H                                23 signals  (18% of runs)  SYSTEMIC
+  TYPE_A                                30 signals  (0.23 a run)  SYSTEMIC
+  TYPE_B                                29 signals  (0.22 a run)  SYSTEMIC
+  TYPE_C                                28 signals  (0.22 a run)  SYSTEMIC
+  TYPE_D                                27 signals  (0.21 a run)  SYSTEMIC
+  TYPE_E                                26 signals  (0.20 a run)  SYSTEMIC
+  TYPE_F                                25 signals  (0.19 a run)  SYSTEMIC
+  TYPE_G                                24 signals  (0.19 a run)  SYSTEMIC
+  TYPE_H                                23 signals  (0.18 a run)  SYSTEMIC
   and 16 more types: TYPE_I×22, TYPE_J×21, TYPE_K×20, TYPE_L×19, TYPE_M×18, TYPE_N×17, TYPE_O×16, TYPE_P×15, TYPE_Q×14, TYPE_R×13, TYPE_S×12, TYPE_T×11, TYPE_U×10, TYPE_V×9, TYPE_W×8, TYPE_X×7
 
 Most recent signals:
@@ -6191,8 +6191,8 @@ Total signals: 55
 Last seen:     6h ago  (from 2026-05-13 19:19 UTC)
 
 Failure breakdown:
-  TOOL_LOOP                             46 signals  (36% of runs)  SYSTEMIC
-  STEP_COUNT_INFLATION                   8 signals  (6% of runs)
+  TOOL_LOOP                             46 signals  (0.36 a run)  SYSTEMIC
+  STEP_COUNT_INFLATION                   8 signals  (0.06 a run)
 
 Most recent signals:
   🟠 TOOL_LOOP  conf=90%  6h ago  run=019e217d-bd24
@@ -6252,7 +6252,7 @@ Total signals: 5
 Last seen:     —  (from 2026-05-13 19:19 UTC)
 
 Failure breakdown:
-  TOOL_LOOP                              5 signals  (2.5 a run)
+  TOOL_LOOP                              5 signals  (2.50 a run)
 
 Most recent signals: not available. It hangs.
 
@@ -6595,7 +6595,7 @@ Daily signal counts (last 7 days):
 Input patterns that reliably trigger failures (rate ≥ 50%):
   hash=e47617d3  TOOL_LOOP  38/39 runs (97%)
     → This input hash consistently causes this failure.
-  … 1 more below 50% not shown
+  … 1 more, below 50% or of under 3 runs, not shown
 
 Runs with signals by agent version:
   vabcd1234     ██████████░░░░░░░░░░   50%  (5/10 runs, 6 signals)  2d ago – 6h ago
@@ -6620,7 +6620,7 @@ Daily signal counts (last 7 days):
 Input patterns that reliably trigger failures (rate ≥ 50%):
   hash=e47617d3  TOOL_LOOP  38/39 runs (97%)
     → This input hash consistently causes this failure.
-  … 1 more below 50% not shown
+  … 1 more, below 50% or of under 3 runs, not shown
 
 Runs with signals by agent version:
   vabcd1234     ██████████░░░░░░░░░░   50%  (5/10 runs, 6 signals)  2d ago – 6h ago
