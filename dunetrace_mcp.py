@@ -4297,11 +4297,13 @@ def failed_calls(steps: list[Step]) -> str:
 
 def doubts(detail: Json, steps: list[Step]) -> str:
     """What else speaks against calling a run clean: policies that acted or, in a dry run, would
-    have, events that were dropped, calls that were seen in part, its own word for its end."""
+    have, events that were dropped, calls that were seen in part or never answered, its own word
+    for its end."""
     policies = sum(step.kind == "policy.triggered" for step in steps)
     dry = len(items(detail.get("dry_run_verdicts")))
     dropped = sum(count(step.asked("dropped_events")) or 0 for step in steps)
     degraded = sum(step.got("instrumentation_degraded") is True for step in steps)
+    lost = sum(missing_response(step) == "(no response)" for step in steps)
     ends = [text_of(step.got("exit_reason")) for step in steps if step.kind == "run.completed"]
     own = [name_text(one, "exit_reason") for one in ends if BAD_END.search(one)]
     said = (
@@ -4309,6 +4311,7 @@ def doubts(detail: Json, steps: list[Step]) -> str:
         f"; {plural(dry, 'policy trigger')} in a dry run" if dry else "",
         f"; {plural(dropped, 'event')} were dropped" if dropped else "",
         f"; {plural(degraded, 'call')} recorded in part" if degraded else "",
+        f"; {plural(lost, 'call')} without a response" if lost else "",
         f"; its own word for its end is {own[-1]}" if own else "",
     )
     return "".join(said)

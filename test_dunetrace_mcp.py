@@ -533,6 +533,7 @@ GOLDENS = {
     "run": lambda: dm.run_text(RUN, NOW),
     "run_old": lambda: dm.run_text(OLD_RUN, NOW),
     "run_long": lambda: dm.run_text(LONG_RUN, NOW),
+    "run_clean": lambda: dm.run_text({**LONG_RUN, "events": LONG_RUN["events"][:121]}, NOW),
     "run_hashed": lambda: dm.run_text(RAW_RUN, NOW),
     "run_bare": lambda: dm.run_text({}, NOW),
     "run_parallel": lambda: dm.run_text(PARALLEL_RUN, NOW),
@@ -3070,6 +3071,7 @@ VERDICTS = [
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": [], "dry_run_verdicts": [{}, {}]}, []), "🟡 Completed without signals; 2 policy triggers in a dry run."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("llm.called", 1, 1), event("llm.responded", 1, 2, instrumentation_degraded=True)])), "🟡 Completed without signals; 1 call recorded in part."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="max_iterations")])), "🟡 Completed without signals; its own word for its end is max_iterations."),
+    (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("tool.called", 1, 1, tool_name="pay")])), "🟡 Completed without signals; 1 call without a response."),
     *((lambda word=word: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason=word)])), f"🟡 Completed without signals; its own word for its end is {word}.") for word in ("gave_up", "giveup", "Exception", "crashed", "stuck", "killed", "incomplete", "out_of_budget", "denied", "no_answer", "interrupted", "refused", "rejected")),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of([event("run.completed", 1, 1, exit_reason="handoff")])), "✅ Completed without signals."),
     (lambda: dm.run_verdict({"exit_reason": "run.completed", "signals": []}, dm.steps_of(tool_pair(1, 1, ok=False)[1:])), "🟡 Completed without signals; 1 of 1 call failed (web_search×1)."),
@@ -5637,7 +5639,7 @@ Around the step where they part:
                    args_hash=ffa8f58f  output_length=9
   [  8]    +3.1s  run.completed        final_answer
 === comparison_failing
-🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1); the other: 🔴 Errored without signals; they part at step 2, by kind, name or outcome.
+🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1); 1 call without a response; the other: 🔴 Errored without signals; they part at step 2, by kind, name or outcome.
 
 Runs of writer and b:
   this   run-with-text
@@ -6053,14 +6055,11 @@ Cost:     $0.0012
 
 Signals (0): none was raised.
 
-Event timeline (18 events):
+Event timeline (121 events):
   [  0]    +0.0s  run.started
-  [  1]    +0.0s  llm.called           model=gpt-4o-mini  p=512 c=98  800ms
-  [  2]    +2.8s  tool.called          tool=web_search  ok=True  200ms  ×6 to [  7], same arguments
-  [  8]    +3.0s  llm.called           model=gpt-4o-mini  p=900 c=40  100ms
-  [  8]    +3.1s  run.completed        final_answer
+  [  1]    +1.0s  tool.called          tool=web_search  ok=True  200ms  ×60 to [ 60], 37 different arguments, one of them ×24
 
-steps="0-8" shows what its calls were given.
+steps="0-60" shows what its calls were given.
 === patterns_busy
 🚨 Systemic: TYPE_A in 30 of 60 runs (7 days) and 9 more types; 🔴 2 of the newest 2 runs errored or stalled; worse since version vnew, 1d ago: 20% (2/10) → 80% (8/10) of runs with signals.
 Failure patterns for: research-agent, ago from 2026-05-13 19:19 UTC
@@ -6439,7 +6438,7 @@ Event timeline (18 events):
   [  8]    +3.0s  llm.called           model=gpt-4o-mini  p=900 c=40  100ms
   [  8]    +3.1s  run.completed        final_answer
 === run_old
-🔴 Stalled with 1 signal, TOOL_LOOP (HIGH); 1 of 3 calls failed (web_search×1).
+🔴 Stalled with 1 signal, TOOL_LOOP (HIGH); 1 of 3 calls failed (web_search×1); 1 call without a response.
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -6463,7 +6462,7 @@ Event timeline (7 events):
   [  5]    +4.0s  external.signal
                    signal_name=rate_limit
 === run_long
-✅ Completed without signals.
+🟡 Completed without signals; 16 calls without a response.
 Run: 019e217d-bd24-7d72-a8be-4715c2dcf385
 Agent:    research-agent  vabcd1234
 Started:  2026-05-13 13:19 UTC  (6h ago)
@@ -6478,6 +6477,7 @@ Signals (0): none was raised.
 Event timeline (160 events):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  tool.called          tool=web_search  ok=True  200ms  ×60 to [ 60], 37 different arguments, one of them ×24
+                   args_hash=ffa8f58f  output_length=9
   [ 61]   +61.0s  llm.called           model=m  p=61…79 c=—  (no response)  ×10 to [ 79], these 2 in turn
   [ 62]   +62.0s  tool.called          tool=web_search  ok=True  200ms  ×10 to [ 80], these 2 in turn, same arguments
   [ 81]   +81.0s  tool.called          tool=blind  ok=—  (no response)  ×3 to [ 83], arguments not recorded
@@ -6486,10 +6486,8 @@ Event timeline (160 events):
                    verdict=partial
   [ 87]   +87.0s  custom.thing
   [ 81]   +82.0s  run.completed        sha256:efc780e3 (19 chars)
-
-steps="0-87" shows what its calls were given.
 === run_hashed
-🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1).
+🔴 Errored (SMTPError) without signals; 1 of 3 calls failed (mailer×1); 1 call without a response.
 Run: run-with-text
 Agent:    writer  v2
 Started:  2026-05-13 18:19 UTC  (1h ago)
