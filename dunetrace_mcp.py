@@ -3216,8 +3216,14 @@ def find_signal(backend: Api, signal_id: int, agent_id: str | None) -> Json:
         where = (
             f"among the {known} of {shown_id(agent_id)}; leave agent_id out to look at all agents"
         )
-    raise DunetraceError(
-        f"There is no signal {signal_id} {where}. search_signals shows ids.", "missing"
+    raise no_such_signal(signal_id, where)
+
+
+def no_such_signal(signal_id: int, where: str) -> DunetraceError:
+    return DunetraceError(
+        f"There is no signal {signal_id} {where}; shadow signals are not listed. search_signals "
+        "shows ids.",
+        "missing",
     )
 
 
@@ -3242,9 +3248,7 @@ def find_in_fleet(backend: Api, signal_id: int) -> Json:
             "missing",
         )
     of = f"among the signals of {plural(len(agents), 'agent')}"
-    raise DunetraceError(
-        f"There is no signal {signal_id} {of}. search_signals shows ids.", "missing"
-    )
+    raise no_such_signal(signal_id, of)
 
 
 def ask_each(
