@@ -2382,7 +2382,8 @@ def next_run(run: Json, now: float) -> str:
 ERRORED_SHARE = 0.1  # of the newest runs, above which an agent is not well whatever its score
 OLD = 86_400  # seconds since the newest run, beyond which a verdict says so
 FEWEST_RUNS = 3  # of which a share says something
-ENOUGH_RUNS, WORSE = 5, 0.15  # of a version, and what its share must grow by to be called worse
+ENOUGH_RUNS = 5  # of a version, beside a deploy or in a row, to say something of them
+WORSE = 0.15  # by which the share of a version must grow to be called worse
 
 
 def score_icon(score: object) -> str:

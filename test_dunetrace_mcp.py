@@ -5319,6 +5319,7 @@ def test_config_starts_this_server(monkeypatch, client, url):
         keys = {} if demo else {"DUNETRACE_API_KEY": API_KEYS[client]}
         assert entry["env"] == {"DUNETRACE_API_URL": url, **keys}
         assert entry.get("type", "stdio") == "stdio"
+        assert "args" not in entry
     for block in re.findall(r"^\[mcp_servers.*?(?=\n\n[A-Z`])", text, re.S | re.M):
         server = tomllib.loads(block)["mcp_servers"]["dunetrace"]
         assert server["command"] == "/opt/my venv/bin/dunetrace-mcp"
