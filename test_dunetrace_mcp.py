@@ -3278,6 +3278,8 @@ def test_evidence_of_one_signal_hides_nothing_of_another():
     said = {**SIGNAL, "evidence": {}, "title": "`Smith` was called"}
     first, _ = dm.without_raw([said, {**SIGNAL, "evidence": {"output": "Smith"}}])
     assert first["title"] == said["title"]
+    other = {**SIGNAL, "evidence": {"output": "Smith"}}
+    assert dm.without_raw([said, other], [event("run.started", 0, 0)])[0]["title"] != said["title"]
 
 
 def test_where_texts_end():
