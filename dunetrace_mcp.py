@@ -2043,9 +2043,15 @@ def severity_of(value: str) -> str:
     return severity
 
 
+def as_filter(kind: object) -> str:
+    """A failure type as the filters are written: TOOL_LOOP for `tool-loop`; "" for what is no text."""
+    return re.sub(r"[\s-]+", "_", text_of(kind).strip()).upper()
+
+
 def failure_type_of(value: str) -> str:
-    """A failure type in upper case; raises DunetraceError when it has not the form of one."""
-    kind = re.sub(r"[\s-]+", "_", value.strip()).upper()
+    """A failure type as the filters are written; raises DunetraceError when it has not the form of
+    one."""
+    kind = as_filter(value)
     if kind and not re.fullmatch(r"[A-Z][A-Z0-9_]*", kind):
         raise DunetraceError(
             f"failure_type must look like TOOL_LOOP, not {echo(value)!r}. Known: "
@@ -3094,7 +3100,7 @@ LOOK_FOR = {
 def where_to_look(signal: Json) -> str:
     """What to search for in the reader's own code: names of tools, indexes and models in the
     evidence, and what to look for there. Nothing but structural words."""
-    evidence, kind = mapping(signal.get("evidence")), str(signal.get("failure_type")).upper()
+    evidence, kind = mapping(signal.get("evidence")), as_filter(signal.get("failure_type"))
     named = dict.fromkeys(
         one
         for key in sorted(evidence)
@@ -3327,7 +3333,7 @@ class Filters:
         """The matches of an agent by failure type, by its own counts, which know no severity and
         no time."""
         types, kind = own_types(agent), self.failure_type
-        return Counter({one: n for one, n in types.items() if not kind or one.upper() == kind})
+        return Counter({one: n for one, n in types.items() if kind in ("", as_filter(one))})
 
     def in_time(self, row: Json, now: float) -> bool:
         """A signal without a usable time of detection is kept: nothing says that it is too old."""
@@ -3411,9 +3417,7 @@ def read_matches(
     query = {"severity": filters.severity, "failure_type": asked, "explain": "false"}
     for n, page in enumerate(backend.listed("signals", agent_id, limit=size, **query), 1):
         recent = [row for row in page.rows if filters.in_time(row, backend.now())]
-        matching = [
-            row for row in recent if not kind or str(row.get("failure_type")).upper() == kind
-        ]
+        matching = [row for row in recent if kind in ("", as_filter(row.get("failure_type")))]
         found.rows += map(listed_signal, matching[: wanted - len(found.rows)])
         found.agents.update(map(agent_of, matching))
         found.types.update(map(kind_of, matching))
@@ -3503,14 +3507,14 @@ def check_known_type(kind: str, agents: Rows) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know,
     likely misspelt, or that is stored in another case, which no filter of the API matches."""
     seen = {one for agent in agents for one in mapping(agent.get("failure_types"))}
-    if kind and kind not in {one.upper() for one in seen} and kind not in detectors():
+    if kind and kind not in map(as_filter, seen) and kind not in detectors():
         raise DunetraceError(
             f"No signal has the failure type {kind}, and no detector of that name is "
             f"known.{did_you_mean(kind, [*map(type_text, seen), *detectors()])} Failure types "
             f"seen: {', '.join(sorted(map(type_text, seen))) or 'none'}.",
             "invalid",
         )
-    stored = [type_text(one) for one in seen if one.upper() == kind != one]
+    stored = [type_text(one) for one in seen if as_filter(one) == kind != one]
     if stored and kind not in seen:
         raise DunetraceError(
             f"There are signals of the type {stored[0]}, which the backend's filter does not match "
@@ -5721,7 +5725,7 @@ def read_trial(backend: Api, agent: Json, kind: str, since: float, what: str) ->
         lambda: read_window(backend, "runs", agent_id, lambda: begin),
         lambda: read_window(backend, "signals", agent_id, lambda: begin),
     )
-    hits = [row for row in signals.rows if str(row.get("failure_type")).upper() == kind]
+    hits = [row for row in signals.rows if as_filter(row.get("failure_type")) == kind]
     hit = {str(row.get("run_id")) for row in hits}
     anew = {str(row.get("run_id")) for row in hits if (detected_at(row) or 0) >= since}
     trial = Trial(Side(), Side(), since, what, whole=runs.whole and signals.whole)
@@ -5785,7 +5789,11 @@ def verify_fix(
         lambda: if_there(backend, "/v1/agents/{}/fixes", agent_id),
     )
     check_known_type(kind, [agent])
-    own = [one for one in dicts(mapping(fixes).get("fixes")) if one.get("failure_type") == kind]
+    own = [
+        one
+        for one in dicts(mapping(fixes).get("fixes"))
+        if as_filter(one.get("failure_type")) == kind
+    ]
     now = backend.now()  # once: "24h" before another now would be called 23h
     moment = moment_of_fix(since.strip(), agent, own, mapping(insights), now)
     trial = read_trial(backend, agent, kind, *moment)
@@ -6617,10 +6625,11 @@ def signal_criterion(
         return "UNKNOWN", f"{text}: {signals}"
     ranks = list(SEVERITIES)
     milder = ranks[ranks.index(gate.fail_on) + 1 :] if gate.fail_on else []
+    any_of = ("", gate.failure_type)  # a type that is no text could be any
     found = [
         signal
         for signal in (*signals.rows, *signals.undated)
-        if (not gate.failure_type or type_of(signal) in ("", gate.failure_type))
+        if (not gate.failure_type or as_filter(signal.get("failure_type")) in any_of)
         and str(signal.get("severity")).upper() not in milder
     ]
     if found:
@@ -6634,11 +6643,6 @@ def signal_criterion(
     if not signals.whole:
         return "UNKNOWN", f"{text}: none so far, but not all of that time could be read"
     return "PASS", f"{text}: 0, allowed 0"
-
-
-def type_of(signal: Json) -> str:
-    """A signal's type as filters are written; one that is no text could be any, and so matches any."""
-    return re.sub(r"[\s-]+", "_", text_of(signal.get("failure_type")).strip()).upper()
 
 
 def score_criterion(health: Json | DunetraceError, gate: Gate) -> Criterion:
@@ -6672,7 +6676,7 @@ def gate_criteria(backend: Api, gate: Gate) -> list[Criterion]:
         if isinstance(runs, DunetraceError) or not runs.rows:
             raise agent
         seen = [*signals.rows, *signals.undated] if isinstance(signals, Window) else []
-        agent = {"failure_types": {type_of(signal): 1 for signal in seen}}
+        agent = {"failure_types": {as_filter(signal.get("failure_type")): 1 for signal in seen}}
     check_known_type(gate.failure_type, [agent])
     return [
         seen_criterion(agent, runs, gate, since()),

@@ -4560,12 +4560,12 @@ TRIED = [
     a_run(21, 3, started_at=None),
     a_run(22, 28, exit_reason="run.errored"),
 ]
-LOOPED = [{**SIGNAL, "id": n, "run_id": f"r{n}", "detected_at": NOW - HOUR * (5 + 2 * n), "failure_type": "tool_loop"} for n in range(12, 20)]  # fmt: skip
+LOOPED = [{**SIGNAL, "id": n, "run_id": f"r{n}", "detected_at": NOW - HOUR * (5 + 2 * n), "failure_type": "tool-loop"} for n in range(12, 20)]  # fmt: skip
 DEPLOYS = {"deploy_events": [{"version": "v1", "deployed_at": NOW - 9 * DAY}, {"version": "v2", "deployed_at": NOW - DAY}], "versions": [{"agent_version": "abcd1234", "first_seen": NOW - 20 * HOUR}, {"agent_version": "e5f6", "first_seen": NOW - 9 * DAY}]}  # fmt: skip
 VERSIONS = {"versions": DEPLOYS["versions"]}
 TRIALS = [
     ("verify_fix", "", DEPLOYS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy, v2."),
-    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR}, FIX], "🔴 Not fixed: rarer, but too many errored, stalled or ended nobody knows how: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
+    ("verify_fix", "", DEPLOYS, [{**FIX, "applied_at": NOW - 30 * HOUR, "failure_type": "tool_loop"}, FIX], "🔴 Not fixed: rarer, but too many errored, stalled or ended nobody knows how: TOOL_LOOP in 7 of 7 runs before and 1 of 14 after its newest recorded fix."),
     ("verify_fix", "", DEPLOYS, [{**FIX, "failure_type": "OTHER"}], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest deploy"),
     ("verify_fix", "", VERSIONS, [], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after the newest version, abcd1234."),
     ("verify_fix", "2", DEPLOYS, [FIX], "✅ Fixed: TOOL_LOOP in 8 of 11 runs before and 0 of 10 after deploy v2."),
