@@ -1727,7 +1727,7 @@ def test_a_search_of_agents_says_at_least_where_one_was_not_read_to_its_end(http
 def test_search_for_a_type_that_an_old_backend_cannot_filter(http):
     refusal = {"detail": "Invalid failure_type 'CUSTOM_X'. Valid: [...]"}
     old_fleet(http, {"a": series(4, failure_type="Custom_x"), "b": series(2)})
-    served = series(4, failure_type="Custom_x") + series(3)
+    served = series(4, failure_type="Custom_x") + series(3, first=10)
 
     def reply(request):
         query = parse_qs(urlsplit(request.url).query)
@@ -2632,6 +2632,7 @@ def test_up_to_a_thousand_calls_at_once_are_told_apart_by_their_times(many, deci
 
 
 TIMELINE_LINES = [
+    (call_event("llm", 0, prompt_tokens=8), reply_event("llm", 40, 15, model="b", completion_tokens=7), "model=b  p=8 c=7  15ms"),
     (call_event("llm", 0, model="a", prompt_tokens=8, prompt_tokens_estimated=True), reply_event("llm", 40, 15, prompt_tokens=1234, completion_tokens=7), "model=a  p=1234 c=7  15ms"),
     (call_event("llm", 0, model="a", prompt_tokens=8, prompt_tokens_estimated=True), reply_event("llm", 40, 15, completion_tokens=7), "model=a  p≈8 c=7  15ms"),
     (call_event("llm", 0, model="a", prompt_tokens=8), reply_event("llm", 40, 15, prompt_tokens=0), "model=a  p=8 c=—  15ms"),
@@ -4847,6 +4848,7 @@ def test_policies_of_older_backends(http):
     assert dm.policy_lines(older[0]).startswith("  ⚠ ")
     many = [{**POLICIES[0], "id": n, "enforcement_reason": "x" * 290} for n in range(100)]
     assert re.search(r"… \d+ more not shown: name an agent_id\.", dm.policies_text(many, [], ""))
+    assert len(dm.policies_text(many, [DETECTOR] * 200, "")) <= dm.BUDGET
     assert "they do not fit" in dm.policies_text(many, [], "x")
 
 
