@@ -2914,6 +2914,8 @@ UNKNOWN_ENDS = [{**RUNS[2], "run_id": f"u{n}", "exit_reason": None} for n in ran
 NOT_WELL = [
     (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "How 20 of them ended is not known."),
     (lambda: dm.health_text({"agent_id": "a"}, HEALTH_READY, found(UNKNOWN_ENDS), NOW), "⚪ Health score for a: 90/100"),
+    (lambda: dm.quiet_text("No signals of", QUIET, found(UNKNOWN_ENDS), NOW), "; none of the newest 20 is known to have errored or stalled. How"),
+    (lambda: dm.change_text({"versions": [release("1", 9, 0, 10), release("2", 1, 5, 10)]}, NOW), "0% (0/10) → 50% (5/10) of runs with signals"),
     (lambda: dm.health_icon(90, ended(2), 2), "🟢"),
     (lambda: dm.health_icon(90, found([*ended(signals=5).rows, *ended(9).rows])), "🟡"),
     (lambda: dm.health_icon(90, found([*ended(signals=4).rows, *ended(9).rows])), "🟢"),
