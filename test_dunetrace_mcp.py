@@ -3288,6 +3288,7 @@ def test_evidence_of_one_signal_hides_nothing_of_another():
 def test_where_texts_end():
     assert len(dm.paragraph(f"{'a' * 35} {'b' * 34} c").splitlines()[0]) == 72
     assert dm.delivered("x" * 80_000).index("\n") == dm.BUDGET - 200
+    assert dm.delivered("x" * dm.BUDGET) == "x" * dm.BUDGET
 
 
 def test_examples_in_docstrings():
@@ -4009,6 +4010,9 @@ def test_a_gate_does_not_believe_the_clock_of_a_host_alone(http, command_line):
     assert said.startswith(
         "UNKNOWN  runs processed in the last 24 h: 1, but no event has come since 2026-05-12 19:18 UTC\n"
     )
+    http.reset()
+    gate_backend(http, [{**OK_RUN, **AHEAD}], [], SCORE, seen=NOW - DAY)
+    assert command_line("gate", "research-agent")[0] == 0
 
 
 def test_the_lines_of_a_gate(http, command_line):
