@@ -3268,6 +3268,15 @@ def test_small_numbers_are_nobodys_secret():
     assert one["title"] == "`9999` `12345`"
 
 
+@pytest.mark.parametrize(("less", "read"), [(0, True), (1, False)])
+def test_a_body_of_the_largest_size_is_read(http, monkeypatch, less, read):
+    body = json.dumps(page("agents", [AGENT]))
+    monkeypatch.setattr(dm, "LARGEST_BODY", len(body) - less)
+    http.get(f"{URL}/v1/agents", body=body, auto_calculate_content_length=True)
+    text = call("list_agents") if read else error_of("list_agents")
+    assert text.startswith("AGENT") is read
+
+
 def test_a_fold_says_only_what_is_recorded():
     failing = [one for n in range(3) for one in tool_pair(n, n, ok=False)]
     (entry,) = dm.fold_repeats(dm.steps_of(failing))
