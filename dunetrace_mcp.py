@@ -665,7 +665,8 @@ FREE = set(
 FREE_WORDS = set(
     "text content snippet prompt message comment note notes query question answer body path file "
     "filename url uri host email mail phone address user username customer person password "
-    "passwd surname firstname lastname diagnosis dob birth birthday city salary secret token cookie transcript utterance description title excerpt quote raw "
+    "passwd surname firstname lastname diagnosis dob birth birthday city salary secret token "
+    "cookie transcript utterance description title excerpt quote raw "
     "document api auth authorization credential credentials card iban account pin ssn".split()
 )
 NAME_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # user_phone, userPhone and user-phone have two
@@ -869,8 +870,9 @@ class Texts:
             try:
                 self.add("args", json.loads(text), depth + 1)
             except (ValueError, RecursionError):
-                for one, key in re.findall(r'"((?:[^"\\]|\\.)*)"(\s*:)?', text):
-                    self.hidden.update(() if key else forms_of(one))
+                pieces = re.findall(r'"((?:[^"\\]|\\.)*)"(\s*:)?', text)
+                for one in (one for one, key in pieces if not key):
+                    self.hidden.update(forms_of(one))
 
 
 class Redaction:
@@ -2297,8 +2299,13 @@ def ask_agent(backend: Api, agent_id: str, what: str) -> Json:
     except DunetraceError as error:
         if error.kind in {"route", "path"}:
             agent_named(backend, agent_id)
-        other = " summarize_agent takes it." if error.kind == "path" else ""
-        raise DunetraceError(f"{error}{other}", error.kind) from None
+        raise with_other_way(error) from None
+
+
+def with_other_way(error: DunetraceError) -> DunetraceError:
+    """The error of a question about an agent, and what takes an id that no path can carry."""
+    other = " summarize_agent takes it." if error.kind == "path" else ""
+    return DunetraceError(f"{error}{other}", error.kind)
 
 
 def in_flight(agent: Json, processed: int | None) -> int:
@@ -2573,13 +2580,14 @@ def get_agent_health(agent_id: AgentId) -> str:
     latency), and how its newest runs ended. summarize_agent says more."""
     backend = api()
     health, runs, agent = attempts(
-        lambda: ask_agent(backend, agent_id, "health-score"),
+        lambda: backend.get("/v1/agents/{}/health-score", agent_id),
         lambda: backend.rows("runs", agent_id, NEWEST_RUNS),
         lambda: agent_named(backend, agent_id),
     )
+    unlisted = isinstance(agent, DunetraceError)
     if isinstance(health, DunetraceError):
-        raise health
-    if isinstance(agent, DunetraceError):
+        raise agent if unlisted and health.kind in {"route", "path"} else with_other_way(health)
+    if unlisted:
         if number(health.get("score")) is None and not newest_of(runs):
             raise agent
         agent = {"agent_id": agent_id}
@@ -2590,7 +2598,6 @@ def get_agent_health(agent_id: AgentId) -> str:
 # Everything about one agent in one screen, made of parts each of which may be missing.
 
 STATES = {"🔴": "Failing", "🟡": "Not well", "🟢": "Healthy", "⚪": "Unknown"}
-
 MOST_TYPES = 8  # that are shown one by one
 RECENT_SIGNALS = 20  # among which the newest of each type is looked for
 
@@ -3758,7 +3765,7 @@ def get_agent_runs(
 
 TIMELINE_ENTRIES = 40  # entries of a timeline before its middle is left out
 LONGEST_TURN = 8  # steps that repeat together and are still seen as a repeat
-MOST_AT_ONCE = 1_000  # calls of one name, beyond which no response is given to any of them
+MOST_AT_ONCE = 1_000  # calls of one name among which the one of an id is looked for
 LONGEST_REMARK = 4_000  # characters of what an entry says below its line
 
 
@@ -3767,7 +3774,6 @@ class Step:
     """One step of a run: a call with its response, or any other event."""
 
     event: Json
-
     response: Json | None = None
     parallel: bool = False  # one of several calls whose responses cannot be told apart
 
@@ -3833,34 +3839,45 @@ class Overlap:
 
     def add(self, step: Step) -> None:
         step.parallel = self.undecided > 0
-        self.waiting.append(step)
+        bisect.insort(self.waiting, step, key=lambda one: one.began)
 
     def answer(self, response: Json, named: bool) -> bool:
-        """Gives a response to its call: the only one, the one that it names by call_id (`named`: as
-        no other response does), or the only one that began when the response says it did. False,
-        and all that wait are marked as parallel, if the data cannot tell.
-
-        A response's timestamp less its latency_ms is the timestamp of its call, to within a
-        millisecond or so. A latency of 0 was not measured.
-        """
-        moment = instant(response.get("timestamp"))
-        latency = number(payload_of(response).get("latency_ms")) or 0
-        began = math.nan if moment is None or latency <= 0 else moment * 1000 - latency
-        waiting = self.waiting if len(self.waiting) <= MOST_AT_ONCE else []
-        same_id = [one for one in waiting if named and call_id(one.event) == call_id(response)]
-        same_time = [one for one in waiting if began - 5 <= one.began <= began + 1]
-        others = named and not same_id and all(call_id(one.event)[1] is not None for one in waiting)
-        for some in (waiting, same_id, same_time):
-            if len(some) == 1 and not others:
-                step = some[0]
-                step.response, step.parallel = response, False
-                self.waiting.remove(step)
-                return True
+        """Gives a response to its call. False, and all that wait are marked as parallel, if the data
+        cannot tell which that is."""
+        at = self.position(response, named)
+        if at is not None:
+            step = self.waiting.pop(at)
+            step.response, step.parallel = response, False
+            return True
         self.undecided += 1
         if self.undecided == 1:  # those that come later are marked by `add`
             for step in self.waiting:
                 step.parallel = True
         return False
+
+    def position(self, response: Json, named: bool) -> int | None:
+        """Which call a response belongs to: the one that it names by call_id (`named`: as no other
+        response does), the only one, or the only one that began when the response says it did.
+
+        A response's timestamp less its latency_ms is the timestamp of its call, to within a
+        millisecond or so. A latency of 0 was not measured.
+        """
+        if named and len(self.waiting) <= MOST_AT_ONCE:
+            ids = [call_id(one.event) for one in self.waiting]
+            if ids.count(call_id(response)) == 1:
+                return ids.index(call_id(response))
+            if all(ident is not None for _, ident in ids):
+                return None  # the call of that id was lost
+        if len(self.waiting) == 1:
+            return 0
+        moment = instant(response.get("timestamp"))
+        latency = number(payload_of(response).get("latency_ms"))
+        if moment is None or latency is None or latency <= 0:
+            return None
+        began = moment * 1000 - latency
+        first = bisect.bisect_left(self.waiting, began - 5, key=lambda one: one.began)
+        behind = bisect.bisect_right(self.waiting, began + 1, key=lambda one: one.began)
+        return first if behind - first == 1 else None
 
     def over(self) -> bool:
         """Whether there is a response for every call."""
@@ -4751,10 +4768,8 @@ def deploy_lines(insights: Json, runs: MaybeFound, now: float) -> list[str]:
     newest first. They count signals, so that nothing is called well unless the newest runs are
     known not to error."""
     compared = dicts(insights.get("deploy_regressions"))
-    known, ended = (
-        {shown_id(one.get("deploy_id")) for one in compared} - {NONE},
-        count_outcomes(runs),
-    )
+    known = {shown_id(one.get("deploy_id")) for one in compared} - {NONE}
+    ended = count_outcomes(runs)
     sure = isinstance(runs, Found) and not ended["errored"] and not ended["unknown"]
     well = "✅ no regression" if sure else "⚪ no more signals"
     rows = [{**one, "line": deploy_line(one, well, now)} for one in compared]
@@ -4814,8 +4829,10 @@ def errored_share(runs: MaybeFound, now: float) -> str:
     of = f"of the newest {plural(ended.total(), 'run')}"
     if ended["errored"]:
         return f"; 🔴 {ended['errored']} {of} errored or stalled{age_text({}, runs, now)}"
+    if not ended:
+        return "; no runs are processed"
     stale = stale_text({}, runs, now)
-    return "; no runs are processed" if not ended else f"; its newest run was {stale}" * bool(stale)
+    return f"; its newest run was {stale}" if stale else ""
 
 
 def patterns_verdict(insights: Json, runs: MaybeFound, now: float) -> str:
@@ -5015,7 +5032,8 @@ def run_columns(detail: Json, steps: list[Step]) -> dict[str, str]:
         "Steps": step_count(detail),
         "Tokens": str(amount(detail, "total_tokens") or NONE),
         "Cost": dollars(detail.get("cost_usd") or None),
-        "Signals": named_counts(signals) or ("none" if "signals" in detail else NONE),
+        "Signals": named_counts(signals)
+        or ("none" if isinstance(detail.get("signals"), list) else NONE),
         "LLM calls": named_counts(models) or none,
         "Tool calls": named_counts(tools) or none,
         "Failed calls": named_counts(failed) or none,
@@ -5580,7 +5598,6 @@ def trial_verdict(trial: Trial) -> tuple[str, str]:
 def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from."""
     before, after, (state, more) = trial.before, trial.after, trial_verdict(trial)
-    waiting = f"{plural(trial.flying, 'run')} not processed yet"
     verb = "is" if trial.unplaced == 1 else "are"
     left = f"{plural(trial.unplaced, 'run')} without a usable start {verb} on neither side."
     lost = "Not all runs or signals of that time could be read: the counts are of the newest."
@@ -5602,7 +5619,9 @@ def trial_text(agent_id: str, kind: str, trial: Trial, fixes: Rows, now: float) 
         ),
         blocks(
             left if trial.unplaced else "",
-            f"On neither side: {waiting}." if trial.flying else "",
+            f"On neither side: {plural(trial.flying, 'run')} not processed yet."
+            if trial.flying
+            else "",
             "" if trial.whole else lost,
             gap="\n",
         ),
