@@ -3280,6 +3280,12 @@ def test_a_title_quotes_nothing_hidden(evidence, said, title):
     assert one["title"] == title.format(dm.hashed(said))
 
 
+def test_the_keys_of_cut_json_are_nobodys_secret():
+    evidence = {"args_snippet": '{"city": "Rome", "note": "hel'}
+    (one,) = dm.without_raw([{**SIGNAL, "evidence": evidence, "title": "no `city` there"}])
+    assert one["title"] == "no `city` there"
+
+
 def test_small_numbers_are_nobodys_secret():
     (one,) = dm.without_raw([{**SIGNAL, "evidence": {"value": 9_999, "count": 12_345}, "title": "`9999` `12345`"}])  # fmt: skip
     assert one["title"] == "`9999` `12345`"
