@@ -40,7 +40,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import string
 import textwrap
@@ -58,6 +57,8 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from io import BytesIO
+from signal import SIGINT, SIGTERM
+from signal import signal as on_signal
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -91,15 +92,20 @@ try:  # mcp 2.x
     from mcp.server.mcpserver.exceptions import ResourceError, ToolError
     from mcp.shared.exceptions import MCPError
 
-    invalid_params = functools.partial(MCPError, INVALID_PARAMS)
+    def invalid_params(message: str) -> Exception:
+        """The protocol's error for a request that names what does not exist."""
+        return MCPError(INVALID_PARAMS, message)
+
 except ImportError:  # mcp 1.x
     from mcp.server.fastmcp import FastMCP  # type: ignore[attr-defined, no-redef]
-    from mcp.server.fastmcp.exceptions import ResourceError, ToolError  # type: ignore[import-not-found, no-redef]
+    from mcp.server.fastmcp.exceptions import (  # type: ignore[import-not-found, no-redef]
+        ResourceError,
+        ToolError,
+    )
     from mcp.shared.exceptions import McpError  # type: ignore[attr-defined]
     from mcp.types import ErrorData
 
-    def invalid_params(message: str) -> Exception:  # type: ignore[no-redef]
-        """The protocol's error for a request that names what does not exist."""
+    def invalid_params(message: str) -> Exception:
         return McpError(ErrorData(code=INVALID_PARAMS, message=message))  # type: ignore[no-any-return]
 
 
@@ -175,10 +181,7 @@ def base_url(name: str, given: str) -> str:
         )
     url = with_scheme(given).rstrip("/")
     with contextlib.suppress(ValueError):
-        if (
-            re.fullmatch(r"(https?|demo)://[^\s/?#\\]+(/[^\s?#\\]*)?", url)
-            and urlsplit(url).port != 0
-        ):
+        if re.fullmatch(r"https?://[^\s/?#\\]+(/[^\s?#\\]*)?", url) and urlsplit(url).port != 0:
             return url
     raise DunetraceError(
         f"{name} must be http:// or https://, host and port, with nothing after them. Write it "
@@ -188,8 +191,10 @@ def base_url(name: str, given: str) -> str:
 
 def api_url() -> str:
     """The base URL of the Customer API; raises DunetraceError."""
-    url = base_url("DUNETRACE_API_URL", setting("DUNETRACE_API_URL", DEFAULT_URL))
-    return DEMO_URL if url.startswith("demo:") else url.removesuffix("/v1")
+    given = setting("DUNETRACE_API_URL", DEFAULT_URL)
+    if given.startswith("demo:"):
+        return DEMO_URL
+    return base_url("DUNETRACE_API_URL", given).removesuffix("/v1")
 
 
 def dashboard_url() -> str:
@@ -432,10 +437,9 @@ def ranges(numbers: Iterable[int | None]) -> str:
     """Whole numbers in order, neighbours as ranges: `3, 5-9`."""
     spans: list[list[int]] = []
     for n in sorted({n for n in numbers if n is not None}):
-        if spans and spans[-1][-1] == n - 1:
-            spans[-1][1:] = [n]
-        else:
+        if not spans or spans[-1][-1] < n - 1:
             spans.append([n])
+        spans[-1][1:] = [n] * (spans[-1][0] < n)
     return ", ".join("-".join(map(str, span)) for span in spans)
 
 
@@ -493,22 +497,16 @@ def delivered(text: str) -> str:
     text = "".join(char for char in text if char == "\n" or char.isprintable())
     if size_of(text) <= BUDGET:
         return text
-    kept = text.encode()[: BUDGET - 150].decode(errors="ignore")
-    kept = kept[: kept.rfind("\n") + 1 or len(kept)].rstrip()
+    kept = text.encode()[: BUDGET - 150].decode(errors="ignore").rpartition("\n")[0]
     return f"{kept}\n… {len(text) - len(kept)} more characters not shown: ask for less at once."
 
 
 def code_block(code: str, language: str, indent: str) -> list[str]:
     """Lines of a fenced block whose content cannot end it."""
-    inside = [clean_code(line) for line in code.strip("\r\n").splitlines()]
+    inside = code.strip("\r\n").expandtabs(4).replace("```", "` ` `").splitlines()
     word = re.sub(r"[^\w+#-]", "", language)[:20]
     lines = [f"```{word}", *shortened(inside, 60, "more lines"), "```"]
-    return [(indent + line).rstrip() for line in lines if inside]
-
-
-def clean_code(line: str) -> str:
-    """A line of code, its spaces kept, which cannot end its block."""
-    return visible(line.expandtabs(4)).replace("```", "` ` `")[:300]
+    return [(indent + visible(line)[:300]).rstrip() for line in lines if inside]
 
 
 def first_rule(*rules: tuple[object, T]) -> T:
@@ -849,19 +847,16 @@ class Signal(OfRun):
 
     @property
     def steps(self) -> set[int]:
-        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
-        its evidence and focus come first."""
+        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that its
+        evidence and focus come first."""
         said = {**self.evidence, **self.focus}
-        ends = [count_or_none(said.get(name)) for name in ("first_step", "last_step")]
-        first, last = (ends[0] or 0, ends[1] or -1)
-        listed = (one for name in PLACES for one in (items(said.get(name)) or [said.get(name)]))
-        slow = (
-            int(key) for key in mapping(said.get("all_slow_steps")) if re.fullmatch(r"\d{1,9}", key)
-        )
+        listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
+        listed += [int(key) for key in mapping(said.get("all_slow_steps")) if key.isdecimal()]
+        first, last = (count_or_none(said.get(name)) for name in ("first_step", "last_step"))
+        if first is not None and last is not None:
+            listed += range(first, min(last, first + 1_000) + 1)
         known = {n for one in listed if (n := count_or_none(one)) is not None}
-        known.update(slow, range(first, min(last, first + 1_000) + 1))
-        own = set() if self.step_index is None else {self.step_index}
-        return known or own
+        return known or {n for n in [self.step_index] if n is not None}
 
     @property
     def rank(self) -> int:
@@ -895,16 +890,14 @@ class Run(OfRun):
     @property
     def cause(self) -> str:
         """``KeyError in tool `t`, step 2``: the error that ended it, as far as its events tell."""
-        before = itertools.takewhile(lambda event: event is not self.crash, self.events)
-        calls = [event for event in before if event.event_type.endswith(("called", "responded"))]
-        last = calls[-1] if calls else Event.of()
-        failing = last.event_type.endswith("called") or last.payload.get("success") is False
-        what = safe("error_type", self.crash.payload.get("error_type") or "")
-        step = count_or_none(self.crash.payload.get("step_index"))
-        where = f", step {self.crash.step_index if step is None else step}"
-        name = safe("tool_name", last.payload.get("tool_name") or "")
-        tool = f" in tool `{name}`" if failing and name != NONE else ""
-        return f"{what}{tool}{where}" if what != NONE else ""
+        crash, last = self.crash, Event.of()
+        for event in itertools.takewhile(lambda event: event is not crash, self.events):
+            last = event if event.event_type.endswith(("called", "responded")) else last
+        open_call = last.event_type.endswith("called") or last.payload.get("success") is False
+        name = safe("tool_name", last.payload.get("tool_name")) if open_call else NONE
+        tool = f" in tool `{name}`" if name != NONE else ""
+        what, step = safe("error_type", crash.payload.get("error_type")), crash.step_index
+        return f"{what}{tool}{'' if step is None else f', step {step}'}" if what != NONE else ""
 
     @property
     def end(self) -> str:
@@ -1078,11 +1071,11 @@ def texts_in(value: object) -> tuple[set[str], set[str]]:
         if may_show(name, one):
             shown.add(folded(normal(text)))
         elif name:
-            plain = re.sub(r"\\[nrt]", " ", text).replace("\\", "")
             strings = [match[2] for match in QUOTED.finditer(text) if not match[3]]
-            parts = (text, plain, *strings, *re.findall(r"\d{5,}", text))
-            hidden.update(folded(normal(part)).strip(" .,:;!?") for part in parts)
-    return hidden - {""}, shown
+            plain = re.sub(r"\\[nrt]|\\", " ", text)
+            for part in (text, plain, *strings, *re.findall(r"\d{5,}", text)):
+                hidden.add(folded(normal(part)).strip(" .,:;!?"))
+    return hidden - shown - {""}, shown
 
 
 class Redaction:
@@ -1090,18 +1083,13 @@ class Redaction:
     which if it is but a word must stand in quotation marks; names that are shown elsewhere stay."""
 
     def __init__(self, hidden: set[str], names: set[str], explanations: Iterable[str]) -> None:
-        said = [folded(normal(text)) for text in explanations]
-        wanted = {text[n : n + GRAM] for text in said for n in range(len(text) - GRAM + 1)}
+        said = " ".join(folded(normal(text)) for text in explanations)
+        wanted = {said[n : n + GRAM] for n in range(len(said))}
         self.names = names
         self.pieces = {
-            piece
-            for text in hidden - names
-            for n in range(len(text) - GRAM + 1)
-            if (piece := text[n : n + GRAM]) in wanted
-        }
-        short = [
-            one for one in hidden - names if len(one) < GRAM and any(one in text for text in said)
-        ]
+            text[n : n + GRAM] for text in hidden for n in range(len(text) - GRAM + 1)
+        } & wanted
+        short = [one for one in hidden if len(one) < GRAM and one in said]
         bare = [one for one in short if len(one) > 3 and not one.isalpha()]
         self.short = re.compile(
             rf"(?<=[{MARKS}])({one_of(short)})(?=[.,:;!? ]*[{MARKS}])|(?<!\w)({one_of(bare)})(?!\w)"
@@ -1162,7 +1150,7 @@ def redacted(signals: list[Signal], payloads: list[Json]) -> Iterator[Signal]:
     texts = [text for one in signals for text in (one.title, one.what, one.why_it_matters)]
     lines = [line for fix in fixes for line in (fix.description, *fix.code.splitlines())]
     kinds = {folded(signal.failure_type) for signal in signals}
-    redaction = Redaction(hidden, shown | kinds, texts + lines)
+    redaction = Redaction(hidden - kinds, shown | kinds, texts + lines)
     for signal in signals:
         told = [*map(redaction.hide_in, signal.suggested_fixes)]
         yield redaction.hide_in(signal).model_copy(update={"suggested_fixes": told})
@@ -1374,40 +1362,34 @@ class Api:
     def get(self, template: str, *ids: object, **params: object) -> Any:
         """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params go into the
         query."""
-        path = template.format(*map(segment, ids))
+        path, call, status = template.format(*map(segment, ids)), current_call(), "no answer"
         query = urlencode({name: one for name, one in params.items() if one not in (None, "")})
-        call, began, status = current_call(), time.monotonic(), "no answer"
         options: Json = {"timeout": (3, min(15, call.seconds_left())), "stream": True}
         try:
             url = f"{self.url}{path}{query and '?' + query}"
             with self.session.get(url, allow_redirects=False, **options) as response:
-                status = str(response.status_code)
-                body = self.body(path, response, call)
+                status, body = str(response.status_code), bytearray()
+                while piece := response.raw.read1(2**16, decode_content=True):
+                    body += piece
+                    call.seconds_left()
+                    if len(body) > LARGEST_BODY:
+                        raise self.error(
+                            path, f"sent more than {LARGEST_BODY // 2**20} MiB", "shape"
+                        )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             call.seconds_left()  # the end of the call, not what it did to the connection
             said = repr(error).replace(path, "")
             fault = next(row for row in CONNECTION_FAULTS if re.search(row[0], said))
             raise self.error(path, *fault[1:]) from None
         finally:
-            log.info("GET %s %s %.0f ms", path, status, (time.monotonic() - began) * 1000)
+            log.info("GET %s %s", path, status)
         call.told_time(date_of(response))
-        data = None
         with contextlib.suppress(ValueError, RecursionError):
             data = json.loads(body)
-        if response.status_code == 200 and isinstance(data, dict | list):
-            return data
-        raise self.refusal(template, path, response, mapping(data).get("detail"))
-
-    def body(self, path: str, response: requests.Response, call: Call) -> bytes:
-        """The whole body, read as it arrives, so that neither a slow nor an endless one holds the
-        call."""
-        body = bytearray()
-        while piece := response.raw.read1(2**16, decode_content=True):
-            body += piece
-            call.seconds_left()
-            if len(body) > LARGEST_BODY:
-                raise self.error(path, f"sent more than {LARGEST_BODY // 2**20} MiB", "shape")
-        return bytes(body)
+            if status == "200" and isinstance(data, dict | list):
+                return data
+            raise self.refusal(template, path, response, mapping(data).get("detail"))
+        raise self.refusal(template, path, response, None)
 
     def error(self, path: str, what: str, kind: str) -> DunetraceError:
         """What was asked, what came back, what to do; without the key, whoever quoted it."""
@@ -1457,20 +1439,21 @@ class Api:
         return kind.of(data)
 
     def ask_list(self, kind: type[R], path: str, key: str, *ids: object, **params: object) -> Found:
-        """A list of records, under a key or ("") bare, with what it says of its length."""
+        """A list of records, under a key or ("") bare, and whether what it says of its length fits."""
         data = self.get(path, *ids, **params)
-        rows, page = (data.get(key), data.get("page")) if isinstance(data, dict) else (data, None)
-        if not isinstance(rows, list) or (key != "") != isinstance(data, dict):
+        rows = mapping(data).get(key) if key else data
+        if not isinstance(rows, list):
             raise self.error(
                 path.format(*map(segment, ids)), f"sent no list of {key or 'rows'}", "shape"
             )
-        total, offset = mapping(page).get("total"), count_or_none(params.get("offset")) or 0
-        known, behind = count_or_none(total), offset + len(rows)
-        more = mapping(page).get("has_more") is True
-        fits = (
-            known is not None and (behind <= known or not rows) and not (more and behind >= known)
+        page = mapping(mapping(data).get("page"))
+        total, behind = (
+            count_or_none(page.get("total")),
+            len(rows) + int(str(params.get("offset") or 0)),
         )
-        return Found([kind.of(row) for row in rows], known or 0, fits or key == "")
+        more = page.get("has_more") is True and behind >= (total or 0)
+        fits = total is not None and (behind <= total or not rows) and not more
+        return Found([kind.of(row) for row in rows], total or 0, fits or not key)
 
     def page(self, what: str, agent_id: str = "", **params: object) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent or of all ("").
@@ -1495,22 +1478,23 @@ class Api:
         enough: Callable[[list[Any]], bool] = lambda rows: False,
         **params: object,
     ) -> Found:
-        """At most `most` rows of a list from an offset on: page after page, more and more of them at
-        once, until a page is `enough`. A row that two pages repeat comes once."""
+        """At most `most` rows of a list from an offset on: a page, and then several at once until one is
+        `enough`. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
         pages = [first := ask(offset=offset)]
         starts = [*range(offset + size, min(first.total, offset + most), size)]
         while starts and not enough(pages[-1].rows):
-            some, starts = starts[: len(pages)], starts[len(pages) :]
-            pages += gather(*(functools.partial(ask, offset=start) for start in some))
+            pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
+            del starts[:AT_ONCE]
         ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
-        rows = [*dict(ids).values()]
-        expected = min(len(pages) * size, max(0, first.total - offset))
+        rows = [*dict(ids).values()][:most]
+        left = first.total - offset
+        lost = len(rows) < (left if most == MOST_ROWS else min(most, left)) and not enough(
+            pages[-1].rows
+        )
         total = max(first.total, offset + len(rows) if rows else 0)
-        unread = most >= MOST_ROWS and first.total > offset + most and not enough(pages[-1].rows)
-        exact = all(page.exact for page in pages) and len(rows) >= expected and not unread
-        return Found(self.remember(rows[:most]), total, exact)
+        return Found(self.remember(rows), total, all(page.exact for page in pages) and not lost)
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -1538,9 +1522,9 @@ class Api:
 
 def date_of(response: requests.Response) -> float:
     """When an answer says that it was made, nan where it does not; without a zone it is UTC."""
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        date = parsedate_to_datetime(response.headers.get("Date", ""))
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
+        date = parsedate_to_datetime(response.headers["Date"])
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     return math.nan
 
 
@@ -1586,14 +1570,13 @@ CORE = (
 
 
 class Tool(NamedTuple):
-    """A tool: what it is called and does, words by which clients that load tools late find it, and
-    whether it is loaded at once."""
+    """A tool: its function, what it is called and does, and words by which clients that load tools
+    late find it."""
 
     function: Callable[..., Any]
     title: str
-    hint: str
     description: str
-    always: bool
+    meta: Json
 
     @property
     def parameters(self) -> list[str]:
@@ -1605,10 +1588,11 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 def tool(title: str, hint: str, description: str, always: bool = False) -> Callable[[Fn], Fn]:
-    """Puts a function into the table of tools."""
+    """Puts a function into the table of tools; one that is `always` there is loaded at once."""
+    meta = {"anthropic/searchHint": hint} | ({"anthropic/alwaysLoad": True} if always else {})
 
     def add(function: Fn) -> Fn:
-        TOOLS[function.__name__] = Tool(function, title, hint, description, always)
+        TOOLS[function.__name__] = Tool(function, title, description, meta)
         return function
 
     return add
@@ -1616,14 +1600,14 @@ def tool(title: str, hint: str, description: str, always: bool = False) -> Calla
 
 def tools_named() -> set[str]:
     """The names in DUNETRACE_TOOLS, `core` as the tools that it stands for."""
-    names = set(re.findall(r"[^\s,]+", setting("DUNETRACE_TOOLS").lower()))
-    return names - {"core"} | set(CORE.split()) if "core" in names else names
+    words = re.sub(r"\bcore\b", CORE, setting("DUNETRACE_TOOLS").lower())
+    return set(re.findall(r"[^\s,]+", words))
 
 
 def tools_on() -> dict[str, Tool]:
     """The tools that DUNETRACE_TOOLS names; all where it names none."""
-    on = {name: one for name, one in TOOLS.items() if name in tools_named()}
-    return on or TOOLS
+    named = tools_named()
+    return {name: one for name, one in TOOLS.items() if name in named} or TOOLS
 
 
 def misnamed_text() -> str:
@@ -1656,22 +1640,22 @@ def next_line(*steps: str) -> str:
 class Server(FastMCP[Any]):
     """FastMCP on both majors of mcp: tools answer with text only, and raise DunetraceError only."""
 
+    report: Callable[[int, int], None] | None = None  # in place of the client's progress
+
     def __init__(self) -> None:
         with warnings.catch_warnings():  # of today's pydantic-settings about mcp 1.x
             warnings.simplefilter("ignore")
             super().__init__("dunetrace", instructions=instructions(), log_level="WARNING")
         lowlevel: Any = getattr(self, "_mcp_server", None) or self._lowlevel_server
         lowlevel.version = __version__  # for which mcp 1.x has no argument
-        self.report: Callable[[int, int], None] | None = None  # in place of the client's progress
         for name, one in TOOLS.items():
             self.add_tool(
                 threaded(one.function),
-                name=name,
-                title=one.title,
-                description=one.description,
-                annotations=ToolAnnotations.model_validate({"readOnlyHint": True}),
-                meta={"anthropic/searchHint": one.hint}
-                | ({"anthropic/alwaysLoad": True} if one.always else {}),
+                name,
+                one.title,
+                one.description,
+                ToolAnnotations.model_validate({"readOnlyHint": True}),
+                meta=one.meta,
                 structured_output=False,
             )
 
@@ -1687,43 +1671,30 @@ class Server(FastMCP[Any]):
     async def call_tool(self, name: str, arguments: Json | None, *context: Any) -> Any:
         """Runs a tool; every failure is a DunetraceError with the text that the client sees."""
         given = {key: one for key, one in (arguments or {}).items() if one is not None}
+        # mcp 2.x hands the context in, 1.x has it ready.
+        own = context[0] if context else getattr(self, "get_context", object)()
+        token = CALL.set(Call(name, report=self.report or progress_of(own)))
         try:
-            given = known_arguments(name, given)
-            # mcp 2.x hands the context in, 1.x has it ready.
-            (own,) = context or (getattr(self, "get_context", object)(),)
-            token = CALL.set(Call(name, given, self.report or progress_of(own)))
-            try:
-                return await super().call_tool(name, given, *context)
-            finally:
-                CALL.reset(token)
+            current_call().arguments = given = known_arguments(name, given)
+            return await super().call_tool(name, given, *context)
         except ToolError as error:
             raise DunetraceError(failure_text(name, error.__cause__ or error)) from None
+        finally:
+            CALL.reset(token)
 
     async def read_resource(self, uri: Any, *context: Any) -> Any:
         """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode alike on
         both majors."""
-        asked = str(uri)
-        noun, _, ident = asked.removeprefix("dunetrace://").partition("/")
-        if noun in READERS and ident:
-            try:
-                text = await threaded(READERS[noun])(given_id(unquote(ident)))
-            except Exception as error:
-                said = failure_text(noun, error)
-                lost = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
-                raise invalid_params(said) if lost else DunetraceError(said) from None
-            return [ReadResourceContents(content=text, mime_type="text/plain")]
-        check_named("resource", asked, [str(one.uri) for one in await self.list_resources()])
-        return await super().read_resource(uri, *context)
-
-    async def get_prompt(self, name: str, arguments: Json | None = None, *context: Any) -> Any:
-        """The text of a prompt; a prompt or an argument that is missing is named as such."""
-        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
-        check_named("prompt", name, prompts)
-        given = {key: one for key, one in (arguments or {}).items() if str(one).strip()}
-        for argument in prompts[name].arguments or []:
-            if argument.required and argument.name not in given:
-                raise invalid_params(f"{name} needs {argument.name}.")
-        return await super().get_prompt(name, given, *context)
+        noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
+        if noun not in READERS or not ident:
+            return await super().read_resource(uri, *context)
+        try:
+            text = await threaded(READERS[noun])(given_id(unquote(ident)))
+        except Exception as error:
+            said = failure_text(noun, error)
+            lost = isinstance(error, DunetraceError) and error.kind in {"missing", "invalid"}
+            raise invalid_params(said) if lost else DunetraceError(said) from None
+        return [ReadResourceContents(content=text, mime_type="text/plain")]
 
 
 def schema_of(listed: Any) -> Json:
@@ -1790,18 +1761,16 @@ def progress_of(context: Any) -> Callable[[int, int], None]:
 
 def near(word: str, known: Iterable[str]) -> list[str]:
     """Those of the known names that a word resembles: in spelling, in another case, or as a part."""
-    bare = {re.sub(r"[\W_]", "", one).lower(): one for one in known}
-    low = re.sub(r"[\W_]", "", word).lower()
-    parts = (
-        key for key, one in bare.items() if len(word) > 1 and word.lower() in one.lower().split("_")
-    )
-    return [bare[key] for key in dict.fromkeys([*difflib.get_close_matches(low, bare), *parts])]
+    names = {one.lower(): one for one in known}
+    low = re.sub(r"(?<=[a-z])(?=[A-Z])|\W", "_", word).lower()
+    parts = [one for one in names if low and low in one.split("_")]
+    return [names[one] for one in dict.fromkeys(difflib.get_close_matches(low, names) + parts)][:3]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean a or b?`, or nothing."""
-    alike = near(word, known)[:3]
-    return f" Did you mean {' or '.join(alike)}?" if alike else ""
+    alike = " or ".join(near(word, known))
+    return f" Did you mean {alike}?" if alike else ""
 
 
 def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
@@ -1811,24 +1780,16 @@ def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
     return f"There is no {what} {clean(name, 80)}.{did_you_mean(name, there)} There are: {listed}."
 
 
-def check_named(what: str, name: str, known: Iterable[str]) -> None:
-    """Raises the protocol's own error for a resource or a prompt that does not exist."""
-    there = list(known)
-    if name not in there:
-        raise invalid_params(unknown_text(what, name, there))
-
-
 def known_arguments(name: str, given: Json) -> Json:
     """The arguments that a tool has; raises DunetraceError for a tool that does not exist, and for an
     argument that resembles one, which the SDKs would drop unseen. Clients add others of their own."""
-    tools = tools_on()
-    if name not in tools:
-        raise DunetraceError(unknown_text("tool", name, tools))
-    known = tools[name].parameters
+    if name not in tools_on():
+        raise DunetraceError(unknown_text("tool", name, tools_on()))
+    known = TOOLS[name].parameters
     for key in given.keys() - set(known):
         if near(key, known):
             raise DunetraceError(unknown_text(f"argument of {name} called", key, known))
-    return {key: one for key, one in given.items() if key in known}
+    return {key: given[key] for key in known if key in given}
 
 
 INVALID = {
@@ -1862,16 +1823,13 @@ def failure_text(name: str, cause: BaseException) -> str:
     )
 
 
-def choice(value: object, what: str, known: Collection[str]) -> str:
+def choice(value: object, what: str, known: Iterable[str]) -> str:
     """One of some words in any case, "" for none or all of them; raises DunetraceError."""
-    word = str(value).strip()
-    if word.lower() in ("", "all", "any", "none", "null"):
-        return ""
-    for one in known:
-        if one.lower() == word.lower():
-            return one
-    valid = ", ".join(known)
-    raise DunetraceError(f"{what} must be one of {valid}, or be left out, not {clean(word, 80)!r}.")
+    word, words = str(value).strip().lower(), {one.lower(): one for one in known}
+    if word not in {"", "all", "any", "none", "null", *words}:
+        valid = ", ".join(words.values())
+        raise DunetraceError(f"{what} is one of {valid}, or left out, not {clean(value, 80)!r}.")
+    return words.get(word, "")
 
 
 def severity_of(value: object) -> str:
@@ -1888,19 +1846,14 @@ def number_in(value: object, what: str) -> int:
     return int(hit[1])
 
 
-MOST_HOURS = 1_000_000
-
-
 def hours_of(value: object) -> int:
     """Hours of `24`, `24h`, `24 hours`, `1d`, 0 for none; raises DunetraceError."""
-    hit = re.fullmatch(r"(\d{1,7})\s*(h|d|)(ou)?(rs?|ays?)?", str(value).strip().lower() or "0")
-    hours = int(hit[1]) * (24 if hit[2] == "d" else 1) if hit else -1
-    if not 0 <= hours <= MOST_HOURS:
-        raise DunetraceError(
-            f"since_hours is a number of hours like 24 or 24h, 0 for all time, not {clean(value, 80)!r}.",
-            "invalid",
-        )
-    return hours
+    text = str(value).strip().lower() or "0"
+    hit = re.fullmatch(r"(\d{1,6})(?:\.0)?\s*(?:(h|hrs?|hours?)|(d|days?))?", text)
+    if not hit:
+        said = f"since_hours is hours like 24 or 24h, 0 for all time, not {clean(value, 80)!r}."
+        raise DunetraceError(said, "invalid")
+    return int(hit[1]) * (24 if hit[3] else 1)
 
 
 def failure_type_of(value: object) -> str:
@@ -1965,26 +1918,20 @@ def listing(
 ) -> str:
     """A list as an answer: as many rows as fit, laid out in entries; how many of how many they are,
     and the call that shows the next ones."""
-    rows = found.rows
+    rows, call = found.rows, current_call()
     if not rows:
         return f"Nothing from offset {offset} on: {found.many(noun)} match, counted from 0."
-    while size_of(gap.join(entries := lay_out(rows))) > ROOM and len(rows) > 1:
+    while size_of(gap.join(laid := lay_out(rows))) > ROOM and len(rows) > 1:
         rows = rows[: len(rows) * 3 // 4]
-    behind, call = offset + len(rows), current_call()
+    behind, limit = offset + len(rows), len(found.rows)
     more = call_text(call.tool, **{**call.arguments, "offset": behind})
-    asked = count_or_none(call.arguments.get("limit")) or 0
+    lowered = (count_or_none(call.arguments.get("limit")) or 0) > limit
     least = "" if found.exact else "at least "
+    notes = [f"… more: {more}", f"limit lowered to {limit}, the maximum." if lowered else ""]
     return blocks(
         f"{heading} ({len(rows)} shown, {least}{found.total} matched), {as_of()}:",
-        gap.join(entries),
-        blocks(
-            f"… more: {more}" if found.total > behind else "",
-            f"limit lowered from {asked} to {len(found.rows)}, the maximum."
-            if found.total > behind and asked > len(found.rows)
-            else "",
-            found.note,
-            gap="\n",
-        ),
+        gap.join(laid),
+        blocks(*(notes if found.total > behind else ()), found.note, gap="\n"),
     )
 
 
@@ -1995,7 +1942,7 @@ NEWEST_RUNS = 20  # whose ends a verdict looks at
 READ_RUNS = 100  # that are read for that: lists come in the order of processing
 IN_A_ROW = 5  # newest runs with signals, after which an agent is not well
 SILENT = 7 * DAY  # without a run, after which nothing is known of it
-LISTED = "once it has ended, or after about 90 s without an event"  # when a run is in a list
+LISTED = "a run is listed once it has ended, or after about 90 s without an event"
 
 
 class Ends:
@@ -2021,8 +1968,7 @@ class Ends:
         if self.error:
             return f"how its runs ended could not be asked ({self.error.rstrip('.')})"
         if not self.runs:
-            waiting = f"{plural(self.flying, 'run')} started, none is processed yet"
-            return f"{waiting}: one is listed {LISTED}" if self.flying else "no runs yet"
+            return f"no run is listed{f'; {self.flying} not processed yet: {LISTED}' if self.flying else ''}"
         both = sum(bool(run.signal_count) for run in self.failed)
         failed = [f"{self.count[one]} {one}" for one in ("errored", "stalled") if self.count[one]]
         others = {"signals": "with signals", "unknown": "of unknown end", "clean": "clean"}
@@ -2271,7 +2217,7 @@ class Side(NamedTuple):
         )
 
 
-MOST_COMPARED = 10_000  # runs; larger samples are taken as if they were of so many
+MOST_COMPARED = 2_000  # runs; larger samples are taken as if they were of so many
 
 
 def fisher(before: Side, after: Side) -> float:
@@ -2281,17 +2227,10 @@ def fisher(before: Side, after: Side) -> float:
     '0.0107'
     """
     whole = max(1.0, (before.runs + after.runs) / MOST_COMPARED)
-    a, n, b, m = (int(n / whole) for n in (*before[:2], *after[:2]))
-
-    def logarithm(k: int) -> float:
-        """Of the number of ways to have k of all hits before."""
-        pairs = ((n, k), (m, a + b - k))
-        return sum(
-            math.lgamma(x + 1) - math.lgamma(y + 1) - math.lgamma(x - y + 1) for x, y in pairs
-        )
-
-    ways = [logarithm(k) - logarithm(a) for k in range(max(0, a + b - m), min(n, a + b) + 1)]
-    return sum(math.exp(way) for way in ways if way < 1e-7) / sum(map(math.exp, ways))
+    a, n, b, m = (int(one / whole) for one in (*before[:2], *after[:2]))
+    least, most = max(0, a + b - m), min(n, a + b)
+    ways = [math.comb(n, k) * math.comb(m, a + b - k) for k in range(least, most + 1)]
+    return sum(way for way in ways if way <= ways[a - least]) / sum(ways)
 
 
 def change(before: Side, after: Side) -> str:
@@ -2674,47 +2613,32 @@ class Filters(NamedTuple):
 def check_type(kind: str, agents: list[Agent]) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know."""
     seen = {as_filter(one) for agent in agents for one in agent.types}
-    if kind and kind not in seen | DETECTORS.keys():
-        raise DunetraceError(
-            f"No signal has the failure type {kind}, and no detector of that name is known."
-            f"{did_you_mean(kind, seen | DETECTORS.keys())} Failure types seen: "
-            f"{', '.join(sorted(seen)) or 'none'}.",
-            "invalid",
-        )
+    if kind and agents and kind not in seen | DETECTORS.keys():
+        unknown = unknown_text("failure type", kind, sorted(seen) or DETECTORS)
+        raise DunetraceError(f"{unknown} No signal has it.", "invalid")
 
 
 def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> str:
-    """Why an agent, or the fleet (""), has no signals to show, never as if that were a clean bill: what
-    there is without the filters, how the newest runs ended, and which agents crashed."""
+    """Why an agent, or the fleet (""), has no signals to show, never as if that were a clean bill: how
+    the newest runs ended, which agents crashed, and what there is without the filters."""
     listed, lists = at_once(
         lambda: Found([agent_named(backend, agent_id)]) if agent_id else backend.agents(),
-        lambda: (
-            all_runs(backend, filters.hours) if not agent_id else backend.runs(agent_id, READ_RUNS)
-        ),
+        lambda: runs_within(backend, agent_id, filters.hours, READ_RUNS),
     )
     runs: Found = or_empty(lists, Found)
-    if isinstance(listed, DunetraceError) and agent_id and not runs.rows:
-        raise listed
     agents: list[Agent] = or_empty(listed, Found).rows
-    if agents:
-        check_type(filters.failure_type, agents)
+    if agent_id and not agents:
+        or_id(listed, agent_id, runs)
+    check_type(filters.failure_type, agents)
+    ends = Ends(runs, agents[0].run_count if agent_id and agents else 0, LARGEST_PAGE)
     signals = sum(agent.signal_count or 0 for agent in agents)
-    own = [run for run in runs.rows if not filters.too_old(run)]
-    started = agents[0].run_count if agent_id and agents else 0
-    ends = Ends(replace(runs, rows=own), started and started - runs.total + len(own), LARGEST_PAGE)
-    of = shown_id(agent_id) if agent_id else plural(len(agents), "agent")
-    silent = (
-        f"no run is listed{filters.window}"
-        if filters.hours and runs.rows and not own
-        else str(ends)
-    )
+    lost = signals and not any(filters)
     return blocks(
-        f"No signals{filters} of {of}; {silent}.",
-        f"Without that filter there {'is' if signals == 1 else 'are'} {plural(signals, 'signal')}."
-        if any(filters) and agents
-        else "",
-        crashed_text(ends.failed) if not agent_id else "",
-        found.note or (INCOMPLETE if signals and not any(filters) else ""),
+        f"No signals{filters} of {shown_id(agent_id) if agent_id else plural(len(agents), 'agent')}; "
+        f"{ends}.",
+        f"Signals without that filter: {signals}." if any(filters) and agents else "",
+        "" if agent_id else crashed_text(ends.failed, {}),
+        INCOMPLETE if lost else found.note,
         next_line(ends.look()),
         gap="\n",
     )
@@ -2949,7 +2873,7 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
     def read(kind: str) -> Found:
         """Asks the backend for one type, "" for all."""
         ours = bool(filters.hours) or kind != filters.failure_type  # what only we compare
-        asked = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
+        asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
         most = MOST_ROWS if ours else max(wanted, COUNTED)
         found = backend.read("signals", agent_id, most, enough=enough, **asked)
         rows = [row for row in found.rows if filters.matches(row)]
@@ -2970,25 +2894,16 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
 def search_verdict(found: Found, filters: Filters) -> str:
     """How many signals match, and all of them by severity, agent and type, as far as they were
     read."""
+    part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
+    since = "" if filters.hours else f" since {ago(min(row.at for row in found.rows))}"
+    severe = named_counts(Counter(dash(row.severity.upper()) for row in found.rows))
     counted = {
-        "severity": Counter(dash(row.severity.upper()) for row in found.rows),
         "agent": Counter(row.agent for row in found.rows),
         "type": Counter(row.failure_type for row in found.rows),
     }
-    part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
-    told = {noun: named_counts(n) for noun, n in counted.items() if len(n) > 1}
-    severe = told.pop("severity", "")
-    alone = [
-        f"all of {next(iter(counted[noun]))}"
-        for noun in ("agent", "type")
-        if len(counted[noun]) == 1
-    ]
-    oldest = newest_first(found.rows, lambda row: row.at)[-1]
-    since = "" if filters.hours else f" since {ago(oldest.at)}"
     return blocks(
-        f"{found.many('signal')}{filters}{since}{severe and f': {severe}'}"
-        f"{', '.join(['', *alone]) if alone and not part else ''}.",
-        *(f"By {noun}{part}: {said}" for noun, said in told.items()),
+        f"{found.many('signal')}{filters}{since}{'' if filters.severity else f': {severe}'}.",
+        *(f"By {noun}{part}: {named_counts(n)}" for noun, n in counted.items()),
         gap="\n",
     )
 
@@ -3051,41 +2966,30 @@ def run_table(runs: list[Run], causes: Mapping[str, str], of_all: bool) -> list[
     return table
 
 
-def crashed_text(failed: list[Run], causes: Mapping[str, str] | None = None) -> str:
-    """`Crashed: crash-agent 3 (KeyError, ValueError), other-agent 1`: failed runs by agent, "" for none."""
-    groups: dict[str, list[Run]] = defaultdict(list)
+def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
+    """`Crashed or stalled: crash-agent 3 (KeyError, ValueError), other-agent 1.`, "" for none."""
+    agents, kinds = Counter(run.agent for run in failed), defaultdict[str, set[str]](set)
     for run in failed:
-        groups[run.agent].append(run)
-    said = []
-    for name, runs in sorted(groups.items(), key=lambda pair: -len(pair[1])):
-        kinds = dict.fromkeys(
-            re.split(r" in tool |, step ", (causes or {}).get(run.run_id, ""))[0] for run in runs
-        )
-        why = first_of(filter(None, kinds), 5)
-        said.append(f"{name} {len(runs)}{why and f' ({why})'}")
-    return f"Crashed or stalled: {first_of(said, 12)}." if said else ""
-
-
-def all_runs(backend: Api, hours: int = 0) -> Found:
-    """The newest runs of all agents, of so many hours where they are given, by their own times."""
-    old = Filters(hours=hours).too_old
-
-    def enough(rows: list[Run]) -> bool:
-        return not hours or (bool(rows) and all(map(old, rows)))
-
-    ask = functools.partial(backend.read, "runs", enough=enough)
-    found = ask_lists(backend, "runs", "", ask)
-    rows = newest_first((run for run in found.rows if not old(run)), lambda run: run.at)
-    return replace(found, rows=rows)
+        kinds[run.agent].update(re.findall(r"^[\w.]+", causes.get(run.run_id, "")))
+    said = (
+        f"{name} {n}{f' ({first_of(sorted(kinds[name]), 5)})' if kinds[name] else ''}"
+        for name, n in agents.most_common()
+    )
+    return f"Crashed or stalled: {first_of(said, 12)}." if failed else ""
 
 
 def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
-    """The newest runs of an agent, or of all, that are `wanted` or of so many hours, newest first."""
-    if not agent_id:
-        return all_runs(backend, hours)
-    found = backend.runs(agent_id, MOST_ROWS if hours else wanted)
-    rows = [run for run in found.rows if not Filters(hours=hours).too_old(run)]
-    return replace(found, rows=rows, total=len(rows)) if hours else found
+    """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of so many hours."""
+    old = Filters(hours=hours).too_old
+
+    def enough(rows: list[Run]) -> bool:
+        return bool(rows) and all(map(old, rows))
+
+    most = MOST_ROWS if hours else wanted
+    ask = functools.partial(backend.read, "runs", most=most, enough=enough)
+    found = ask_lists(backend, "runs", agent_id, ask)
+    rows = newest_first((run for run in found.rows if not old(run)), lambda run: run.at)
+    return replace(found, rows=rows)
 
 
 @tool(
@@ -3102,33 +3006,26 @@ def get_agent_runs(
     since_hours: Hours = 0,
 ) -> str:
     backend, some, window = api(), bounded(limit, offset), Filters(hours=since_hours).window
-    wanted = MOST_ROWS if errored else offset + some + READ_RUNS
+    wanted = MOST_ROWS if errored else max(offset + some + READ_RUNS, LARGEST_PAGE)
     found = runs_within(backend, agent_id, since_hours, wanted)
     name = shown_id(agent_id) if agent_id else "all agents"
     if agent_id and not found.rows:
-        agent, ends = agent_and_ends(backend, agent_id)
-        return f"Runs of {name}{window}: none; {ends}."
+        return f"No processed runs of {name}{window}; {agent_and_ends(backend, agent_id)[1]}."
     failed = [run for run in found.rows if run.failed]
     if errored and not failed:
         ends = Ends(found, 0, len(found.rows))
-        return f"No run of {name}{window} errored or stalled: {ends}. {found.note}".rstrip()
+        return f"No run of {name}{window} errored or stalled; {ends}. {found.note}".rstrip()
     rows = failed if errored else found.rows
-    page = replace(
-        found,
-        rows=rows[offset : offset + some],
-        total=len(rows) if errored or since_hours else found.total,
-    )
+    total = len(rows) if errored or since_hours else found.total
+    page = replace(found, rows=rows[offset : offset + some], total=total)
     causes = causes_of(backend, page.rows)
-    head = ""
-    if errored:
-        read = plural(len(found.rows), "run")
-        head = f"{len(failed)} of {read} of {name}{window or ' that were read'} errored or stalled."
-    lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
-    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {name}{window}"
-    return blocks(
-        blocks(head, crashed_text(failed, causes) if errored and not agent_id else "", gap="\n"),
-        listing(heading, page, offset, "run", lay_out, "\n"),
+    read = (
+        f"{len(failed)} of {plural(len(found.rows), 'run')} of {name}{window} errored or stalled."
     )
+    said = blocks(read, "" if agent_id else crashed_text(failed, causes), gap="\n")
+    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {name}{window}"
+    lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
+    return blocks(said if errored else "", listing(heading, page, offset, "run", lay_out, "\n"))
 
 
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
@@ -3693,7 +3590,7 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
         )
         raise DunetraceError(f"{said} get_agent_runs shows run ids.", "missing") from missing
     raise DunetraceError(
-        f"There is no run {shown_id(name)}.{lost} get_agent_runs shows run ids; a run appears {LISTED}.",
+        f"There is no run {shown_id(name)}.{lost} get_agent_runs shows run ids; {LISTED}.",
         "missing",
     ) from missing
 
@@ -4019,10 +3916,9 @@ def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
     ((0, 'arguments'), None)
     """
-    keys = [[did(step) for step in own] for own in (one, other)]
-    place = len(os.path.commonprefix(keys))
-    if place < max(map(len, keys)):
-        return place, "kind, name or outcome"
+    for n, (a, b) in enumerate(itertools.zip_longest(one, other)):
+        if a is None or b is None or did(a) != did(b):
+            return n, "kind, name or outcome"
     pairs = [(arguments_of(a), arguments_of(b)) for a, b in zip(one, other, strict=True)]
     return next(((n, "arguments") for n, (a, b) in enumerate(pairs) if a and b and a != b), None)
 
@@ -4626,19 +4522,6 @@ def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     )
 
 
-def difference_text(before: Side, after: Side) -> str:
-    """Newcombe's 95 % interval of the difference of the rates, "" where one is missing."""
-    if not before.runs or not after.runs:
-        return ""
-    (low, high), (low2, high2), gap = before.interval, after.interval, before.rate - after.rate
-    least = gap - math.hypot(before.rate - low, high2 - after.rate)
-    most = gap + math.hypot(high - before.rate, after.rate - low2)
-    return (
-        f"  difference: {100 * gap:+.0f} points, 95% interval {100 * least:+.0f} to {100 * most:+.0f} "
-        "(before minus after)"
-    )
-
-
 @tool(
     "Verify a fix",
     "fixed, regression, deploy, before, after",
@@ -4725,7 +4608,6 @@ def trial_text(
             (
                 f"  before:     {trial.before}",
                 f"  after:      {trial.after}",
-                difference_text(trial.before, trial.after),
             ),
         ),
         beside,
@@ -4746,56 +4628,56 @@ def trial_text(
 WAIT_SECONDS, PAUSE = 40, 3.0
 
 
-def against_earlier(run: Run, earlier: list[Run], signals: list[Signal]) -> str:
-    """Which failures of a new run are the same, new, or not in this run, against the runs before it
-    whose signals are all known."""
-    of_run = defaultdict[str, list[str]](list)
-    for one in signals:
-        of_run[one.run_id].append(one.failure_type)
-    known = [one for one in earlier if len(of_run[one.run_id]) >= (one.signal_count or 0)]
-    before = Counter(kind for one in known for kind in set(of_run[one.run_id]))
+def against_earlier(run: Run, earlier: list[Run], signals: Found) -> str:
+    """Which failures of a new run are the same, new, or not in it, against the runs before it, as far
+    as their signals were read."""
+    ids = {one.run_id for one in earlier}
+    before = Counter({one.failure_type: 0 for one in signals.rows if one.run_id in ids})
+    before.update(
+        kind
+        for _, kind in {(one.run_id, one.failure_type) for one in signals.rows if one.run_id in ids}
+    )
     own = {one.failure_type for one in run.signals or []}
-    of = f"of the {plural(len(known), 'run')} before"
-    gone = {kind: n for kind, n in before.items() if kind not in own and run.end == "completed"}
-    same = {kind: before[kind] for kind in own if before[kind]}
-    new = ", ".join(sorted(own - before.keys()))
-    return blocks(
-        f"New: {new} (in none {of})" if new and known else "",
-        f"Same: {named_counts(same)} {of}" if same else "",
-        f"Not in this run: {named_counts(gone)} {of}" if gone else "",
-        f"Before it: {Ends(Found(earlier, len(earlier)))}"
+    whole = sum(one.run_id in ids for one in signals.rows) >= sum(
+        one.signal_count or 0 for one in earlier
+    )
+    kinds = {
+        "New": {kind: 1 for kind in own - before.keys() if whole},
+        "Same": {kind: before[kind] for kind in own & before.keys()},
+        "Not in this run": {
+            kind: n for kind, n in before.items() if kind not in own and run.end == "completed"
+        },
+    }
+    said = [f"{what}: {named_counts(some)}" for what, some in kinds.items() if some]
+    ends = Ends(Found(earlier, len(earlier)))
+    return (
+        section(
+            f"Against the runs before it ({ends}):",
+            [f"  {one}" for one in said or ["no signal in any"]],
+        )
         if earlier
-        else "It is the first run of this agent.",
-        gap="\n",
+        else ""
     )
 
 
 def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -> str:
-    """The verdict on the new runs, and on the worst of them against the runs before."""
-    worst = next((run for run in new if run.failed), None) or max(
-        new, key=lambda run: run.signal_count or 0
-    )
-    earlier = [run for run in runs if run not in new][:NEWEST_RUNS]
-    run, found = gather(
+    """The verdict on the new runs: how they ended, and the worst of them against the runs before."""
+    worst = max(new, key=lambda run: (run.failed, run.signal_count or 0))
+    run, signals = gather(
         lambda: run_of(backend, worst.run_id),
         lambda: backend.read("signals", agent_id, LARGEST_PAGE, explain="false"),
     )
-    bad = sum(one.outcome != "clean" for one in new)
-    icon = first_rule((any(one.failed for one in new), "🔴"), (bad, "🟠"), (True, "✅"))
-    several = (
-        f"{icon} {bad} of {len(new)} new runs did not go well; the worst of them:\n"
-        if len(new) > 1
-        else ""
-    )
-    others = named_counts(Counter(one.end for one in new if one is not worst))
-    more = call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id)
-    well = run_verdict(run, steps_of(run.events)).startswith("✅")
+    verdict, more = run_verdict(run, steps_of(run.events)), len(new) > 1
+    ends = str(Ends(Found(new, len(new)))).removeprefix("last ")
+    well = verdict.startswith("✅")
     return blocks(
-        f"{several}{run_verdict(run, steps_of(run.events))}\n"
+        f"{verdict}{f' The worst of {ends}.' if more else ''}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        against_earlier(run, earlier, found.rows),
-        f"The other new runs: {others}." if others else "",
-        next_line("" if well else call_text("compare_runs", run_id=run.run_id), more),
+        against_earlier(run, [one for one in runs if one not in new][:NEWEST_RUNS], signals),
+        next_line(
+            "" if well else call_text("compare_runs", run_id=run.run_id),
+            call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id),
+        ),
     )
 
 
@@ -4849,8 +4731,8 @@ def no_arrival(agent_id: str, runs: list[Run], waited: float) -> str:
     seen = f"the newest is {newest.shown}, {ago(newest.at)}" if runs else "it has none yet"
     again = call_text("wait_for_run", agent_id=agent_id, after_run_id=newest.run or newest.run_id)
     return (
-        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. A run is listed "
-        f"{LISTED}. To go on waiting: {again}"
+        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. {LISTED.capitalize()}. "
+        f"To go on waiting: {again}"
     )
 
 
@@ -5422,175 +5304,162 @@ class Criterion(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the gate knows of an agent: its row, the runs of the window, those that failed or may have
-    and of which the time is not told, its signals of the window, and its health; each may be why it
-    could not be had."""
+    """What the gate knows of an agent: its row, its runs and signals of the window, its health (each may
+    say why it could not be had), and the runs that may have failed in the window at a time not told."""
 
     agent: Agent | DunetraceError
-    runs: Found | DunetraceError
-    signals: Found | DunetraceError
-    health: Health | DunetraceError
+    runs: Found
+    signals: Found
+    health: Health
     untimed: list[Run]
+    total: int  # runs that the backend has processed
 
     @property
     def flying(self) -> float:
         """How many runs have started and are not processed, nan where the counts cannot tell."""
-        if isinstance(self.agent, DunetraceError) or isinstance(self.runs, DunetraceError):
-            return math.nan
-        started = self.agent.run_count
-        return (
-            math.nan if started is None or started < self.runs.total else started - self.runs.total
-        )
+        started = None if isinstance(self.agent, DunetraceError) else self.agent.run_count
+        return math.nan if started is None or started < self.total else started - self.total
 
 
 def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That runs were processed in the window and the agent is in the list, by clocks that agree, and
     that nothing came after the newest of them: without that, nothing else says anything."""
-    text = f"runs processed in the last {options.hours} h"
-    for one in (seen.agent, seen.runs):
-        if isinstance(one, DunetraceError):
-            return Criterion("UNKNOWN", f"{text}: {one}")
-    assert isinstance(seen.agent, Agent) and isinstance(seen.runs, Found)
-    runs, last, clocks = seen.runs.rows, seen.agent.last_seen, current_call().clocks
-    newest = max((run.at for run in runs), default=math.nan)
-    off = api_url() != DEMO_URL and not (
-        clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks)
+    runs, clocks, listed = seen.runs.rows, current_call().clocks, isinstance(seen.agent, Agent)
+    last = seen.agent.last_seen if isinstance(seen.agent, Agent) else math.nan
+    off = not (clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks))
+    waits = (
+        math.isnan(seen.flying)
+        and not abs(last - max((run.at for run in runs), default=0)) <= SAME_MOMENT
     )
-    silent = not last >= now() - options.hours * HOUR
-    uncounted = math.isnan(seen.flying) and not abs(last - newest) <= SAME_MOMENT
     why = first_rule(
+        (not listed, f": {seen.agent}"),
+        (seen.runs.note, f": {seen.runs.note}"),
         (
-            off,
-            "; the backend's clock is missing or not within 5 minutes of ours: the answers may be old",
+            off and api_url() != DEMO_URL,
+            ": the backend's clock is not told, or over 5 minutes from ours",
         ),
-        (not seen.runs.exact, f"; {INCOMPLETE}"),
-        (not runs, ", the telemetry or the detector may be dead"),
-        (silent, f", but the agent's last event came {ago(last)}"),
+        (not runs, ": none, the telemetry or the detector may be dead"),
         (
-            uncounted,
+            not last >= now() - options.hours * HOUR,
+            f", but the agent's last event came {ago(last)}",
+        ),
+        (
+            waits,
             f", but its last event came {ago(last)}, and the counts do not tell how many runs wait",
         ),
         (True, ""),
     )
-    return Criterion("UNKNOWN" if why else "PASS", f"{text}: {len(runs)}{why}")
+    many = len(runs) or ""
+    return Criterion(
+        "UNKNOWN" if why else "PASS", f"runs processed in the last {options.hours} h: {many}{why}"
+    )
 
 
 def errored_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """The share of the window's runs, and of its newest 20, that errored or stalled. Runs in flight and
     of unknown end or time may have."""
-    if isinstance(seen.runs, DunetraceError):
-        return Criterion("UNKNOWN", f"errored or stalled: {seen.runs}")
     runs, bound = seen.runs.rows, options.max_errored / 100
-    flying = 0 if math.isnan(seen.flying) else int(seen.flying)
-    parts, worst = [], "PASS"
-    for some, of in ((runs, "runs"), (runs[:NEWEST_RUNS], f"the newest {NEWEST_RUNS}")):
-        failed = sum(run.failed for run in some)
-        unknown = sum(run.outcome == "unknown" for run in some) + flying + len(seen.untimed)
-        whole = len(some) + flying + len(seen.untimed)
-        parts.append(f"{failed} of {len(some)} {of if some is runs else 'newest'}")
-        if failed > bound * len(some):
-            worst = "FAIL"
-        elif failed + unknown > bound * whole and worst == "PASS":
-            worst = "UNKNOWN"
-    maybe = sum(run.outcome == "unknown" for run in runs)
-    text = (
-        f"errored or stalled: {parts[0]}{f', {parts[1]}' if len(runs) > NEWEST_RUNS else ''}, "
-        f"at most {options.max_errored:g}%"
-        f"{f'; {flying} not processed yet' if flying else ''}"
-        f"{f'; {maybe} of unknown end' if maybe else ''}"
-        f"{f'; {len(seen.untimed)} that failed at an unknown time' if seen.untimed else ''}"
+    waiting = (0 if math.isnan(seen.flying) else int(seen.flying)) + len(seen.untimed)
+    sides = [runs, runs[:NEWEST_RUNS]]
+    failed = [sum(run.failed for run in some) for some in sides]
+    maybe = [
+        sum(run.failed or run.outcome == "unknown" for run in some) + waiting for some in sides
+    ]
+    newest = f", {failed[1]} of the newest {NEWEST_RUNS}" if len(runs) > NEWEST_RUNS else ""
+    more = (
+        f"; {maybe[0] - failed[0]} more in flight, or of unknown end or time"
+        if maybe != failed
+        else ""
     )
-    if len(runs) < options.min_runs:
-        return Criterion("UNKNOWN", f"{text}; it takes {plural(options.min_runs, 'run')} to tell")
-    if not seen.runs.exact and worst == "PASS":
-        return Criterion("UNKNOWN", f"{text}; {INCOMPLETE}")
-    return Criterion(worst, text)
+    few = f"; it takes {options.min_runs:g} to tell" if len(runs) < options.min_runs else ""
+    pairs = list(zip(failed, maybe, map(len, sides), strict=True))
+    state = first_rule(
+        (few, "UNKNOWN"),
+        (any(n > bound * size for n, _, size in pairs), "FAIL"),
+        (seen.runs.note or any(n > bound * (size + waiting) for _, n, size in pairs), "UNKNOWN"),
+        (True, "PASS"),
+    )
+    said = f"{failed[0]} of {plural(len(runs), 'run')}{newest}, at most {options.max_errored:g}%"
+    return Criterion(state, f"errored or stalled: {said}{more}{few}")
 
 
 def signals_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That no signal of the window is of the type, and of the severity or worse; one of no known severity
     is worst, one of no known type could be any."""
     kind, worst = options.failure_type, options.fail_on
-    text = f"{f'{kind} ' if kind else ''}signals of {f'severity {worst} or worse' if worst else 'any severity'} in the last {options.hours} h"
-    if isinstance(seen.signals, DunetraceError):
-        return Criterion("UNKNOWN", f"{text}: {seen.signals}")
     bound = [*SEVERITIES].index(worst) if worst else len(SEVERITIES)
-    kinds = ("", kind, NONE)
-    found = [
-        one
-        for one in seen.signals.rows
-        if one.rank <= bound and (not kind or as_filter(one.failure_type) in kinds)
+    rows = [
+        one for one in seen.signals.rows if not kind or as_filter(one.failure_type) in (kind, NONE)
     ]
-    if found:
-        return Criterion("FAIL", f"{text}: {len(found)}, allowed 0")
+    found = sum(one.rank <= bound for one in rows)
     listed = Counter(one.run_id for one in seen.signals.rows)
-    runs = seen.runs.rows if isinstance(seen.runs, Found) else []
-    short = [run for run in runs if listed[run.run_id] < (run.signal_count or 0)]
-    if short:
-        return Criterion(
-            "UNKNOWN", f"{text}: {plural(len(short), 'run')} count more signals than the list has"
-        )
-    if not seen.signals.exact:
-        return Criterion("UNKNOWN", f"{text}: none so far; {INCOMPLETE}")
-    return Criterion("PASS", f"{text}: 0, allowed 0")
+    short = sum(listed[run.run_id] < (run.signal_count or 0) for run in seen.runs.rows)
+    why = seen.signals.note or (
+        f"{plural(short, 'run')} count more than are listed" if short else ""
+    )
+    state = first_rule((found, "FAIL"), (why, "UNKNOWN"), (True, "PASS"))
+    severity = f"severity {worst} or worse" if worst else "any severity"
+    text = f"{blocks(kind, 'signals', gap=' ')} of {severity} in the last {options.hours} h: {found}, allowed 0"
+    return Criterion(state, f"{text}{why and f'; {why}'}")
 
 
 def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That the health score is high enough; skipped only where the backend has none at all and none was
     asked for. There HIGH signals in more than half of the runs are a warning."""
-    least = 70 if options.min_score is None else options.min_score
-    if isinstance(seen.health, Health):
-        score = seen.health.score
-        if math.isnan(score):
-            samples = plural(seen.health.sample_runs, "processed run")
-            return Criterion(
-                "UNKNOWN", f"health score: none from 0 to 100 ({samples} in 30 days, needs 3)"
-            )
-        return Criterion(
-            "PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least:g}"
-        )
-    if seen.health.kind != "route" or options.min_score is not None:
-        return Criterion("UNKNOWN", f"health score: {seen.health}")
-    runs = seen.runs.rows if isinstance(seen.runs, Found) else []
-    signals = seen.signals.rows if isinstance(seen.signals, Found) else []
-    high = {one.run_id for one in signals if one.rank <= 1} & {run.run_id for run in runs}
-    if 2 * len(high) > len(runs):
-        return Criterion(
-            "WARN",
-            f"this backend has no health scores; {len(high)} of {plural(len(runs), 'run')} have HIGH signals",
-        )
-    return Criterion("SKIP", "health score: this backend has none")
+    least, score = 70 if options.min_score is None else options.min_score, seen.health.score
+    high = {one.run_id for one in seen.signals.rows if one.rank <= 1} & {
+        run.run_id for run in seen.runs.rows
+    }
+    absent = seen.health.error == WHY["route"] and options.min_score is None
+    many = 2 * len(high) > len(seen.runs.rows)
+    none = (
+        seen.health.error
+        or f"none from 0 to 100 of {plural(seen.health.sample_runs, 'run')} in 30 days"
+    )
+    return first_rule(
+        (
+            absent and many,
+            Criterion("WARN", f"HIGH signals in {of_runs(len(high), len(seen.runs.rows))}"),
+        ),
+        (absent, Criterion("SKIP", "health score: this backend has none")),
+        (math.isnan(score), Criterion("UNKNOWN", f"health score: {none}")),
+        (
+            True,
+            Criterion(
+                "PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least:g}"
+            ),
+        ),
+    )
 
 
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
     among those of the window but is not of it by its own clock, or has none, is of no known time."""
-
-    def old(row: Signal | Run) -> bool:
-        return row.at < now() - hours * HOUR
+    old = Filters(hours=hours).too_old
 
     def enough(rows: list[Any]) -> bool:
         return bool(rows) and all(map(old, rows))
 
-    agent, runs, signals, health = at_once(
+    agent, *lists, health = at_once(
         lambda: agent_named(backend, agent_id),
         lambda: backend.read("runs", agent_id, enough=enough),
         lambda: backend.read("signals", agent_id, enough=enough, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
-    untimed: list[Run] = []
-    if isinstance(runs, Found):
-        inside = [n for n, run in enumerate(runs.rows) if run.at > 0 and not old(run)]
-        listed = runs.rows[: max(inside, default=-1) + 1]
-        untimed = [
-            run
-            for n, run in enumerate(listed)
-            if n not in set(inside) and run.outcome not in ("clean", "signals")
-        ]
-        runs = replace(runs, rows=newest_first((runs.rows[n] for n in inside), lambda run: run.at))
-    if isinstance(signals, Found):
-        signals = replace(signals, rows=[one for one in signals.rows if not old(one)])
-    return Seen(agent, runs, signals, health, untimed)
+    runs, signals = (or_empty(one, Found) for one in lists)
+    inside = [run for run in runs.rows if run.at > 0 and not old(run)]
+    times = [run.at > 0 and not old(run) for run in runs.rows]
+    last = max((n for n, known in enumerate(times) if known), default=0)
+    among = (run for run, known in zip(runs.rows[:last], times, strict=False) if not known)
+    untimed = [run for run in among if run.outcome not in ("clean", "signals")]
+    return Seen(
+        agent,
+        replace(runs, rows=newest_first(inside, lambda run: run.at)),
+        replace(signals, rows=[one for one in signals.rows if not old(one)]),
+        or_empty(health, Health),
+        untimed,
+        runs.total,
+    )
 
 
 def gate(options: argparse.Namespace) -> int:
@@ -6025,9 +5894,9 @@ def main() -> None:
     if "--demo" in flags:
         os.environ["DUNETRACE_API_URL"] = DEMO_URL
     serves = options.do is serve
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in (SIGINT, SIGTERM):
         # An interrupted gate has not passed; a server is meant to be ended like that.
-        signal.signal(one, lambda number, _: leave(0 if serves else 128 + number))
+        on_signal(one, lambda number, _: leave(0 if serves else 128 + number))
     try:
         if serves or options.do in (call, config):
             set_up_logging(options.verbose) if not serves else None
@@ -6099,7 +5968,9 @@ def demo_sum(events: list[Json], prices: Mapping[str, float] | None = None) -> f
     """Tokens of a run or, with prices, dollars."""
     payloads = [event["payload"] for event in events]
     return sum(
-        one.get(name, 0) * (prices or {}).get(name, 1) for one in payloads for name in DEMO_PRICES
+        float(one.get(name, 0)) * (prices or {}).get(name, 1)
+        for one in payloads
+        for name in DEMO_PRICES
     )
 
 
@@ -6409,7 +6280,7 @@ OVERSIZED_TOOL_ARGUMENTS | shadow only | over 10,000 characters of tool argument
 UNRESOLVED_AMBIGUITY | shadow only | an ambiguous request was acted on without a question | the steps concerned
 INSTRUMENTATION_DEGRADED | shadow only | the telemetry is incomplete; it says nothing bad about the agent | what is missing
 """
-DETECTORS = {
+DETECTORS: dict[str, Detector] = {
     kind: Detector(*rest)
     for kind, *rest in (line.split(" | ") for line in DETECTOR_TABLE.splitlines())
 }
