@@ -514,9 +514,9 @@ def first_rule(*rules: tuple[object, T]) -> T:
     return next(value for holds, value in rules if holds)
 
 
-def newest_first(rows: Iterable[T], moment: Callable[[T], float]) -> list[T]:
-    """Rows by a time; those without one come last."""
-    return sorted(rows, key=lambda row: -moment(row) if moment(row) > 0 else math.inf)
+def newest_first(rows: Iterable[Any]) -> list[Any]:
+    """Rows by their times (`at`); those without one come last."""
+    return sorted(rows, key=lambda row: -row.at if row.at > 0 else math.inf)
 
 
 RUN_IN_TEXT = re.compile(
@@ -742,6 +742,11 @@ Maybe = Annotated[  # None where the backend did not send the list
 
 class Record(BaseModel):
     """One JSON object of the API."""
+
+    @property
+    def at(self) -> float:
+        """Its time, by which lists are ordered; nan where it has none."""
+        return math.nan
 
     @classmethod
     def of(cls: type[R], row: object = None) -> R:
@@ -992,6 +997,10 @@ class Version(Record):
     first_seen: Moment
     last_seen: Moment
 
+    @property
+    def at(self) -> float:
+        return self.first_seen
+
 
 class Deploy(Record):
     """A row of deploy_events, or of deploy_regressions: runs with signals in the 2 h before and after."""
@@ -1005,6 +1014,10 @@ class Deploy(Record):
     after_runs: Count
     after_signals: Count
     is_regression: Flag
+
+    @property
+    def at(self) -> float:
+        return self.deployed_at
 
 
 class Spending(Record):
@@ -1475,23 +1488,23 @@ class Api:
         agent_id: str = "",
         most: int = MOST_ROWS,
         offset: int = 0,
-        enough: Callable[[list[Any]], bool] = lambda rows: False,
+        since: float = math.nan,
         **params: object,
     ) -> Found:
         """At most `most` rows of a list from an offset on: a page, and then several at once until one is
-        `enough`. A row that two pages repeat comes once."""
+        older than `since` as a whole. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
         pages = [first := ask(offset=offset)]
         starts = [*range(offset + size, min(first.total, offset + most), size)]
-        while starts and not enough(pages[-1].rows):
+        while starts and not is_over(pages[-1], since):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
         ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
         rows = [*dict(ids).values()][:most]
         left = first.total - offset
-        lost = len(rows) < (left if most == MOST_ROWS else min(most, left)) and not enough(
-            pages[-1].rows
+        lost = len(rows) < (left if most == MOST_ROWS else min(most, left)) and not is_over(
+            pages[-1], since
         )
         total = max(first.total, offset + len(rows) if rows else 0)
         return Found(self.remember(rows), total, all(page.exact for page in pages) and not lost)
@@ -1504,7 +1517,7 @@ class Api:
         """The newest runs of an agent, or of all, by their own times: lists come in the order of
         processing."""
         found = self.read("runs", agent_id, most)
-        return replace(found, rows=newest_first(found.rows, lambda run: run.at))
+        return replace(found, rows=newest_first(found.rows))
 
     def remember(self, rows: list[Any]) -> list[Any]:
         """The rows, with what lists show of their run ids: the beginning of a UUID, unless another
@@ -1518,6 +1531,11 @@ class Api:
             if isinstance(row, Signal) and row.id is not None and row.run_id:
                 self.homes[row.id] = row.agent_id, row.run_id
         return rows
+
+
+def is_over(page: Found, since: float) -> bool:
+    """Whether a page is older than a moment as a whole."""
+    return bool(page.rows) and all(row.at < since for row in page.rows)
 
 
 def date_of(response: requests.Response) -> float:
@@ -2091,54 +2109,43 @@ def agent_row(agent: Agent, crashed: str, wide: int) -> str:
 def fleet_order(agents: list[Agent], runs: list[Run]) -> list[tuple[Agent, str]]:
     """Agents with how many of their newest runs crashed, worst first: those that were seen in seven
     days, then by the share of crashes, then by signals."""
-    newest, failed = Counter(run.agent_id for run in runs), Counter[str]()
-    failed.update(run.agent_id for run in runs if run.failed)
+    newest = Counter(run.agent_id for run in runs)
+    failed = Counter(run.agent_id for run in runs if run.failed)
 
     def badness(agent: Agent) -> tuple[float, ...]:
         counts = (agent.critical_count, agent.high_count, agent.signal_count)
         share = failed[agent.agent_id] / (newest[agent.agent_id] or 1)
         return (agent.last_seen > now() - SILENT, share, *(n or 0 for n in counts), agent.last_seen)
 
-    ordered = sorted(agents, key=badness, reverse=True)
     return [
         (one, f"{n} of {newest[one.agent_id]} crashed" if (n := failed[one.agent_id]) else "")
-        for one in ordered
+        for one in sorted(agents, key=badness, reverse=True)
     ]
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
-    """The fleet as a table; those without a signal or a crash among the newest runs by name."""
+    """The fleet as a table; below it, by name, agents without a signal or a crash in the newest runs."""
     ordered = fleet_order(chosen, runs.rows)
     bad = [(agent, crashed) for agent, crashed in ordered if crashed or agent.signal_count != 0]
     quiet = [
         f"{shown_id(agent.agent_id)} {dash(agent.run_count)} ({ago(agent.last_seen)})"
         for agent, crashed in ordered
-        if not crashed and agent.signal_count == 0
+        if (agent, crashed) not in bad
     ]
     wide = max([36, *(n for agent, _ in bad if (n := len(shown_id(agent.agent_id))) <= 48)])
     rows = [agent_row(agent, crashed, wide) for agent, crashed in bad]
-    kept = fitting(rows)
-    names = (
-        fitting([*quiet], ROOM - sum(size_of(row) + 2 for row in kept))
-        if len(kept) == len(rows)
-        else []
-    )
-    hidden = len(chosen) - len(kept) - len(names)
+    laid = fitting([*rows, *(f"  {one}" for one in quiet)] or [""])
+    kept, names = laid[: len(rows)], first_of(laid[len(rows) :], len(quiet)).replace("  ", "")
+    hidden = len(chosen) - len(laid)
     signals = sum(agent.signal_count or 0 for agent in chosen)
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
-    unlooked = f"how runs ended could not be asked ({runs.error.rstrip('.')})"
     return blocks(
         f"{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
-        f"{unlooked if runs.error else looked}; {as_of()}.",
-        section(
-            f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}",
-            kept if rows else [],
-        ),
-        section(
-            f"Without signals (runs, last seen): {', '.join(names)}" if names else "", ["\n"]
-        ).strip(),
-        f'… {hidden} more not shown, the least bad of them: list_agents(contains="part of an id").'
-        if hidden
+        f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
+        section(f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}", kept),
+        f"Without signals (runs, last seen): {names}" if names else "",
+        f'… {hidden} more, the least bad: list_agents(contains="part of an id").'
+        if hidden > 0
         else "",
         fleet.note,
     )
@@ -2259,7 +2266,7 @@ def sides_of(deploy: Deploy) -> tuple[Side, Side]:
 
 def newest_version(insights: Insights) -> tuple[Version, Side, Side]:
     """The newest version with the runs with signals of all others and of its own."""
-    ordered = newest_first(insights.versions, lambda one: one.first_seen)
+    ordered = newest_first(insights.versions)
     counts = [
         (min(one.runs_with_signals or 0, one.run_count or 0), one.run_count or 0) for one in ordered
     ]
@@ -2270,9 +2277,7 @@ def newest_version(insights: Insights) -> tuple[Version, Side, Side]:
 def change_text(insights: Insights) -> str:
     """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`: what the
     newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    deploys = newest_first(
-        [*insights.deploy_regressions, *insights.deploy_events], lambda one: one.deployed_at
-    )
+    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events])
     for deploy in deploys[:1]:
         before, after = sides_of(deploy)
         if change(before, after) == "🔴 Worse":
@@ -2601,21 +2606,25 @@ class Filters(NamedTuple):
         """` in the last 24 hours`, "" for all time."""
         return f" in the last {plural(self.hours, 'hour')}" if self.hours else ""
 
-    def too_old(self, row: Signal | Run) -> bool:
-        """What has no time is not: nothing says that it is too old."""
-        return bool(self.hours) and row.at < now() - self.hours * HOUR
+    @property
+    def since(self) -> float:
+        """The moment from which on it lets through, nan for all time."""
+        return now() - self.hours * HOUR if self.hours else math.nan
 
     def matches(self, row: Signal) -> bool:
-        """What not every backend compares: none has times, and each version its own types."""
-        return self.failure_type in ("", as_filter(row.failure_type)) and not self.too_old(row)
+        """What not every backend compares: none has times, and each version its own types. What has no
+        time may match: nothing says that it is too old."""
+        same = self.failure_type in ("", as_filter(row.failure_type))
+        return same and not row.at < self.since
 
 
 def check_type(kind: str, agents: list[Agent]) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know."""
     seen = {as_filter(one) for agent in agents for one in agent.types}
     if kind and agents and kind not in seen | DETECTORS.keys():
-        unknown = unknown_text("failure type", kind, sorted(seen) or DETECTORS)
-        raise DunetraceError(f"{unknown} No signal has it.", "invalid")
+        raise DunetraceError(
+            unknown_text("failure type", kind, sorted(seen) or DETECTORS), "invalid"
+        )
 
 
 def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> str:
@@ -2792,7 +2801,7 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
         if isinstance(one, DunetraceError)
     ]
     return Found(
-        newest_first((row for one in found for row in one.rows), lambda row: row.at),
+        newest_first(row for one in found for row in one.rows),
         sum(one.total for one in found),
         fleet.exact and not failed and all(one.exact for one in found),
         f"{plural(len(failed), 'agent')} could not be asked: {first_of(failed, 20)}"
@@ -2823,11 +2832,7 @@ def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, R
     home = backend.homes.get(signal_id, ("", ""))
     if home[1] and agent_id in ("", home[0]) and (known := in_its_run(backend, signal_id, *home)):
         return known
-
-    def enough(rows: list[Signal]) -> bool:
-        return any(row.id == signal_id for row in rows)
-
-    ask = functools.partial(backend.read, "signals", enough=enough, explain="false")
+    ask = functools.partial(backend.read, "signals", explain="false")
     found = ask_lists(backend, "signals", agent_id, ask)
     row = next((row for row in found.rows if row.id == signal_id), None)
     if row:
@@ -2867,21 +2872,16 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
     """The matches of one list, as far as it is read; without their explanations, of which a thousand
     agents' would not fit into memory. Older backends refuse types that they do not know."""
 
-    def enough(rows: list[Signal]) -> bool:
-        return bool(rows) and all(map(filters.too_old, rows)) and bool(filters.hours)
-
     def read(kind: str) -> Found:
         """Asks the backend for one type, "" for all."""
         ours = bool(filters.hours) or kind != filters.failure_type  # what only we compare
         asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
         most = MOST_ROWS if ours else max(wanted, COUNTED)
-        found = backend.read("signals", agent_id, most, enough=enough, **asked)
+        found = backend.read("signals", agent_id, most, since=filters.since, **asked)
         rows = [row for row in found.rows if filters.matches(row)]
         for row in rows:
             row.what, row.why_it_matters, row.suggested_fixes = "", "", []
-        if not ours:
-            return replace(found, rows=rows)
-        return replace(found, rows=rows, total=len(rows))
+        return replace(found, rows=rows, total=len(rows) if ours else found.total)
 
     try:
         return read(filters.failure_type)
@@ -2980,16 +2980,10 @@ def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
 
 def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
     """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of so many hours."""
-    old = Filters(hours=hours).too_old
-
-    def enough(rows: list[Run]) -> bool:
-        return bool(rows) and all(map(old, rows))
-
-    most = MOST_ROWS if hours else wanted
-    ask = functools.partial(backend.read, "runs", most=most, enough=enough)
+    since = Filters(hours=hours).since
+    ask = functools.partial(backend.read, "runs", most=MOST_ROWS if hours else wanted, since=since)
     found = ask_lists(backend, "runs", agent_id, ask)
-    rows = newest_first((run for run in found.rows if not old(run)), lambda run: run.at)
-    return replace(found, rows=rows)
+    return replace(found, rows=newest_first(run for run in found.rows if not run.at < since))
 
 
 @tool(
@@ -3699,7 +3693,7 @@ def deploy_lines(insights: Insights) -> list[str]:
     compared = {one.deploy_id for one in insights.deploy_regressions}
     others = [one for one in insights.deploy_events if one.id not in compared or one.id is None]
     lines = []
-    for one in newest_first(insights.deploy_regressions + others, lambda one: one.deployed_at):
+    for one in newest_first(insights.deploy_regressions + others):
         before, after = sides_of(one)
         early = now() - one.deployed_at < 2 * HOUR
         state = first_rule(
@@ -3971,7 +3965,7 @@ def clean_run_like(backend: Api, run: Run) -> tuple[Run, str]:
     """The newest clean run of the same input, else of the same version, else of any; and how it was
     chosen. Raises DunetraceError when there is none."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
-    rows = newest_first(found.rows, lambda one: one.at)
+    rows = newest_first(found.rows)
     others = [one for one in rows if one.outcome == "clean" and one.run_id != run.run_id]
     others.sort(key=lambda one: one.agent_version != run.agent_version)
     details = at_once(
@@ -4429,7 +4423,7 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
             for one in versions
         ),
     ]
-    return newest_first((one for one in known if one.at <= now() and one.since), lambda one: one.at)
+    return newest_first(one for one in known if one.at <= now() and one.since)
 
 
 def iso(moment: float) -> str:
@@ -4437,25 +4431,23 @@ def iso(moment: float) -> str:
 
 
 def moment_of_fix(since: str, known: list[Change]) -> Change:
-    """What `24h`, `3d`, an ISO time, a version or a deploy means; raises DunetraceError where it is
-    nothing that has passed."""
-    named = [one for one in known if one.since.removeprefix("v") == since.removeprefix("v")]
-    if named:
-        return max(
-            named, key=lambda one: one.version
-        )  # a version tells its runs better than a time
+    """What `24h`, `3d`, an ISO time, a version or a deploy means, and "" the newest change; raises
+    DunetraceError where it is nothing that has passed."""
+    named = [one for one in known if since in ("", one.since, f"v{one.since}")]
+    if named:  # a version tells its runs better than the time of a deploy of that name
+        return max(named, key=lambda one: one.version) if since else named[0]
     at = math.nan
     if back := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
         at = now() - int(back[1]) * (HOUR if back[2] == "h" else DAY)
     with contextlib.suppress(ValueError):
         given = datetime.fromisoformat(since)
-        at = (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+        at = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
     if EARLIEST < at <= now():
         return Change(at, f"{since} ago" if back else since, since)
-    names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10)
+    names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
         f"No moment that has passed is called {clean(since, 80)!r}: give since as an ISO time, 24h, 3d, a "
-        f"version or a deploy. Known: {names or 'none'}.",
+        f"version or a deploy. Known: {names}.",
         "invalid",
     )
 
@@ -4467,57 +4459,42 @@ class Trial(NamedTuple):
     after: Side
     neither: Counter[str]
 
+    def __str__(self) -> str:
+        """`2 of 13 runs before and 8 of 11 after`"""
+        before, after = self.before, self.after
+        return f"{before.hit} of {plural(before.runs, 'run')} before and {after.hit} of {after.runs} after"
+
 
 def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
     """An agent's runs on both sides: by their own version where the change is one, else those that
     ended before it and those that began after it."""
-
-    def place(run: Run) -> str:
-        known = run.agent_version if moment.version else run.started_at > 0
-        own = run.agent_version == moment.version
-        return first_rule(
-            (not known, "without a usable start" if not moment.version else "of no known version"),
-            (moment.version, "after" if own else "before"),
-            (run.started_at >= moment.at, "after"),
-            (run.at < moment.at, "before"),
-            (True, "under way at that moment"),
-        )
-
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        groups[place(run)].append(run)
-    before, after = (
-        groups.pop("before", [])[:COMPARED_RUNS],
-        groups.pop("after", [])[:COMPARED_RUNS],
-    )
-    bad, worse = ("errored", "stalled", "signals"), ("errored", "stalled", "signals", "unknown")
-    return Trial(
-        Side(
-            sum(run.run_id in hits for run in before),
-            len(before),
-            sum(run.outcome in bad for run in before),
-        ),
-        Side(
-            sum(run.run_id in hits for run in after),
-            len(after),
-            sum(run.outcome in worse for run in after),
-        ),
-        Counter({why: len(some) for why, some in groups.items()}),
-    )
+        place = first_rule(
+            (moment.version and not run.agent_version, "of no known version"),
+            (moment.version, "after" if run.agent_version == moment.version else "before"),
+            (run.started_at >= moment.at, "after"),
+            (run.at < moment.at, "before"),
+            (True, "under way at that moment, or without a usable time"),
+        )
+        groups[place].append(run)
+
+    def side(name: str, *bad: str) -> Side:
+        own = groups.pop(name, [])[:COMPARED_RUNS]
+        failed = sum(run.outcome in ("errored", "stalled", "signals", *bad) for run in own)
+        return Side(sum(run.run_id in hits for run in own), len(own), failed)
+
+    before, after = side("before"), side("after", "unknown")
+    return Trial(before, after, Counter({why: len(some) for why, some in groups.items()}))
 
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
     state = change(trial.before, trial.after)
-    good = state[0] in "✅🟡"
-    early = "⚪ Too early to tell"
+    waits = f"⚪ Too early to tell ({plural(flying, 'run')} not processed yet)"
     return first_rule(
-        (not whole, "⚪ Unknown (not all runs or signals of that time could be read)"),
-        (
-            good and flying > trial.after.runs,
-            f"{early} ({plural(flying, 'run')} not processed yet)",
-        ),
-        (state == early and not trial.before.hit and trial.after.hit, f"{early} (not seen before)"),
+        (not whole, f"⚪ Unknown ({INCOMPLETE})"),
+        (state[0] in "✅🟡" and flying > trial.after.runs, waits),
         (True, state),
     )
 
@@ -4546,18 +4523,10 @@ def verify_fix(
     if isinstance(agent, DunetraceError):
         raise agent
     check_type(failure_type, [agent])
-    insights: Insights = or_empty(told, Insights)
-    fixes = [
-        one for one in or_empty(listed, Found).rows if as_filter(one.failure_type) == failure_type
-    ]
-    known = changes(fixes, insights)
-    if not since.strip() and not known:
-        raise DunetraceError(
-            f"No fix, deploy or change of version of {shown_id(agent_id)} is known: give since as an ISO "
-            "time, 24h or 3d.",
-            "invalid",
-        )
-    moment = moment_of_fix(since.strip(), known) if since.strip() else known[0]
+    rows = or_empty(listed, Found).rows
+    fixes = [one for one in rows if as_filter(one.failure_type) == failure_type]
+    known = changes(fixes, or_empty(told, Insights))
+    moment = moment_of_fix(since.strip(), known)
     return trial_text(backend, agent, failure_type, moment, known, fixes)
 
 
@@ -4566,58 +4535,40 @@ def trial_text(
 ) -> str:
     """The verdict on a fix, with the rates and intervals that it is made from, and the other moments
     that it could be judged by."""
-    begin = min(moment.at, now()) - BEFORE_DAYS * DAY
-
-    def enough(rows: list[Any]) -> bool:
-        return bool(rows) and all(row.at < begin for row in rows)
-
-    read = functools.partial(backend.read, agent_id=agent.agent_id, enough=enough)
-    listed, signals = gather(lambda: read("runs"), lambda: read("signals", explain="false"))
+    begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
+    listed, signals = gather(
+        lambda: backend.read("runs", name, since=begin),
+        lambda: backend.read("signals", name, since=begin, explain="false"),
+    )
     hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
-    runs = newest_first((run for run in listed.rows if not run.at < begin), lambda run: run.at)
-    flying = max(0, (agent.run_count or 0) - listed.total)
-    trial = trial_of(runs, hits, moment)
+    runs = newest_first(run for run in listed.rows if not run.at < begin)
+    trial, flying = trial_of(runs, hits, moment), max(0, (agent.run_count or 0) - listed.total)
     state = trial_verdict(trial, flying, listed.exact and signals.exact)
     others = [one for one in known if one != moment]
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
-    earlier = [
-        f"After {one.what}, {ago(one.at)}: {change(*(other := trial_of(runs, hits, one))[:2])}, "
-        f"{other.before.hit} of {other.before.runs} before and {other.after.hit} of {other.after.runs} after."
-        for one in others[:1]
-        if few
-    ]
-    still = max(
-        (run.at for run in runs if moment.version and run.agent_version != moment.version),
-        default=0,
-    )
-    beside = f"Runs of other versions go on, the newest {ago(still)}." if still > moment.at else ""
-    neither = [
-        f"  {n} {why}" for why, n in ({"not processed yet": flying} | trial.neither).items() if n
-    ]
-    sides = (
-        f"version {moment.version} against all others"
-        if moment.version
-        else f"since {date_text(moment.at)}"
-    )
+    neither = trial.neither | Counter({"not processed yet": flying})
+    sides = f"since {date_text(moment.at)}"
+    if moment.version:
+        beside = [run for run in runs if run.agent_version != moment.version][:1]
+        still = "".join(
+            f" (which go on, the newest {ago(run.at)})" for run in beside if run.at > moment.at
+        )
+        sides = f"version {moment.version} against all others{still}"
     return blocks(
-        f"{state}: {kind} in {trial.before.hit} of {plural(trial.before.runs, 'run')} before and "
-        f"{trial.after.hit} of {trial.after.runs} after {moment.what}, {ago(moment.at)}.",
-        *earlier,
-        section(
-            f"Fix of {kind} in {shown_id(agent.agent_id)}, {sides}; before: {BEFORE_DAYS} days:",
-            (
-                f"  before:     {trial.before}",
-                f"  after:      {trial.after}",
-            ),
+        f"{state}: {kind} in {trial} {moment.what}, {ago(moment.at)}.",
+        *(
+            f"After {one.what}, {ago(one.at)}: {change(*(other := trial_of(runs, hits, one))[:2])}, {other}."
+            for one in others[:few]
         ),
-        beside,
-        section(f"Fixes of {kind} that the backend knows of:", map(str, fixes[:5])),
-        section("On neither side:", neither),
         section(
-            "Other moments:" if others else "",
-            shortened(
-                [f'  since="{one.since}": {one.what}, {ago(one.at)}' for one in others], 5, "more"
-            ),
+            f"Fix of {kind} in {shown_id(name)}, {sides}; before: {BEFORE_DAYS} days:",
+            (f"  before:     {trial.before}", f"  after:      {trial.after}"),
+        ),
+        section(f"Fixes of {kind} that the backend knows of:", map(str, fixes[:5])),
+        section("On neither side:", (f"  {n} {why}" for why, n in neither.items() if n)),
+        section(
+            "Other moments:",
+            (f'  since="{one.since}": {one.what}, {ago(one.at)}' for one in others[:6]),
         ),
     )
 
@@ -5435,27 +5386,22 @@ def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
     among those of the window but is not of it by its own clock, or has none, is of no known time."""
-    old = Filters(hours=hours).too_old
-
-    def enough(rows: list[Any]) -> bool:
-        return bool(rows) and all(map(old, rows))
-
+    since = now() - hours * HOUR
     agent, *lists, health = at_once(
         lambda: agent_named(backend, agent_id),
-        lambda: backend.read("runs", agent_id, enough=enough),
-        lambda: backend.read("signals", agent_id, enough=enough, explain="false"),
+        lambda: backend.read("runs", agent_id, since=since),
+        lambda: backend.read("signals", agent_id, since=since, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
     runs, signals = (or_empty(one, Found) for one in lists)
-    inside = [run for run in runs.rows if run.at > 0 and not old(run)]
-    times = [run.at > 0 and not old(run) for run in runs.rows]
-    last = max((n for n, known in enumerate(times) if known), default=0)
-    among = (run for run, known in zip(runs.rows[:last], times, strict=False) if not known)
+    inside = [run for run in runs.rows if run.at >= since]
+    last = max((n for n, run in enumerate(runs.rows) if run.at >= since), default=0)
+    among = (run for run in runs.rows[:last] if not run.at >= since)
     untimed = [run for run in among if run.outcome not in ("clean", "signals")]
     return Seen(
         agent,
-        replace(runs, rows=newest_first(inside, lambda run: run.at)),
-        replace(signals, rows=[one for one in signals.rows if not old(one)]),
+        replace(runs, rows=newest_first(inside)),
+        replace(signals, rows=[one for one in signals.rows if not one.at < since]),
         or_empty(health, Health),
         untimed,
         runs.total,
