@@ -1985,18 +1985,27 @@ class Ends:
         processed yet; newest 9d ago`"""
         if self.error:
             return f"how its runs ended could not be asked ({self.error.rstrip('.')})"
-        if not self.runs:
-            return f"no run is listed{f'; {self.flying} not processed yet: {LISTED}' if self.flying else ''}"
-        both = sum(bool(run.signal_count) for run in self.failed)
-        failed = [f"{self.count[one]} {one}" for one in ("errored", "stalled") if self.count[one]]
-        others = {"signals": "with signals", "unknown": "of unknown end", "clean": "clean"}
-        told = f" ({both} of them with signals)" if both else ""
-        ended = (f"{self.count[one]} {said}" for one, said in others.items() if self.count[one])
+        words = {
+            "errored": "errored",
+            "stalled": "stalled",
+            "signals": "with signals",
+            "unknown": "of unknown end",
+            "clean": "clean",
+        }
+        ended = [f"{n} {said}" for one, said in words.items() if (n := self.count[one])]
+        both, kinds = (
+            sum(bool(run.signal_count) for run in self.failed),
+            len({run.end for run in self.failed}),
+        )
+        if both:
+            ended[kinds - 1] += f" ({both} of them with signals)"
+        waiting = f"{self.flying} not processed yet{'' if self.runs else f': {LISTED}'}"
         return blocks(
-            f"last {plural(len(self.runs), 'run')}: "
-            f"{blocks(', '.join(failed) + told, *ended, gap=', ')}",
-            f"{self.flying} not processed yet" if self.flying else "",
-            f"newest {ago(self.newest)}" if not self.newest > now() - DAY else "",
+            f"last {plural(len(self.runs), 'run')}: {', '.join(ended)}"
+            if self.runs
+            else "no run is listed",
+            waiting if self.flying else "",
+            f"newest {ago(self.newest)}" if self.runs and not self.newest > now() - DAY else "",
             gap="; ",
         )
 
@@ -2053,14 +2062,13 @@ def or_id(agent: Agent | DunetraceError, agent_id: str, *lists: Found) -> Agent:
     return agent
 
 
-def agent_and_ends(backend: Api, agent_id: str) -> tuple[Agent, Ends]:
-    """An agent's row and how its newest runs ended; raises DunetraceError when there is none."""
+def ends_of(backend: Api, agent_id: str) -> Ends:
+    """How an agent's newest runs ended; raises DunetraceError when there is no such agent."""
     listed, runs = at_once(
         lambda: agent_named(backend, agent_id), lambda: backend.runs(agent_id, READ_RUNS)
     )
     found: Found = or_empty(runs, Found)
-    agent = or_id(listed, agent_id, found)
-    return agent, Ends(found, agent.run_count)
+    return Ends(found, or_id(listed, agent_id, found).run_count)
 
 
 def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
@@ -2084,13 +2092,9 @@ MOST_DETAILS = 20  # runs of one answer whose events are asked for
 
 def causes_of(backend: Api, runs: list[Run], most: int = MOST_DETAILS) -> dict[str, str]:
     """Why runs errored, by their ids, as far as the details of the first of them tell."""
-    crashed = [run.run_id for run in runs if run.end == "errored" and fits_path(run.run_id)][:most]
+    crashed = [run.run_id for run in runs if run.end == "errored"][:most]
     details = at_once(*(functools.partial(run_of, backend, run_id) for run_id in crashed))
-    return {
-        run_id: one.cause
-        for run_id, one in zip(crashed, details, strict=True)
-        if isinstance(one, Run) and one.cause
-    }
+    return {one.run_id: one.cause for one in details if isinstance(one, Run) and one.cause}
 
 
 # ── Agents ────────────────────────────────────────────────────────────────────────────────────────
@@ -2197,7 +2201,7 @@ class Side(NamedTuple):
 
     @property
     def rate(self) -> float:
-        return self.hit / self.runs
+        return min(1.0, self.hit / self.runs)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -2234,7 +2238,8 @@ def fisher(before: Side, after: Side) -> float:
     '0.0107'
     """
     whole = max(1.0, (before.runs + after.runs) / MOST_COMPARED)
-    a, n, b, m = (int(one / whole) for one in (*before[:2], *after[:2]))
+    n, m = int(before.runs / whole), int(after.runs / whole)
+    a, b = min(n, int(before.hit / whole)), min(m, int(after.hit / whole))
     least, most = max(0, a + b - m), min(n, a + b)
     ways = [math.comb(n, k) * math.comb(m, a + b - k) for k in range(least, most + 1)]
     return sum(way for way in ways if way <= ways[a - least]) / sum(ways)
@@ -2259,36 +2264,41 @@ def change(before: Side, after: Side) -> str:
 
 def sides_of(deploy: Deploy) -> tuple[Side, Side]:
     """Runs with signals in the 2 h before and after a deploy; none where it was not compared."""
-    pairs = (deploy.before_signals, deploy.before_runs), (deploy.after_signals, deploy.after_runs)
-    before, after = (Side(min(hit or 0, runs or 0), runs or 0, hit or 0) for hit, runs in pairs)
-    return before, after
+    before = Side(deploy.before_signals or 0, deploy.before_runs or 0)
+    return before, Side(deploy.after_signals or 0, deploy.after_runs or 0)
 
 
 def newest_version(insights: Insights) -> tuple[Version, Side, Side]:
-    """The newest version with the runs with signals of all others and of its own."""
-    ordered = newest_first(insights.versions)
-    counts = [
-        (min(one.runs_with_signals or 0, one.run_count or 0), one.run_count or 0) for one in ordered
-    ]
-    others = Side(sum(hit for hit, _ in counts[1:]), sum(runs for _, runs in counts[1:]))
-    return (ordered or [Version.of()])[0], others, Side(*(counts or [(0, 0)])[0])
+    """The newest version, with the runs with signals of all others and of its own."""
+    first, *others = newest_first(insights.versions) or [Version.of()]
+    before, after = (
+        Side(
+            sum(one.runs_with_signals or 0 for one in some), sum(one.run_count or 0 for one in some)
+        )
+        for some in (others, [first])
+    )
+    return first, before, after
+
+
+def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
+    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, "" where
+    it is not."""
+    shares = " → ".join(map(of_side, sides))
+    return (
+        f"worse {what}, {ago(at)}: {shares} of runs with signals"
+        if change(*sides) == "🔴 Worse"
+        else ""
+    )
 
 
 def change_text(insights: Insights) -> str:
-    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`: what the
-    newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events])
-    for deploy in deploys[:1]:
-        before, after = sides_of(deploy)
-        if change(before, after) == "🔴 Worse":
-            what = f"in the 2 h after deploy {dash(deploy.version)}, {ago(deploy.deployed_at)}"
-            return f"worse {what}: {of_side(before)} → {of_side(after)} of runs with signals"
+    """What the newest deploy, or else the newest version, made worse, if it still runs; else ""."""
+    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events]) or [Deploy.of()]
     version, before, after = newest_version(insights)
+    what = f"in the 2 h after deploy {dash(deploys[0].version)}"
     replaced = any(one.last_seen > version.last_seen for one in insights.versions)
-    if replaced or change(before, after) != "🔴 Worse":
-        return ""
-    what = f"since version {version.agent_version}, {ago(version.first_seen)}"
-    return f"worse {what}: {of_side(before)} → {of_side(after)} of runs with signals"
+    since = worse_text(f"since version {version.agent_version}", version.at, (before, after))
+    return worse_text(what, deploys[0].at, sides_of(deploys[0])) or ("" if replaced else since)
 
 
 def of_side(side: Side) -> str:
@@ -2382,20 +2392,13 @@ def summary_verdict(
 ) -> str:
     """The state of an agent in a sentence: how its newest runs went, which failure leads, and what
     made it worse."""
-    systemic, worse, types = (
-        systemic_in(insights),
-        change_text(insights),
-        agent.types.most_common(1),
-    )
-    fresh = [one for one in recent.rows if one.rank == 0 and one.at > now() - DAY]
-    lead = first_rule(
-        (systemic, "".join(f"systemic: {in_week(one)}" for one in systemic[:1])),
-        (types, "".join(f"most signals: {kind}" for kind, _ in types)),
-        (True, ""),
-    )
-    critical = f"{plural(len(fresh), 'CRITICAL signal')} in the last 24 hours" if fresh else ""
+    systemic, worse = systemic_in(insights), change_text(insights)
+    fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
+    critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
+    lead = [f"systemic: {in_week(one)}" for one in systemic]
+    lead += [f"most signals: {kind}" for kind, _ in agent.types.most_common(1)]
     state = ends.state(health.score, bool(systemic or worse or fresh))
-    return f"{state}: {blocks(str(ends), critical, lead, worse, gap='; ')}."
+    return f"{state}: {blocks(str(ends), critical, *lead[:1], worse, gap='; ')}."
 
 
 def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
@@ -2506,24 +2509,24 @@ def what_of(signal: Signal) -> str:
     return f"{known} (in general; the backend sent no explanation of this one)"
 
 
-def facts(group: list[Signal]) -> dict[str, str]:
+def facts(group: list[Signal]) -> Json:
     """The fields of a signal that is safe to show as text for the templates of lists. Others in its
     group say the same of other steps or runs: all their steps, the highest confidence."""
     signal, others = group[0], group[1:]
-    ids = ranges(one.id for one in others)
-    steps = set[int]().union(*(one.steps for one in group))
-    sure = max((one.confidence for one in group if one.confidence >= 0), default=math.nan)
+    steps = ranges(set[int]().union(*(one.steps for one in group))) or NONE
     fix = [*signal.suggested_fixes, Fix.of()][0]
     return {
         "icon": SEVERITIES.get(signal.severity.upper(), "⚪"),
         "type": signal.failure_type,
         "severity": dash(signal.severity),
-        "conf": percent(sure),
-        "step": first_of((ranges(steps) or NONE).split(", "), 6),
+        "conf": percent(
+            max((one.confidence for one in group), key=lambda sure: sure if sure > 0 else 0)
+        ),
+        "step": first_of(steps.split(", "), 6),
         "ago": ago(signal.at),
         "times": f"  ×{len(group)} back to {ago(others[-1].at)}" if others else "",
         "id": dash(signal.id),
-        "others": f"  others: {ids}" if ids else "",
+        "others": f"  others: {ranges(one.id for one in others)}" if others else "",
         "run": signal.shown,
         "agent": signal.agent,
         "title": clean(signal.title),
@@ -2739,18 +2742,16 @@ def where_to_look(signal: Signal) -> str:
     """What to search for in the reader's own code: names of tools, indexes and models in the
     evidence, and what to look for there."""
     evidence, what = signal.evidence, detector_of(signal).look
-    named = dict.fromkeys(
-        one
-        for key in sorted(evidence)
-        if FORM_OF.get(key) is NAME and not key.startswith("available")
-        for one in (items(evidence[key]) or [evidence[key]])
-        if isinstance(one, str) and may_show(key, one)
-    )
     if evidence.get("args_identical") is False:
         what = what.replace("equal arguments", "too many calls")
-    names = first_of([f"`{clean(name, 64)}`" for name in named], 5)
-    said = blocks(names, what, gap=": ")
-    return f"  {said}." if what else ""
+    named = [
+        f"`{clean(one, 64)}`"
+        for key in sorted(evidence)
+        if FORM_OF.get(key) is NAME and key != "available_tools"
+        for one in (items(evidence[key]) or [evidence[key]])
+        if isinstance(one, str) and may_show(key, one)
+    ]
+    return f"  {blocks(first_of(dict.fromkeys(named), 5), what, gap=': ')}." if what else ""
 
 
 def signal_text(signal: Signal, run: Run) -> str:
@@ -2829,14 +2830,18 @@ def in_its_run(
 def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, Run]:
     """The explained signal of an id, and its run; raises DunetraceError that says how many were read
     for it."""
-    home = backend.homes.get(signal_id, ("", ""))
-    if home[1] and agent_id in ("", home[0]) and (known := in_its_run(backend, signal_id, *home)):
+    agent, run_id = backend.homes.get(signal_id, ("", ""))
+    if (
+        run_id
+        and agent_id in ("", agent)
+        and (known := in_its_run(backend, signal_id, agent, run_id))
+    ):
         return known
     ask = functools.partial(backend.read, "signals", explain="false")
     found = ask_lists(backend, "signals", agent_id, ask)
-    row = next((row for row in found.rows if row.id == signal_id), None)
-    if row:
-        return in_its_run(backend, signal_id, row.agent_id, row.run_id) or (row, Run.of())
+    for row in found.rows:
+        if row.id == signal_id:
+            return in_its_run(backend, signal_id, row.agent_id, row.run_id) or (row, Run.of())
     of = f" of {agent_named(backend, agent_id) and shown_id(agent_id)}" if agent_id else ""
     raise DunetraceError(
         f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that were "
@@ -3004,7 +3009,7 @@ def get_agent_runs(
     found = runs_within(backend, agent_id, since_hours, wanted)
     name = shown_id(agent_id) if agent_id else "all agents"
     if agent_id and not found.rows:
-        return f"No processed runs of {name}{window}; {agent_and_ends(backend, agent_id)[1]}."
+        return f"No processed runs of {name}{window}; {ends_of(backend, agent_id)}."
     failed = [run for run in found.rows if run.failed]
     if errored and not failed:
         ends = Ends(found, 0, len(found.rows))
@@ -4579,57 +4584,69 @@ def trial_text(
 WAIT_SECONDS, PAUSE = 40, 3.0
 
 
-def against_earlier(run: Run, earlier: list[Run], signals: Found) -> str:
-    """Which failures of a new run are the same, new, or not in it, against the runs before it, as far
-    as their signals were read."""
-    ids = {one.run_id for one in earlier}
-    before = Counter({one.failure_type: 0 for one in signals.rows if one.run_id in ids})
-    before.update(
-        kind
-        for _, kind in {(one.run_id, one.failure_type) for one in signals.rows if one.run_id in ids}
-    )
-    own = {one.failure_type for one in run.signals or []}
-    whole = sum(one.run_id in ids for one in signals.rows) >= sum(
-        one.signal_count or 0 for one in earlier
-    )
-    kinds = {
-        "New": {kind: 1 for kind in own - before.keys() if whole},
-        "Same": {kind: before[kind] for kind in own & before.keys()},
-        "Not in this run": {
-            kind: n for kind, n in before.items() if kind not in own and run.end == "completed"
-        },
-    }
-    said = [f"{what}: {named_counts(some)}" for what, some in kinds.items() if some]
-    ends = Ends(Found(earlier, len(earlier)))
-    return (
-        section(
-            f"Against the runs before it ({ends}):",
-            [f"  {one}" for one in said or ["no signal in any"]],
-        )
-        if earlier
-        else ""
-    )
-
-
 def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -> str:
     """The verdict on the new runs: how they ended, and the worst of them against the runs before."""
     worst = max(new, key=lambda run: (run.failed, run.signal_count or 0))
+    earlier = [run for run in runs if run not in new][:NEWEST_RUNS]
+    ids, since = (
+        {run.run_id for run in earlier},
+        min((run.started_at for run in earlier), default=now()),
+    )
     run, signals = gather(
         lambda: run_of(backend, worst.run_id),
-        lambda: backend.read("signals", agent_id, LARGEST_PAGE, explain="false"),
+        lambda: backend.read("signals", agent_id, since=since, explain="false"),
     )
-    verdict, more = run_verdict(run, steps_of(run.events)), len(new) > 1
-    ends = str(Ends(Found(new, len(new)))).removeprefix("last ")
-    well = verdict.startswith("✅")
+    before = {one.failure_type for one in signals.rows if one.run_id in ids}
+    own = {one.failure_type for one in run.signals or []}
+    verdict = run_verdict(run, steps_of(run.events))
+    kinds = {
+        "Same": own & before,
+        "New": own - before,
+        "Not in this run": before - own if run.end == "completed" else set(),
+    }
+    others = (
+        f" It is the worst of {len(new)} new ones: {Ends(Found(new, len(new)))}."
+        if len(new) > 1
+        else ""
+    )
     return blocks(
-        f"{verdict}{f' The worst of {ends}.' if more else ''}\n"
-        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        against_earlier(run, [one for one in runs if one not in new][:NEWEST_RUNS], signals),
+        f"{verdict}{others}\nNew run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
+        f"Before it, {Ends(Found(earlier, len(earlier)))}." if earlier else "It is the first run.",
+        section(
+            "Failures:",
+            (
+                f"  {what}: {', '.join(sorted(some))}"
+                for what, some in kinds.items()
+                if some and earlier
+            ),
+        ),
+        signals.note,
         next_line(
-            "" if well else call_text("compare_runs", run_id=run.run_id),
+            "" if verdict.startswith("✅") else call_text("compare_runs", run_id=run.run_id),
             call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id),
         ),
     )
+
+
+def known_runs(backend: Api, agent_id: str) -> list[Run]:
+    """The newest runs of an agent; raises DunetraceError where there is no such agent."""
+    runs = backend.runs(agent_id).rows
+    if not runs:
+        agent_named(backend, agent_id)
+    return runs
+
+
+def after(runs: list[Run], run_id: str) -> list[Run]:
+    """The runs that are no newer than one of them, all for "". By their own times: of one poll the
+    backend lists runs in any order."""
+    last = next((run for run in runs if run_id and run.run_id.startswith(run_id)), None)
+    if run_id and last is None:
+        raise DunetraceError(
+            f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: leave "
+            "after_run_id out.",
+            "missing",
+        )
+    return [run for run in runs if last is None or not run.at > last.at]
 
 
 @tool(
@@ -4649,20 +4666,8 @@ async def wait_for_run(
         raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
     call, backend, began = current_call(), api(), anyio.current_time()
     ask = functools.partial(backend.runs, agent_id)
-    runs = (await run_in_thread(ask)).rows
-    if not runs:
-        await run_in_thread(lambda: agent_named(backend, agent_id))
-    after = backend.whole.get(after_run_id, after_run_id)
-    last = next((run for run in runs if after and run.run_id.startswith(after)), None)
-    if after and last is None:
-        raise DunetraceError(
-            f"Run {shown_id(after)} is not among the newest {len(runs)} runs of {shown_id(agent_id)}: "
-            "leave after_run_id out.",
-            "missing",
-        )
-    # Newer by their own time: of one poll the backend lists runs in any order.
-    known = {run.run_id for run in runs if last is None or not run.at > last.at}
-    failed = ""
+    runs, failed = await run_in_thread(lambda: known_runs(backend, agent_id)), ""
+    known = {run.run_id for run in after(runs, backend.whole.get(after_run_id, after_run_id))}
     while not (new := [run for run in runs if run.run_id not in known]):
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
