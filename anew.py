@@ -1488,24 +1488,23 @@ class Api:
         agent_id: str = "",
         most: int = MOST_ROWS,
         offset: int = 0,
-        since: float = math.nan,
+        age: float = math.inf,
         **params: object,
     ) -> Found:
-        """At most `most` rows of a list from an offset on: a page, and then several at once until one is
-        older than `since` as a whole. A row that two pages repeat comes once."""
+        """At most `most` rows of a list from an offset on: a page, and then several at once until one
+        is older than `age` seconds as a whole. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
         pages = [first := ask(offset=offset)]
         starts = [*range(offset + size, min(first.total, offset + most), size)]
-        while starts and not is_over(pages[-1], since):
+        while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
         ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
         rows = [*dict(ids).values()][:most]
         left = first.total - offset
-        lost = len(rows) < (left if most == MOST_ROWS else min(most, left)) and not is_over(
-            pages[-1], since
-        )
+        wanted = left if most == MOST_ROWS else min(most, left)
+        lost = len(rows) < wanted and not is_over(pages[-1], age)
         total = max(first.total, offset + len(rows) if rows else 0)
         return Found(self.remember(rows), total, all(page.exact for page in pages) and not lost)
 
@@ -1533,9 +1532,9 @@ class Api:
         return rows
 
 
-def is_over(page: Found, since: float) -> bool:
-    """Whether a page is older than a moment as a whole."""
-    return bool(page.rows) and all(row.at < since for row in page.rows)
+def is_over(page: Found, age: float) -> bool:
+    """Whether a page is older than so many seconds as a whole, by the backend's clock."""
+    return bool(page.rows) and all(row.at < now() - age for row in page.rows)
 
 
 def date_of(response: requests.Response) -> float:
@@ -2882,7 +2881,9 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
         ours = bool(filters.hours) or kind != filters.failure_type  # what only we compare
         asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
         most = MOST_ROWS if ours else max(wanted, COUNTED)
-        found = backend.read("signals", agent_id, most, since=filters.since, **asked)
+        found = backend.read(
+            "signals", agent_id, most, age=filters.hours * HOUR or math.inf, **asked
+        )
         rows = [row for row in found.rows if filters.matches(row)]
         for row in rows:
             row.what, row.why_it_matters, row.suggested_fixes = "", "", []
@@ -2985,10 +2986,10 @@ def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
 
 def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
     """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of so many hours."""
-    since = Filters(hours=hours).since
-    ask = functools.partial(backend.read, "runs", most=MOST_ROWS if hours else wanted, since=since)
+    age, most = (hours * HOUR, MOST_ROWS) if hours else (math.inf, wanted)
+    ask = functools.partial(backend.read, "runs", most=most, age=age)
     found = ask_lists(backend, "runs", agent_id, ask)
-    return replace(found, rows=newest_first(run for run in found.rows if not run.at < since))
+    return replace(found, rows=newest_first(run for run in found.rows if not run.at < now() - age))
 
 
 @tool(
@@ -4448,7 +4449,7 @@ def moment_of_fix(since: str, known: list[Change]) -> Change:
         given = datetime.fromisoformat(since)
         at = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
     if EARLIEST < at <= now():
-        return Change(at, f"{since} ago" if back else since, since)
+        return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
         f"No moment that has passed is called {clean(since, 80)!r}: give since as an ISO time, 24h, 3d, a "
@@ -4542,8 +4543,8 @@ def trial_text(
     that it could be judged by."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
-        lambda: backend.read("runs", name, since=begin),
-        lambda: backend.read("signals", name, since=begin, explain="false"),
+        lambda: backend.read("runs", name, age=now() - begin),
+        lambda: backend.read("signals", name, age=now() - begin, explain="false"),
     )
     hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
@@ -4594,7 +4595,7 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
     )
     run, signals = gather(
         lambda: run_of(backend, worst.run_id),
-        lambda: backend.read("signals", agent_id, since=since, explain="false"),
+        lambda: backend.read("signals", agent_id, age=now() - since, explain="false"),
     )
     before = {one.failure_type for one in signals.rows if one.run_id in ids}
     own = {one.failure_type for one in run.signals or []}
@@ -5288,13 +5289,13 @@ def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
         and not abs(last - max((run.at for run in runs), default=0)) <= SAME_MOMENT
     )
     why = first_rule(
-        (not listed, f": {seen.agent}"),
-        (seen.runs.note, f": {seen.runs.note}"),
+        (not listed, f"; {seen.agent}"),
+        (seen.runs.note, f"; {seen.runs.note}"),
         (
             off and api_url() != DEMO_URL,
-            ": the backend's clock is not told, or over 5 minutes from ours",
+            "; the backend's clock is not told, or over 5 minutes from ours",
         ),
-        (not runs, ": none, the telemetry or the detector may be dead"),
+        (not runs, "; the telemetry or the detector may be dead"),
         (
             not last >= now() - options.hours * HOUR,
             f", but the agent's last event came {ago(last)}",
@@ -5305,9 +5306,9 @@ def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
         ),
         (True, ""),
     )
-    many = len(runs) or ""
     return Criterion(
-        "UNKNOWN" if why else "PASS", f"runs processed in the last {options.hours} h: {many}{why}"
+        "UNKNOWN" if why else "PASS",
+        f"runs processed in the last {options.hours} h: {len(runs)}{why}",
     )
 
 
@@ -5391,14 +5392,14 @@ def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
     among those of the window but is not of it by its own clock, or has none, is of no known time."""
-    since = now() - hours * HOUR
     agent, *lists, health = at_once(
         lambda: agent_named(backend, agent_id),
-        lambda: backend.read("runs", agent_id, since=since),
-        lambda: backend.read("signals", agent_id, since=since, explain="false"),
+        lambda: backend.read("runs", agent_id, age=hours * HOUR),
+        lambda: backend.read("signals", agent_id, age=hours * HOUR, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
     runs, signals = (or_empty(one, Found) for one in lists)
+    since = now() - hours * HOUR  # by the clock that these have told
     inside = [run for run in runs.rows if run.at >= since]
     last = max((n for n, run in enumerate(runs.rows) if run.at >= since), default=0)
     among = (run for run in runs.rows[:last] if not run.at >= since)
