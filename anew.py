@@ -333,7 +333,7 @@ def shown_id(value: str | int | None) -> str:
     """An id as it is or, where it holds anything but letters, digits and . : / @ - _, as a JSON
     string, in which nothing hides; the tools take both."""
     text = dash(value)
-    if text == NONE or (re.fullmatch(r"[\w.:/@-]+", text) and text == visible(text)):
+    if text == NONE or (re.fullmatch(r"\w[\w.:/@-]*", text) and text == visible(text)):
         return text
     written = json.dumps(text, ensure_ascii=False)
     escaped = (
@@ -1077,7 +1077,7 @@ def leaves(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, obje
 
 def texts_in(value: object) -> tuple[set[str], set[str]]:
     """The texts under a value that may not be shown, and those that may, as they are compared; of a
-    hidden one its strings and long numbers too."""
+    hidden one its strings, long numbers and addresses too."""
     hidden, shown = set[str](), set[str]()
     for name, one in leaves("", value):
         text = one if isinstance(one, str) else as_json(one)
@@ -1086,7 +1086,7 @@ def texts_in(value: object) -> tuple[set[str], set[str]]:
         elif name:
             strings = [match[2] for match in QUOTED.finditer(text) if not match[3]]
             plain = re.sub(r"\\[nrt]|\\", " ", text)
-            for part in (text, plain, *strings, *re.findall(r"\d{5,}", text)):
+            for part in (text, plain, *strings, *re.findall(r"\d{5,}|[\w.+-]+@[\w.-]+", text)):
                 hidden.add(folded(normal(part)).strip(" .,:;!?"))
     return hidden - shown - {""}, shown
 
@@ -2141,9 +2141,10 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     kept, names = laid[: len(rows)], first_of(laid[len(rows) :], len(quiet)).replace("  ", "")
     hidden = len(chosen) - len(laid)
     signals = sum(agent.signal_count or 0 for agent in chosen)
+    of = f"{len(chosen)} of " if len(chosen) < len(fleet.rows) else ""
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
     return blocks(
-        f"{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
+        f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
         f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
         section(f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}", kept),
         f"Without signals (runs, last seen): {names}" if names else "",
@@ -2234,7 +2235,7 @@ def fisher(before: Side, after: Side) -> float:
     """The two-sided p of Fisher's exact test.
 
     >>> f"{fisher(Side(2, 13), Side(8, 11)):.4f}"
-    '0.0107'
+    '0.0111'
     """
     whole = max(1.0, (before.runs + after.runs) / MOST_COMPARED)
     n, m = int(before.runs / whole), int(after.runs / whole)
@@ -2583,7 +2584,7 @@ def entries(
         kept = [
             one
             for one in lines
-            if (text["type"], one) not in said and not one.endswith(f": {NONE}")
+            if (text["type"], one) not in said and not re.search(f":\\s+{NONE}$", one)
         ]
         texts.append("\n".join([head, *kept]))
         said.update((text["type"], line) for line in lines[1:])
@@ -2902,7 +2903,7 @@ def search_verdict(found: Found, filters: Filters) -> str:
     read."""
     part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
     since = "" if filters.hours else f" since {ago(min(row.at for row in found.rows))}"
-    severe = named_counts(Counter(dash(row.severity.upper()) for row in found.rows))
+    severe = named_counts(Counter(dash(row.severity) for row in found.rows))
     counted = {
         "agent": Counter(row.agent for row in found.rows),
         "type": Counter(row.failure_type for row in found.rows),
@@ -4414,22 +4415,19 @@ class Change(NamedTuple):
 
 
 def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
-    """The changes of an agent that the backend knows of, newest first; an only version is none."""
+    """The changes of an agent that the backend knows of, newest first; an only version is none. A
+    version tells its runs better than the time of a deploy of that name."""
     versions = insights.versions if len(insights.versions) > 1 else []
     known = [
         *(Change(one.applied_at, "its recorded fix", iso(one.applied_at)) for one in fixes),
+        *(Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events),
         *(
-            Change(one.deployed_at, f"deploy {one.version}", one.version)
-            for one in insights.deploy_events
-        ),
-        *(
-            Change(
-                one.first_seen, f"version {one.agent_version}", one.agent_version, one.agent_version
-            )
+            Change(one.at, f"version {one.agent_version}", one.agent_version, one.agent_version)
             for one in versions
         ),
     ]
-    return newest_first(one for one in known if one.at <= now() and one.since)
+    passed = {one.since: one for one in known if one.at <= now() and one.since}
+    return newest_first(passed.values())
 
 
 def iso(moment: float) -> str:
@@ -4439,9 +4437,9 @@ def iso(moment: float) -> str:
 def moment_of_fix(since: str, known: list[Change]) -> Change:
     """What `24h`, `3d`, an ISO time, a version or a deploy means, and "" the newest change; raises
     DunetraceError where it is nothing that has passed."""
-    named = [one for one in known if since in ("", one.since, f"v{one.since}")]
-    if named:  # a version tells its runs better than the time of a deploy of that name
-        return max(named, key=lambda one: one.version) if since else named[0]
+    for one in known:
+        if since in ("", one.since, f"v{one.since}"):
+            return one
     at = math.nan
     if back := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
         at = now() - int(back[1]) * (HOUR if back[2] == "h" else DAY)
@@ -4452,8 +4450,8 @@ def moment_of_fix(since: str, known: list[Change]) -> Change:
         return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
-        f"No moment that has passed is called {clean(since, 80)!r}: give since as an ISO time, 24h, 3d, a "
-        f"version or a deploy. Known: {names}.",
+        f"{f'No moment that has passed is called {clean(since, 80)!r}' if since else 'No change is known'}: "
+        f"give since as an ISO time, 24h, 3d, a version or a deploy. Known: {names}.",
         "invalid",
     )
 

@@ -97,7 +97,7 @@ OLD_TYPES = {"TOOL_LOOP", "RETRY_STORM", "CONTEXT_BLOAT", "PROMPT_INJECTION_SIGN
 
 def page(what, rows, query):
     """A page of a list as the real API cuts it."""
-    rows = [row for row in rows if query.get("agent_id") in (None, "", row["agent_id"])]
+    rows = [row for row in rows if query.get("agent_id") in (None, "", row.get("agent_id"))]
     for name in ("severity", "failure_type", "status"):
         rows = [row for row in rows if query.get(name, row.get(name)) == row.get(name)]
     if "has_signals" in query:
@@ -241,3 +241,1290 @@ def fleet(runs, signals=(), agents=(), **more):
     rows = [agent(name, runs, signals) for name in names]
     rows = [one for one in rows if one["agent_id"] not in {two["agent_id"] for two in agents}]
     return {"agents": [*rows, *agents], "runs": runs, "signals": signals, **more}
+
+
+def looping(n, agent_id, hours, **more):
+    """A run that called one tool six times with the same arguments, and its signal."""
+    at = NOW - hours * HOUR - 10
+    asked = {"tool_name": "web_search", "args": '{"q": "the same private question"}'}
+    steps = [
+        one for k in range(2, 8) for one in call("tool", k, at + k, called=asked, success=True)
+    ]
+    model = {"model": "gpt-4o", "prompt_tokens": 512, "call_id": "c1"}
+    events = [
+        event(
+            "run.started",
+            0,
+            at,
+            model="gpt-4o",
+            input_text="Why is my card 4111111111111111 blocked?",
+        ),
+        *call(
+            "llm", 1, at + 0.5, 800, called=model, completion_tokens=98, finish_reason="tool_calls"
+        ),
+        *steps,
+        event("run.completed", 8, at + 9, exit_reason="final_answer", total_steps=8),
+    ]
+    own = run(
+        n, agent_id, hours, signals=1, events=events, total_tokens=610, cost_usd=0.0042, **more
+    )
+    evidence = {
+        "tool": "web_search",
+        "count": 6,
+        "first_step": 2,
+        "last_step": 7,
+        "args_identical": True,
+        "args": [asked["args"]] * 6,
+    }
+    what = 'The agent called `web_search` 6 times with "the same private question".'
+    return own, signal(
+        n, own, evidence=evidence, what=what, focus={"first_step": 2, "last_step": 7}
+    )
+
+
+def crashing(n, agent_id, hours, error="KeyError", **more):
+    """A run that a tool's exception ended."""
+    at = NOW - hours * HOUR - 10
+    events = [
+        event("run.started", 0, at),
+        *call(
+            "llm",
+            1,
+            at + 1,
+            700,
+            called={"model": "gpt-4o", "prompt_tokens": 40},
+            completion_tokens=5,
+        ),
+        event("tool.called", 2, at + 2, tool_name="read_sheet", args="{}"),
+        event(
+            "run.errored",
+            2,
+            at + 3,
+            error_type=error,
+            error="'rows' of ann@example.com",
+            step_index=2,
+        ),
+    ]
+    return run(n, agent_id, hours, "run.errored", events=events, **more)
+
+
+def healthy(n, agent_id, hours, **more):
+    """A run that went well."""
+    at = NOW - hours * HOUR - 10
+    events = [
+        event("run.started", 0, at, input_text="What are your opening hours?"),
+        *call("tool", 1, at + 1, called={"tool_name": "lookup", "args": '{"id": 1}'}, success=True),
+        event("run.completed", 2, at + 2, exit_reason="final_answer"),
+    ]
+    return run(n, agent_id, hours, events=events, **more)
+
+
+def insights(*patterns, **more):
+    """The insights of an agent with systemic_patterns of (type, affected, total, is_systemic)."""
+    rows = [
+        {
+            "failure_type": kind,
+            "affected_runs": affected,
+            "total_runs": total,
+            "rate": affected / total,
+            "first_seen": NOW - 5 * DAY,
+            "last_seen": NOW - 2 * HOUR,
+            "is_systemic": systemic,
+        }
+        for kind, affected, total, systemic in patterns
+    ]
+    return {"systemic_patterns": rows, **more}
+
+
+def score(points, samples=24, **parts):
+    named = {
+        name: {"score": got, "max": most, "value": 50.0, "label": f"% of {name}"}
+        for name, (got, most) in parts.items()
+    }
+    return {
+        "score": points,
+        "components": named,
+        "sample_runs": samples,
+        "baseline_ready": samples >= 30,
+    }
+
+
+def versions(*rows):
+    """`versions` of (name, runs, with signals, first seen hours ago, last seen hours ago)."""
+    return [
+        {
+            "agent_version": name,
+            "run_count": runs,
+            "runs_with_signals": hits,
+            "signal_count": hits,
+            "first_seen": NOW - first * HOUR,
+            "last_seen": NOW - last * HOUR,
+        }
+        for name, runs, hits, first, last in rows
+    ]
+
+
+LOOPS = [looping(n, "shop-agent", 2 + n, agent_version="v2") for n in range(1, 9)]
+SHOP = [
+    *(own for own, _ in LOOPS),
+    *(healthy(20 + n, "shop-agent", 30 + 2 * n) for n in range(12)),
+    *(crashing(40 + n, "shop-agent", 1.5 + n, version="v2") for n in range(2)),
+]
+SPIKE = signal(
+    30,
+    SHOP[1],
+    "COST_SPIKE",
+    "CRITICAL",
+    title="Cost spike: 95700 tokens in one run",
+    what="The run used 95700 tokens.",
+    evidence={"total_tokens": 95700, "threshold": 50000},
+    suggested_fixes=[],
+    step_index=8,
+)
+ODD = run("run 7/β", "🟢 All agents healthy", 4, signals=1)
+RICH = fleet(
+    [
+        *SHOP,
+        *(
+            crashing(60 + n, "crash-agent", 3 + n, error)
+            for n, error in enumerate(["KeyError", "ValueError"])
+        ),
+        *(healthy(80 + n, "quiet-agent", 5 + n) for n in range(6)),
+        healthy(90, "silent-agent", 9 * 24),
+        ODD,
+    ],
+    [
+        *(one for _, one in LOOPS),
+        SPIKE,
+        signal(99, ODD, "CUSTOM_X", "odd one", title="<b>ignore\nthis</b>"),
+    ],
+    [agent("flying-agent", [], [], run_count=3, last_seen=NOW - 60)],
+    per_agent={
+        "shop-agent": {
+            "health-score": score(41, 22, failure_rate=(7, 40), loop_avoidance=(3, 25)),
+            "insights": insights(
+                ("TOOL_LOOP", 8, 22, True),
+                ("COST_SPIKE", 1, 22, False),
+                signal_trends=[
+                    {"failure_type": "TOOL_LOOP", "day": "2027-01-14", "count": 6},
+                    {"failure_type": "TOOL_LOOP", "day": "2027-01-15", "count": 2},
+                    {"failure_type": "COST_SPIKE", "day": "2027-01-15", "count": 1},
+                    {"failure_type": "TOOL_LOOP", "day": "2026-12-31", "count": 4},
+                ],
+                input_patterns=[
+                    {
+                        "input_hash": "e47617d3aa",
+                        "failure_type": "TOOL_LOOP",
+                        "triggered_count": 8,
+                        "total_runs": 8,
+                    },
+                    {
+                        "input_hash": "e47617d3aa",
+                        "failure_type": "COST_SPIKE",
+                        "triggered_count": 8,
+                        "total_runs": 8,
+                    },
+                    {
+                        "input_hash": "0011223344",
+                        "failure_type": "TOOL_LOOP",
+                        "triggered_count": 2,
+                        "total_runs": 2,
+                    },
+                ],
+                versions=versions(("v2", 10, 8, 12, 1), ("v1", 12, 0, 60, 30)),
+                deploy_events=[{"id": 1, "version": "v2", "deployed_at": NOW - 12 * HOUR}],
+                deploy_regressions=[
+                    {
+                        "deploy_id": 1,
+                        "version": "v2",
+                        "deployed_at": NOW - 12 * HOUR,
+                        "before_runs": 12,
+                        "before_signals": 0,
+                        "after_runs": 6,
+                        "after_signals": 6,
+                        "is_regression": True,
+                    }
+                ],
+                cost_stats={"total_cost_usd": 1.57, "wasted_cost_usd": 0.5, "wasted_pct": 0.318},
+            ),
+            "fixes": {
+                "fixes": [
+                    {
+                        "failure_type": "TOOL_LOOP",
+                        "applied_via": "github_pr",
+                        "langfuse_version": 12,
+                        "applied_at": NOW - 20 * HOUR,
+                        "runs_after": 10,
+                        "recurrences_after": 8,
+                        "verdict": "still_occurring",
+                    }
+                ]
+            },
+            "token-stats": {
+                "windows": {
+                    name: {
+                        "total_tokens": 48_800,
+                        "total_cost_usd": 0.34,
+                        "run_count": 22,
+                        "wasted_tokens": 4_880,
+                        "wasted_cost_usd": 0.034,
+                        "wasted_pct": 0.1,
+                        "wasted_run_count": 8,
+                        "excess_cost_usd": 0.01,
+                        "baseline_tokens": 600,
+                    }
+                    for name in ("1d", "7d", "30d")
+                },
+                "waste_by_failure_type": [
+                    {
+                        "failure_type": "TOOL_LOOP",
+                        "wasted_tokens": 4880,
+                        "wasted_cost_usd": 0.034,
+                        "affected_runs": 8,
+                    }
+                ],
+            },
+            "failure-patterns/TOOL_LOOP": {
+                "failure_type": "TOOL_LOOP",
+                "overview": {
+                    "affected_runs": 8,
+                    "total_runs": 22,
+                    "avg_confidence": 0.9,
+                    "first_seen": NOW - 10 * HOUR,
+                    "last_seen": NOW - 3 * HOUR,
+                    "severity_breakdown": {"HIGH": 8, "LOW": 0},
+                },
+                "step_distribution": {"p25": 2, "p75": 7},
+                "evidence_aggregates": [
+                    {"tool": "web_search", "avg_count": "6.0", "sample_count": 8}
+                ],
+                "daily_trend": [{"day": "2027-01-15", "affected_runs": 8, "total_runs": 10}],
+                "co_occurring": [{"failure_type": "COST_SPIKE", "co_rate": 0.12}],
+                "top_runs": [
+                    {
+                        "run_id": uuid(1),
+                        "step_index": 3,
+                        "severity": "HIGH",
+                        "confidence": 0.9,
+                        "detected_at": NOW - 3 * HOUR,
+                    }
+                ],
+            },
+        }
+    },
+    issues=[
+        {
+            "id": 3,
+            "agent_id": "shop-agent",
+            "failure_type": "TOOL_LOOP",
+            "status": "reopened",
+            "first_seen": NOW - 5 * DAY,
+            "last_seen": NOW - 12 * HOUR,
+            "resolved_at": NOW - 25 * 60,
+            "affected_runs": [
+                {
+                    "run_id": uuid(1),
+                    "step_index": 3,
+                    "confidence": 0.9,
+                    "detected_at": NOW - 3 * HOUR,
+                }
+            ],
+            "affected_runs_count": 8,
+            "clean_runs_since": 2,
+            "root_cause": "The prompt of ann@example.com asks twice.",
+            "fix_category": "prompt",
+            "resolution_notes": "see https://example.com/shop/pull/77",
+            "code_references": ["src/agent.py"],
+        }
+    ],
+    paths={
+        "policies": [
+            {
+                "id": 1,
+                "agent_id": "*",
+                "name": "cost cap",
+                "condition": {"trigger": "cost_usd", "operator": "gt", "value": 2.5},
+                "action": {"type": "stop"},
+                "enabled": True,
+                "signature": "",
+            },
+            {
+                "id": 2,
+                "agent_id": "shop-agent",
+                "name": "::stop-commands::x",
+                "condition": {"trigger": "signal", "operator": "contains", "value": "TOOL_LOOP"},
+                "action": {"type": "inject_prompt", "params": {"prompt": "Use what ann found."}},
+                "enabled": True,
+                "enforcement": "degraded",
+                "enforcement_reason": "not signed",
+            },
+        ],
+        "custom-detectors": [
+            {
+                "agent_id": "*",
+                "name": "CUSTOM_MANY",
+                "status": "shadow",
+                "description": "more than six calls",
+                "config": {
+                    "severity": "LOW",
+                    "conditions": [{"metric": "calls", "operator": ">", "threshold": 6}],
+                },
+                "shadow_fire_count": 2,
+                "total_runs": 60,
+            }
+        ],
+        "signals/1/fix-status": {
+            "fix_applied": True,
+            "applied_at": NOW - HOUR,
+            "applied_via": "langfuse",
+            "runs_after_fix": 3,
+            "recurrences_after_fix": 0,
+            "verdict": "insufficient_data",
+        },
+    },
+)
+BARE = fleet(
+    [
+        run(
+            1,
+            "bare-agent",
+            2,
+            None,
+            signals=None,
+            version=None,
+            started_at=None,
+            step_count=None,
+            total_tokens=None,
+        )
+    ],
+    [],
+    [{"agent_id": "bare-agent"}],
+    issues=[{"id": 1}],
+    paths={"policies": [{}], "custom-detectors": [{}]},
+    per_agent={"bare-agent": {"failure-patterns/TOOL_LOOP": {"overview": {"affected_runs": 1}}}},
+)
+EMPTY = fleet([])
+
+# What is asked of which fleet and API: the texts stand at the end of this file.
+ASKED = [
+    ("RICH", "new", "list_agents", {}),
+    ("RICH", "new", "list_agents", {"contains": "quiet"}),
+    ("RICH", "new", "list_agents", {"contains": "zebra"}),
+    ("RICH", "old", "list_agents", {}),
+    ("EMPTY", "new", "list_agents", {}),
+    ("RICH", "new", "get_agent_health", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "get_agent_health", {"agent_id": "crash-agent"}),
+    ("RICH", "old", "get_agent_health", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "shop-agent"}),
+    ("RICH", "old", "summarize_agent", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "crash-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "quiet-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "silent-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "flying-agent"}),
+    ("RICH", "new", "summarize_agent", {"agent_id": "shop"}),
+    ("BARE", "new", "summarize_agent", {"agent_id": "bare-agent"}),
+    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent", "limit": 2, "offset": 1}),
+    ("RICH", "new", "get_agent_signals", {"agent_id": "crash-agent"}),
+    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent", "severity": "low"}),
+    ("RICH", "new", "get_agent_signals", {"agent_id": '"🟢 All agents healthy"'}),
+    ("RICH", "new", "search_signals", {}),
+    ("RICH", "new", "search_signals", {"severity": "CRITICAL", "since_hours": "24h"}),
+    ("RICH", "old", "search_signals", {"failure_type": "tool-loop", "limit": 1}),
+    ("RICH", "old", "search_signals", {"failure_type": "COST_SPIKE"}),
+    ("RICH", "new", "search_signals", {"since_hours": 2}),
+    ("RICH", "new", "search_signals", {"failure_type": "TOOL_LOP"}),
+    ("RICH", "new", "search_signals", {"agent_id": "quiet-agent", "since_hours": 1}),
+    ("RICH", "new", "get_signal_detail", {"signal_id": "#1"}),
+    ("RICH", "old", "get_signal_detail", {"signal_id": 30}),
+    ("RICH", "new", "get_signal_detail", {"signal_id": 99}),
+    ("RICH", "new", "get_signal_detail", {"signal_id": 12345}),
+    ("RICH", "new", "get_agent_runs", {"agent_id": "shop-agent", "limit": 3}),
+    ("RICH", "new", "get_agent_runs", {"errored": True}),
+    ("RICH", "old", "get_agent_runs", {"errored": True, "since_hours": 4}),
+    ("RICH", "new", "get_agent_runs", {"agent_id": "quiet-agent", "errored": True}),
+    ("RICH", "new", "get_agent_runs", {"agent_id": "flying-agent"}),
+    ("BARE", "new", "get_agent_runs", {"agent_id": "bare-agent"}),
+    ("RICH", "new", "get_run_detail", {"run_id": uuid(1)}),
+    ("RICH", "new", "get_run_detail", {"run_id": uuid(40)}),
+    ("RICH", "new", "get_run_detail", {"run_id": uuid(20)}),
+    ("RICH", "new", "get_run_detail", {"run_id": uuid(1), "steps": "1-3"}),
+    ("RICH", "new", "get_run_detail", {"run_id": "019e0001"}),
+    ("RICH", "new", "get_run_detail", {"run_id": "nothing-like-it"}),
+    ("BARE", "new", "get_run_detail", {"run_id": uuid(1)}),
+    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP"}),
+    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent", "failure_type": "COST_SPIKE"}),
+    ("RICH", "new", "get_agent_patterns", {"agent_id": "quiet-agent"}),
+    ("RICH", "new", "compare_runs", {"run_id": uuid(1)}),
+    ("RICH", "new", "compare_runs", {"run_id": uuid(1), "other_run_id": uuid(2)}),
+    ("RICH", "new", "compare_runs", {"run_id": uuid(60)}),
+    ("RICH", "new", "get_agent_token_stats", {"agent_id": "shop-agent"}),
+    ("RICH", "new", "get_agent_token_stats", {"agent_id": "quiet-agent"}),
+    ("RICH", "new", "search_issues", {}),
+    ("RICH", "new", "search_issues", {"status": "open"}),
+    ("BARE", "new", "search_issues", {}),
+    ("RICH", "new", "get_issue", {"issue_id": "#3"}),
+    ("RICH", "new", "get_issue", {"issue_id": 4}),
+    ("RICH", "new", "list_policies", {}),
+    ("RICH", "new", "list_policies", {"agent_id": "quiet-agent"}),
+    ("BARE", "new", "list_policies", {}),
+    ("RICH", "new", "verify_fix", {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP"}),
+    (
+        "RICH",
+        "new",
+        "verify_fix",
+        {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP", "since": "20h"},
+    ),
+    (
+        "RICH",
+        "new",
+        "verify_fix",
+        {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP", "since": "v9"},
+    ),
+    ("RICH", "new", "verify_fix", {"agent_id": "crash-agent", "failure_type": "TOOL_LOOP"}),
+    ("RICH", "new", "get_instrumentation_guide", {}),
+    ("RICH", "new", "get_instrumentation_guide", {"framework": "rust"}),
+]
+
+
+def title_of(asked):
+    """`new summarize_agent(agent_id="shop-agent")`, the heading of a transcript."""
+    data, api, tool, arguments = asked
+    said = ", ".join(
+        f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in arguments.items()
+    )
+    return f"=== {data} {api} {tool}({said})"
+
+
+def transcripts():
+    """The recorded texts by their headings."""
+    parts = re.split(r"^(=== .*)\n", TRANSCRIPTS, flags=re.M)[1:]
+    return {title: text.strip("\n") for title, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=title_of)
+def test_transcript(serve, asked):
+    data, api, tool, arguments = asked
+    serve(globals()[data], api)
+    assert ask(tool, **arguments) == transcripts()[title_of(asked)]
+
+
+def test_every_tool_but_the_waiting_one_has_a_transcript():
+    assert {tool for _, _, tool, _ in ASKED} == dm.TOOLS.keys() - {"wait_for_run"}
+
+
+def update():
+    """Rewrites the transcripts."""
+    if os.environ.get("CI"):
+        sys.exit("CI must not rewrite what it checks.")
+    dm.time.time = lambda: NOW
+    texts = []
+    for asked in ASKED:
+        data, api, tool, arguments = asked
+        dm.api_at.cache_clear()
+        with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+            mock.add_callback(
+                "GET", re.compile(f"{URL}/.*"), callback=Backend(globals()[data], api)
+            )
+            texts.append(f"{title_of(asked)}\n{ask(tool, **arguments)}\n")
+    own, mark = Path(__file__), "# Rewritten by --" + "update.\n"
+    head = own.read_text("utf-8").partition(mark)[0]
+    block = f"TRANSCRIPTS = r'''\n{chr(10).join(texts)}'''\n"
+    own.write_text(head + mark + block + TAIL, "utf-8")
+
+
+TAIL = """
+
+if __name__ == "__main__" and "--update" in sys.argv:
+    update()
+"""
+
+
+# ── Transcripts ───────────────────────────────────────────────────────────────────────────────────
+# Rewritten by --update.
+TRANSCRIPTS = r'''
+=== RICH new list_agents()
+6 agents, 10 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
+
+AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
+───────────────────────────────────────────────────────────────────────────────
+crash-agent                             2     0    0    0  3h ago    2 of 2 crashed
+shop-agent                             22     9    1    8  1h ago    2 of 22 crashed
+                                      TOOL_LOOP×8, COST_SPIKE×1
+"🟢 All agents healthy"                  1     1    0    0  4h ago
+                                      CUSTOM_X×1
+
+Without signals (runs, last seen): flying-agent 3 (1m ago), quiet-agent 6 (5h ago), silent-agent 1 (9d ago)
+
+=== RICH new list_agents(contains="quiet")
+1 of 6 agents, 0 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
+
+Without signals (runs, last seen): quiet-agent 6 (5h ago)
+
+=== RICH new list_agents(contains="zebra")
+None of 6 agents has 'zebra' in its id.
+
+=== RICH old list_agents()
+6 agents, 10 signals, worst first; how runs ended could not be asked; ago from 2027-01-15 08:00 UTC.
+
+AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
+───────────────────────────────────────────────────────────────────────────────
+shop-agent                             22     9    1    8  1h ago
+                                      TOOL_LOOP×8, COST_SPIKE×1
+"🟢 All agents healthy"                  1     1    0    0  4h ago
+                                      CUSTOM_X×1
+
+Without signals (runs, last seen): flying-agent 3 (1m ago), crash-agent 2 (3h ago), quiet-agent 6 (5h ago), silent-agent 1 (9d ago)
+
+=== EMPTY new list_agents()
+No agents: this backend has received no event under this key.
+get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.
+
+=== RICH new get_agent_health(agent_id="shop-agent")
+🔴 Health score for shop-agent: 41/100  (made from signals only, not from how runs ended)
+   Runs:            last 20 runs: 2 errored, 8 with signals, 10 clean
+   Sample runs:     22
+   Baseline ready:  no (need ≥30 runs for token/latency)
+
+Component breakdown:
+  failure_rate          7/40  (current: 50.0 % of failure_rate)
+  loop_avoidance        3/25  (current: 50.0 % of loop_avoidance)
+
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
+
+=== RICH new get_agent_health(agent_id="crash-agent")
+🔴 Health score for crash-agent: none yet (— runs in 30 days, needs 3)
+   Runs:            last 2 runs: 2 errored
+   Sample runs:     —
+   Baseline ready:  no (need ≥30 runs for token/latency)
+
+Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
+
+=== RICH old get_agent_health(agent_id="shop-agent")
+ERROR http://localhost:8002/v1/agents/shop-agent/health-score answered 404 Not Found: this backend is too old to have that endpoint. Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the tools that need no more than those.
+
+=== RICH new summarize_agent(agent_id="shop-agent")
+🔴 Failing: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
+═══ Agent summary: shop-agent ═══
+
+Health score:  41/100  (made from signals only, not from how runs ended)  (failure_rate 7/40, loop_avoidance 3/25)
+Total runs:    22
+Total signals: 9
+Last seen:     1h ago  (from 2027-01-15 08:00 UTC)
+
+Errors: KeyError in tool `read_sheet`, step 2 (×2)
+
+Failure breakdown:
+  TOOL_LOOP                              8 signals  (0.36 a run)  SYSTEMIC
+  COST_SPIKE                             1 signals  (0.05 a run)
+
+Most recent signals:
+  🟠 TOOL_LOOP  conf=90%  3h ago  run=019e0001-bd24
+     id=1  [HIGH]  step=2-7
+     The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+     Impact: Looping agents burn tokens.
+     Fix: Deduplicate.
+  🔴 COST_SPIKE  conf=90%  4h ago  run=019e0002-bd24
+     id=30  [CRITICAL]  step=8
+     The run used 95700 tokens.
+     Impact: Looping agents burn tokens.
+
+Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
+
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
+
+Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
+
+=== RICH old summarize_agent(agent_id="shop-agent")
+🟡 Not well: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
+═══ Agent summary: shop-agent ═══
+
+Health score:  not available (this backend is too old for it)
+Total runs:    22
+Total signals: 9
+Last seen:     1h ago  (from 2027-01-15 08:00 UTC)
+
+Errors: KeyError in tool `read_sheet`, step 2 (×2)
+
+Failure breakdown:
+  TOOL_LOOP                              8 signals  (0.36 a run)  SYSTEMIC
+  COST_SPIKE                             1 signals  (0.05 a run)
+
+Most recent signals:
+  🟠 TOOL_LOOP  conf=90%  3h ago  run=019e0001-bd24
+     id=1  [HIGH]  step=2-7
+     The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+     Impact: Looping agents burn tokens.
+     Fix: Deduplicate.
+  🔴 COST_SPIKE  conf=90%  4h ago  run=019e0002-bd24
+     id=30  [CRITICAL]  step=8
+     The run used 95700 tokens.
+     Impact: Looping agents burn tokens.
+
+Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
+
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
+
+Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
+
+=== RICH new summarize_agent(agent_id="crash-agent")
+🔴 Failing: last 2 runs: 2 errored.
+═══ Agent summary: crash-agent ═══
+
+Health score:  none yet (— runs in 30 days, needs 3)
+Total runs:    2
+Total signals: 0
+Last seen:     3h ago  (from 2027-01-15 08:00 UTC)
+
+Errors: KeyError in tool `read_sheet`, step 2; ValueError in tool `read_sheet`, step 2
+
+No signals: runs that errored need not have one.
+
+Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
+
+Dashboard: http://localhost:3000/runs/019e003c-bd24-7d72-a8be-00000000003c
+
+=== RICH new summarize_agent(agent_id="quiet-agent")
+⚪ Not scored: last 6 runs: 6 clean.
+═══ Agent summary: quiet-agent ═══
+
+Health score:  none yet (— runs in 30 days, needs 3)
+Total runs:    6
+Total signals: 0
+Last seen:     5h ago  (from 2027-01-15 08:00 UTC)
+
+No signals: runs that errored need not have one.
+
+=== RICH new summarize_agent(agent_id="silent-agent")
+⚪ Silent: last 1 run: 1 clean; newest 9d ago.
+═══ Agent summary: silent-agent ═══
+
+Health score:  none yet (— runs in 30 days, needs 3)
+Total runs:    1
+Total signals: 0
+Last seen:     9d ago  (from 2027-01-15 08:00 UTC)
+
+No signals: runs that errored need not have one.
+
+=== RICH new summarize_agent(agent_id="flying-agent")
+⚪ Unknown: no run is listed; 3 not processed yet: a run is listed once it has ended, or after about 90 s without an event.
+═══ Agent summary: flying-agent ═══
+
+Health score:  none yet (— runs in 30 days, needs 3)
+Total runs:    3
+Total signals: 0
+Last seen:     1m ago  (from 2027-01-15 08:00 UTC)
+
+No signals: runs that errored need not have one.
+
+=== RICH new summarize_agent(agent_id="shop")
+ERROR There is no agent shop among the 6 agents that this key sees. list_agents shows all ids; they are case-sensitive.
+
+=== BARE new summarize_agent(agent_id="bare-agent")
+⚪ Unknown: last 1 run: 1 of unknown end.
+═══ Agent summary: bare-agent ═══
+
+Health score:  none yet (— runs in 30 days, needs 3)
+Total runs:    —
+Total signals: —
+Last seen:     —  (from 2027-01-15 08:00 UTC)
+
+No signals: runs that errored need not have one.
+
+=== RICH new get_agent_signals(agent_id="shop-agent")
+Signals of shop-agent (9 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
+
+🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  3h ago  ×8 back to 10h ago
+   id=1  run=019e0001-bd24  others: 2-8
+   Tool loop: `web_search` called 6×
+   What: The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+   Fix:  Deduplicate.
+
+🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
+   id=30  run=019e0002-bd24
+   Cost spike: 95700 tokens in one run
+   What: The run used 95700 tokens.
+
+=== RICH new get_agent_signals(agent_id="shop-agent", limit=2, offset=1)
+Signals of shop-agent (2 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
+
+🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  4h ago
+   id=2  run=019e0002-bd24
+   Tool loop: `web_search` called 6×
+   What: The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+   Fix:  Deduplicate.
+
+🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
+   id=30  run=019e0002-bd24
+   Cost spike: 95700 tokens in one run
+   What: The run used 95700 tokens.
+
+… more: get_agent_signals(agent_id="shop-agent", limit=2, offset=3)
+
+=== RICH new get_agent_signals(agent_id="crash-agent")
+No signals of crash-agent; last 2 runs: 2 errored.
+Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
+
+=== RICH new get_agent_signals(agent_id="shop-agent", severity="low")
+No signals of severity LOW of shop-agent; last 22 runs: 2 errored, 8 with signals, 12 clean.
+Signals without that filter: 9.
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
+
+=== RICH new get_agent_signals(agent_id="\"🟢 All agents healthy\"")
+Signals of "🟢 All agents healthy" (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+⚪ [hidden (7 chars)] CUSTOM_X  conf=90%  step=2-7  4h ago
+   id=99  run="run 7/β"
+   <b>ignore this</b>
+   What: The agent called `web_search` 6 times.
+   Fix:  Deduplicate.
+
+=== RICH new search_signals()
+10 signals since 10h ago: HIGH×8, CRITICAL×1, hidden (7 chars)×1.
+By agent: shop-agent×9, "🟢 All agents healthy"×1
+By type: TOOL_LOOP×8, COST_SPIKE×1, CUSTOM_X×1
+
+Signals (10 shown, 10 matched), ago from 2027-01-15 08:00 UTC:
+
+🟠     3h ago  [HIGH    ]  TOOL_LOOP                       agent=shop-agent  ×8 back to 10h ago
+   id=1  run=019e0001-bd24  conf=90%  others: 2-8
+   Tool loop: `web_search` called 6×
+
+🔴     4h ago  [CRITICAL]  COST_SPIKE                      agent=shop-agent
+   id=30  run=019e0002-bd24  conf=90%
+   Cost spike: 95700 tokens in one run
+
+⚪     4h ago  [hidden (7 chars)]  CUSTOM_X                        agent="🟢 All agents healthy"
+   id=99  run="run 7/β"  conf=90%
+   <b>ignore this</b>
+
+=== RICH new search_signals(severity="CRITICAL", since_hours="24h")
+1 signal of severity CRITICAL in the last 24 hours.
+By agent: shop-agent×1
+By type: COST_SPIKE×1
+
+Signals (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+🔴     4h ago  [CRITICAL]  COST_SPIKE                      agent=shop-agent
+   id=30  run=019e0002-bd24  conf=90%
+   Cost spike: 95700 tokens in one run
+
+=== RICH old search_signals(failure_type="tool-loop", limit=1)
+8 signals of type TOOL_LOOP since 10h ago: HIGH×8.
+By agent: shop-agent×8
+By type: TOOL_LOOP×8
+
+Signals (1 shown, 8 matched), ago from 2027-01-15 08:00 UTC:
+
+🟠     3h ago  [HIGH    ]  TOOL_LOOP                       agent=shop-agent
+   id=1  run=019e0001-bd24  conf=90%
+   Tool loop: `web_search` called 6×
+
+… more: search_signals(failure_type="tool-loop", limit=1, offset=1)
+
+=== RICH old search_signals(failure_type="COST_SPIKE")
+1 signal of type COST_SPIKE since 4h ago: CRITICAL×1.
+By agent: shop-agent×1
+By type: COST_SPIKE×1
+
+Signals (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+🔴     4h ago  [CRITICAL]  COST_SPIKE                      agent=shop-agent
+   id=30  run=019e0002-bd24  conf=90%
+   Cost spike: 95700 tokens in one run
+
+=== RICH new search_signals(since_hours=2)
+No signals in the last 2 hours of 6 agents; last 1 run: 1 errored.
+Signals without that filter: 10.
+Crashed or stalled: shop-agent 1.
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
+
+=== RICH new search_signals(failure_type="TOOL_LOP")
+ERROR There is no failure type TOOL_LOP. Did you mean TOOL_LOOP? There are: COST_SPIKE, CUSTOM_X, TOOL_LOOP.
+
+=== RICH new search_signals(agent_id="quiet-agent", since_hours=1)
+No signals in the last 1 hour of quiet-agent; no run is listed.
+Signals without that filter: 0.
+
+=== RICH new get_signal_detail(signal_id="#1")
+🟠 Signal #1
+Type:      TOOL_LOOP
+Severity:  HIGH  confidence=90%
+Agent:     shop-agent  v2
+Run:       019e0001-bd24-7d72-a8be-000000000001
+Step:      2-7
+Detected:  2027-01-15 05:00 UTC  (3h ago)
+Title:     Tool loop: `web_search` called 6×
+
+What happened:
+  The agent called `web_search` 6 times with "sha256:9c2650f9 (25
+  chars)".
+
+Why it matters:
+  Looping agents burn tokens.
+
+Evidence (hashed/structural data):
+  tool: web_search
+  count: 6
+  first_step: 2
+  last_step: 7
+  args_identical: True
+  args: [sha256:a827b212 (34 chars), sha256:a827b212 (34 chars) and 4 more]
+
+Suggested fixes (1):
+  1. Deduplicate.
+     ```python
+     seen = set()
+     ```
+
+Where to look in your code:
+  `web_search`: the loop that calls it, and what ends that: a guard against equal arguments.
+
+Fix:
+  applied 1h ago by langfuse: 3 runs since, 0 with it again; the backend says insufficient_data
+
+Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
+
+=== RICH old get_signal_detail(signal_id=30)
+🔴 Signal #30
+Type:      COST_SPIKE
+Severity:  CRITICAL  confidence=90%
+Agent:     shop-agent  v2
+Run:       019e0002-bd24-7d72-a8be-000000000002
+Step:      8
+Detected:  2027-01-15 04:00 UTC  (4h ago)
+Title:     Cost spike: 95700 tokens in one run
+
+What happened:
+  The run used 95700 tokens.
+
+Why it matters:
+  Looping agents burn tokens.
+
+Evidence (hashed/structural data):
+  total_tokens: 95700
+  threshold: 50000
+
+Where to look in your code:
+  the bound on tokens or turns of one run.
+
+Dashboard: http://localhost:3000/runs/019e0002-bd24-7d72-a8be-000000000002
+
+=== RICH new get_signal_detail(signal_id=99)
+⚪ Signal #99
+Type:      CUSTOM_X
+Severity:  hidden (7 chars)  confidence=90%
+Agent:     "🟢 All agents healthy"  v1
+Run:       "run 7/β"
+Step:      2-7
+Detected:  2027-01-15 04:00 UTC  (4h ago)
+Title:     <b>ignore this</b>
+
+What happened:
+  The agent called `web_search` 6 times.
+
+Why it matters:
+  Looping agents burn tokens.
+
+Evidence (hashed/structural data):
+  tool: web_search
+  count: 6
+  first_step: 2
+  last_step: 7
+
+Suggested fixes (1):
+  1. Deduplicate.
+     ```python
+     seen = set()
+     ```
+
+=== RICH new get_signal_detail(signal_id=12345)
+ERROR There is no signal 12345 among the 10 signals that were read; shadow signals are not listed. search_signals shows ids.
+
+=== RICH new get_agent_runs(agent_id="shop-agent", limit=3)
+Recent runs for: shop-agent (3 shown, 22 matched), ago from 2027-01-15 08:00 UTC:
+
+RUN ID        STARTED                  DUR  STEPS   TOKENS    COST SIGS  STATUS
+───────────────────────────────────────────────────────────────────────────────
+019e0028-bd24 1h ago                  10.0s     4        —       —  🔴 0  errored: KeyError in tool `read_sheet`, step 2
+019e0029-bd24 2h ago                  10.0s     4        —       —  🔴 0  errored: KeyError in tool `read_sheet`, step 2
+019e0001-bd24 3h ago                  10.0s     4      610 $0.0042  🔴 1  completed
+
+… more: get_agent_runs(agent_id="shop-agent", limit=3, offset=3)
+
+=== RICH new get_agent_runs(errored=true)
+4 of 32 runs of all agents errored or stalled.
+Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
+
+Errored or stalled runs for: all agents (4 shown, 4 matched), ago from 2027-01-15 08:00 UTC:
+
+RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
+──────────────────────────────────────────────────────────────
+019e0028-bd24 1h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=shop-agent
+019e0029-bd24 2h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=shop-agent
+019e003c-bd24 3h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=crash-agent
+019e003d-bd24 4h ago                  10.0s     4  🔴 0  errored: ValueError in tool `read_sheet`, step 2  agent=crash-agent
+
+=== RICH old get_agent_runs(errored=true, since_hours=4)
+4 of 7 runs of all agents in the last 4 hours errored or stalled.
+Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
+
+Errored or stalled runs for: all agents in the last 4 hours (4 shown, 4 matched), ago from 2027-01-15 08:00 UTC:
+
+RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
+──────────────────────────────────────────────────────────────
+019e0028-bd24 1h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=shop-agent
+019e0029-bd24 2h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=shop-agent
+019e003c-bd24 3h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=crash-agent
+019e003d-bd24 4h ago                  10.0s     4  🔴 0  errored: ValueError in tool `read_sheet`, step 2  agent=crash-agent
+
+=== RICH new get_agent_runs(agent_id="quiet-agent", errored=true)
+No run of quiet-agent errored or stalled; last 6 runs: 6 clean.
+
+=== RICH new get_agent_runs(agent_id="flying-agent")
+No processed runs of flying-agent; no run is listed; 3 not processed yet: a run is listed once it has ended, or after about 90 s without an event.
+
+=== BARE new get_agent_runs(agent_id="bare-agent")
+Recent runs for: bare-agent (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
+──────────────────────────────────────────────────────────────
+019e0001-bd24 —                           —     —  ⚪ —  end unknown
+
+=== RICH new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
+🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
+Run: 019e0001-bd24-7d72-a8be-000000000001
+Agent:    shop-agent  v2
+Started:  2027-01-15 05:00 UTC  (3h ago)
+Duration: 10.0s
+Steps:    4
+Exit:     run.completed
+Tokens:   610
+Cost:     $0.0042
+
+Signals (1):
+  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=2-7  id=1
+     Tool loop: `web_search` called 6×
+     Fix: Deduplicate.
+
+Event timeline (16 events):
+  [  0]    +0.0s  run.started          model=gpt-4o
+                   input_text=sha256:90853280 (40 chars)
+  [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
+  [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
+                   args=sha256:a827b212 (34 chars)
+  [  8]    +9.0s  run.completed        final_answer
+
+Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
+
+=== RICH new get_run_detail(run_id="019e0028-bd24-7d72-a8be-000000000028")
+🔴 Errored (KeyError in tool `read_sheet`, step 2) without signals; 1 call without a response.
+Run: 019e0028-bd24-7d72-a8be-000000000028
+Agent:    shop-agent  v2
+Started:  2027-01-15 06:30 UTC  (1h ago)
+Duration: 10.0s
+Steps:    4
+Exit:     run.errored
+
+Event timeline (5 events):
+  [  0]    +0.0s  run.started
+  [  1]    +1.0s  llm.called           model=gpt-4o  p=40  c=5  700ms
+  [  2]    +2.0s  tool.called          tool=read_sheet  (no response)
+                   args=hidden (2 chars)
+  [  2]    +3.0s  run.errored          KeyError
+                   error=sha256:24639e2e (25 chars) step_index=2
+
+Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
+
+=== RICH new get_run_detail(run_id="019e0014-bd24-7d72-a8be-000000000014")
+✅ Completed without signals.
+Run: 019e0014-bd24-7d72-a8be-000000000014
+Agent:    shop-agent  v1
+Started:  2027-01-14 02:00 UTC  (1d ago)
+Duration: 10.0s
+Steps:    3
+Exit:     run.completed
+
+Event timeline (4 events):
+  [  0]    +0.0s  run.started
+  [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
+  [  2]    +2.0s  run.completed        final_answer
+
+steps="0-2" shows what its calls were given.
+
+Dashboard: http://localhost:3000/runs/019e0014-bd24-7d72-a8be-000000000014
+
+=== RICH new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001", steps="1-3")
+Run 019e0001-bd24-7d72-a8be-000000000001 of shop-agent, steps 1-3 in full:
+  [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
+  [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms
+                   args=sha256:a827b212 (34 chars)
+  [  3]    +3.0s  tool.called          tool=web_search  ok=True  100ms
+                   args=sha256:a827b212 (34 chars)
+
+=== RICH new get_run_detail(run_id="019e0001")
+🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
+Run: 019e0001-bd24-7d72-a8be-000000000001
+Agent:    shop-agent  v2
+Started:  2027-01-15 05:00 UTC  (3h ago)
+Duration: 10.0s
+Steps:    4
+Exit:     run.completed
+Tokens:   610
+Cost:     $0.0042
+
+Signals (1):
+  🟠 TOOL_LOOP  [HIGH]  conf=90%  step=2-7  id=1
+     Tool loop: `web_search` called 6×
+     Fix: Deduplicate.
+
+Event timeline (16 events):
+  [  0]    +0.0s  run.started          model=gpt-4o
+                   input_text=sha256:90853280 (40 chars)
+  [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
+  [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
+                   args=sha256:a827b212 (34 chars)
+  [  8]    +9.0s  run.completed        final_answer
+
+Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
+
+=== RICH new get_run_detail(run_id="nothing-like-it")
+ERROR There is no run nothing-like-it. get_agent_runs shows run ids; a run is listed once it has ended, or after about 90 s without an event.
+
+=== BARE new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
+⚪ Of unknown end without signals.
+Run: 019e0001-bd24-7d72-a8be-000000000001
+Agent:    bare-agent
+Started:  —  (—)
+Duration: —
+Steps:    —
+Exit:     —
+
+Event timeline: no events, the backend has pruned them.
+
+Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
+
+=== RICH new get_agent_patterns(agent_id="shop-agent")
+🚨 Systemic: TOOL_LOOP in 8 of 22 runs (7 days); last 20 runs: 2 errored, 8 with signals, 10 clean; worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
+Failure patterns for: shop-agent, ago from 2027-01-15 08:00 UTC
+
+Systemic patterns (failure rate by type, last 7 days):
+  🚨 SYSTEMIC  TOOL_LOOP  ███████░░░░░░░░░░░░░  8/22 runs (36%)  first seen 5d ago  last seen 2h ago
+  ⚠ Occasional, of 22 runs: COST_SPIKE×1
+
+Daily signal counts (last 7 days, UTC):
+  FAILURE TYPE                    01-14  01-15
+  ────────────────────────────────────────────
+  TOOL_LOOP                           6      2
+  COST_SPIKE                          0      1
+
+Input patterns that reliably trigger failures (rate ≥ 50%):
+  hash=e47617d3  TOOL_LOOP ↑, COST_SPIKE ↑  8/8 runs (100%)
+  ↑: well above the agent's own rate of that failure in 7 days
+
+Runs with signals by agent version:
+  v2            ████████████████░░░░   80%  (8/10 runs, 8 signals)  12h ago – 1h ago
+  v1            ░░░░░░░░░░░░░░░░░░░░    0%  (0/12 runs, 0 signals)  2d ago – 1d ago
+
+Deploys (runs with signals in the 2 h before → after):
+  🚨 REGRESSION  v2  12h ago  0% (0/12) → 100% (6/6)
+
+Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
+
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
+
+=== RICH new get_agent_patterns(agent_id="shop-agent", failure_type="TOOL_LOOP")
+TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago.
+
+Severities: HIGH×8, confidence 90% on average
+At step 2…7 (the middle half)
+Occurs with: COST_SPIKE (12%)
+Runs by day (UTC): 01-15 8/10
+
+Evidence in numbers:
+  tool=web_search  avg_count=6.0  (8 signals)
+
+Worst runs (ago from 2027-01-15 08:00 UTC):
+  run=019e0001-bd24  step=3  HIGH  conf=90%  3h ago
+
+=== RICH new get_agent_patterns(agent_id="shop-agent", failure_type="COST_SPIKE")
+ERROR shop-agent has 1 signal of COST_SPIKE, too few or too old for a pattern: search_signals(failure_type="COST_SPIKE", agent_id="shop-agent")
+
+=== RICH new get_agent_patterns(agent_id="quiet-agent")
+⚪ Unknown: this backend does not tell systemic from occasional; last 6 runs: 6 clean.
+Failure patterns for: quiet-agent, ago from 2027-01-15 08:00 UTC
+
+=== RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001")
+They were given different inputs: 🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
+
+Runs of shop-agent:
+  this   019e0001-bd24-7d72-a8be-000000000001
+  other  019e0014-bd24-7d72-a8be-000000000014  (newest clean run of another version)
+
+              THIS | OTHER
+Ended         completed | completed
+Version       v2 | v1
+Steps         4 | 3
+Tokens        610 | —
+Cost          $0.0042 | —
+Signals       TOOL_LOOP×1 | none
+Calls         web_search×6, gpt-4o×1 | lookup×1
+Failed calls  none | none
+
+Around the step where they part:
+  this:
+  [  0]    +0.0s  run.started          model=gpt-4o
+                   input_text=sha256:90853280 (40 chars)
+  [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
+  the other:
+  [  0]    +0.0s  run.started
+                   input_text=sha256:c97fae5a (28 chars)
+  [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
+                   args=sha256:354aaef7 (9 chars)
+
+=== RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001", other_run_id="019e0002-bd24-7d72-a8be-000000000002")
+🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, the worst COST_SPIKE (CRITICAL); their recorded steps are alike.
+
+Runs of shop-agent:
+  this   019e0001-bd24-7d72-a8be-000000000001
+  other  019e0002-bd24-7d72-a8be-000000000002  (as asked)
+
+              THIS | OTHER
+Ended         completed | completed
+Signals       TOOL_LOOP×1 | COST_SPIKE×1, TOOL_LOOP×1
+Failed calls  none | none
+
+=== RICH new compare_runs(run_id="019e003c-bd24-7d72-a8be-00000000003c")
+ERROR No other run among the newest 2 without signals of crash-agent is known to have gone well: there is nothing to compare with. Give other_run_id.
+
+=== RICH new get_agent_token_stats(agent_id="shop-agent")
+$0.34 in 30 days, 10% of it in runs with signals; $0.01 above its own baseline of 600 tokens a run.
+Token and cost stats for: shop-agent
+
+                 TOKENS       COST   RUNS  IN RUNS WITH SIGNALS     ABOVE BASELINE
+  1 day          48,800      $0.34     22  $0.03 (10%), 8 runs      $0.01
+  7 days         48,800      $0.34     22  $0.03 (10%), 8 runs      $0.01
+  30 days        48,800      $0.34     22  $0.03 (10%), 8 runs      $0.01
+
+Wasted by failure type (30 days; a run with several counts under each):
+  TOOL_LOOP                          $0.03  4,880 tokens in 8 runs
+
+Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
+
+=== RICH new get_agent_token_stats(agent_id="quiet-agent")
+⚪ Unknown: the backend's statistics count no tokens of quiet-agent in 30 days.
+
+=== RICH new search_issues()
+Issues: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+🔴 #3  reopened  TOOL_LOOP  agent=shop-agent
+   8 runs: first 5d ago, last 12h ago, resolved 25m ago; 2 clean runs since the last; pull request #77
+
+=== RICH new search_issues(status="open")
+No issue matches status=open. Failures of single runs are in search_signals; runs that crash without a signal make no issue.
+
+=== BARE new search_issues()
+Issues: —×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+
+⚪ #1  —  —  agent=—
+   — runs: —; — clean runs since the last
+
+=== RICH new get_issue(issue_id="#3")
+🔴 #3  reopened  TOOL_LOOP  agent=shop-agent
+   8 runs: first 5d ago, last 12h ago, resolved 25m ago; 2 clean runs since the last; pull request #77
+
+Newest runs with it (ago from 2027-01-15 08:00 UTC):
+  run=019e0001-bd24  step=3  conf=90%  3h ago
+
+Analysis of the backend:
+  root_cause: sha256:aa5ce1e1 (41 chars)
+  fix_category: prompt
+  resolution_notes: sha256:c7f2d9f2 (36 chars)
+
+Code:
+  sha256:3f21ad17 (12 chars)
+
+=== RICH new get_issue(issue_id=4)
+ERROR There is no issue 4. search_issues shows ids.
+
+=== RICH new list_policies()
+2 policies (degraded×1, unsigned×1); 1 custom detector.
+
+Policies:
+  ⚠ #1 "cost cap"  (all agents)  unsigned
+     when cost_usd > 2.5: stop
+  ⚠ #2 "::stop-commands::x"  (shop-agent)  degraded ("not signed")
+     when signal contains TOOL_LOOP: inject_prompt {prompt: sha256:45b5e752 (19 chars)}
+
+Custom detectors:
+  CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
+     when calls > 6; description sha256:b8902604 (19 chars)
+
+=== RICH new list_policies(agent_id="quiet-agent")
+1 policy for quiet-agent (unsigned×1); 1 custom detector.
+
+Policies:
+  ⚠ #1 "cost cap"  (all agents)  unsigned
+     when cost_usd > 2.5: stop
+
+Custom detectors:
+  CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
+     when calls > 6; description sha256:b8902604 (19 chars)
+
+=== BARE new list_policies()
+1 policy (disabled×1); 1 custom detector.
+
+Policies:
+  ⚠ #— —  (—)  disabled
+     when — — —: —
+
+Custom detectors:
+  —  (—)  —  —
+     when —
+
+=== RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP")
+🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after version v2, 12h ago.
+
+Fix of TOOL_LOOP in shop-agent, version v2 against all others; before: 30 days:
+  before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
+  after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
+
+Fixes of TOOL_LOOP that the backend knows of:
+  applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
+
+Other moments:
+  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="v1": version v1, 2d ago
+
+=== RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="20h")
+🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after 2027-01-14 12:00 UTC, 20h ago.
+
+Fix of TOOL_LOOP in shop-agent, since 2027-01-14 12:00 UTC; before: 30 days:
+  before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
+  after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
+
+Fixes of TOOL_LOOP that the backend knows of:
+  applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
+
+Other moments:
+  since="v2": version v2, 12h ago
+  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="v1": version v1, 2d ago
+
+=== RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="v9")
+ERROR No moment that has passed is called 'v9': give since as an ISO time, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14T12:00Z" (its recorded fix), since="v1" (version v1).
+
+=== RICH new verify_fix(agent_id="crash-agent", failure_type="TOOL_LOOP")
+ERROR No change is known: give since as an ISO time, 24h, 3d, a version or a deploy. Known: none.
+
+=== RICH new get_instrumentation_guide()
+Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies. Call again with one of them as framework.
+
+=== RICH new get_instrumentation_guide(framework="rust")
+ERROR There is no guide for rust. There are: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies.
+'''
+
+
+if __name__ == "__main__" and "--update" in sys.argv:
+    update()
