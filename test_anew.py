@@ -4,9 +4,9 @@ python -m pytest              run them; they need no network but loopback
 python test_anew.py --update  rewrite the transcripts and the README's outputs: read the difference
 """
 
-import contextlib
 import json
 import os
+import random
 import re
 import sys
 import urllib.parse
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-import requests
 import responses
 
 import anew as dm
@@ -168,7 +167,7 @@ def call(noun, step, at, ms=100, called=(), **came):
     came = {**came, "latency_ms": ms}
     return [
         event(f"{noun}.called", step, at, **dict(called)),
-        event(f"{noun}.responded", step, at + ms / 1000, **dict(called), **came),
+        event(f"{noun}.responded", step, at + ms / 1000, **{**dict(called), **came}),
     ]
 
 
@@ -714,6 +713,627 @@ def test_every_tool_but_the_waiting_one_has_a_transcript():
     assert {tool for _, _, tool, _ in ASKED} == dm.TOOLS.keys() - {"wait_for_run"}
 
 
+# ── Rules ─────────────────────────────────────────────────────────────────────────────────────────
+# A row that fires each rule and one that does not, or its boundary.
+
+
+def ends_of(spec, flying=0, hours=1.0, error=""):
+    """Ends of runs written as letters, newest first: e(rrored), E with signals, s(talled), x signals,
+    u(nknown), . clean."""
+    kinds = {
+        "e": ("run.errored", 0),
+        "E": ("run.errored", 2),
+        "s": ("stalled", 0),
+        "x": ("run.completed", 1),
+        "u": ("run.completed", None),
+        "U": (None, 0),
+        ".": ("run.completed", 0),
+    }
+    rows = [run(n, "a", hours + n / 10, *kinds[one]) for n, one in enumerate(spec)]
+    found = dm.Found([dm.Run.of(row) for row in rows], len(rows), error=error)
+    return dm.Ends(found, len(rows) + flying)
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "said"),
+    [
+        ("", {}, "no run is listed"),
+        ("", {"flying": 2}, f"no run is listed; 2 not processed yet: {dm.LISTED}"),
+        (".", {}, "last 1 run: 1 clean"),
+        ("eEExx..", {}, "last 7 runs: 3 errored (2 of them with signals), 2 with signals, 2 clean"),
+        ("sE.", {}, "last 3 runs: 1 errored, 1 stalled (1 of them with signals), 1 clean"),
+        ("uU.", {"flying": 1}, "last 3 runs: 2 of unknown end, 1 clean; 1 not processed yet"),
+        ("." * 25, {}, "last 20 runs: 20 clean"),
+        ("..", {"hours": 25}, "last 2 runs: 2 clean; newest 1d ago"),
+        ("..", {"error": "It broke."}, "how its runs ended could not be asked (It broke)"),
+    ],
+)
+def test_how_runs_ended(spec, more, said):
+    assert str(ends_of(spec, **more)) == said
+
+
+@pytest.mark.parametrize(
+    ("spec", "points", "more", "state"),
+    [
+        ("eee" + "." * 17, 90, {}, "🔴 Failing"),  # more than a tenth
+        ("ee" + "." * 18, 90, {}, "🟡 Not well"),  # a tenth
+        ("." * 20, 49, {}, "🔴 Failing"),
+        ("." * 20, 50, {}, "🟡 Not well"),
+        ("." * 20, 79, {}, "🟡 Not well"),
+        ("." * 20, 80, {}, "🟢 Healthy"),
+        ("", 90, {}, "⚪ Unknown"),
+        ("....", 90, {"error": "x"}, "⚪ Unknown"),
+        ("....", 90, {"hours": 6.9 * 24}, "🟢 Healthy"),
+        ("....", 90, {"hours": 7.1 * 24}, "⚪ Silent"),
+        ("....", 90, {"flying": 4}, "🟢 Healthy"),
+        ("....", 90, {"flying": 5}, "⚪ Unknown"),
+        ("uuu" + "." * 17, 90, {}, "⚪ Unknown"),
+        ("uu" + "." * 18, 90, {}, "🟢 Healthy"),
+        ("xxxxx" + "." * 15, 90, {}, "🟡 Not well"),  # the newest five in a row
+        ("xxxx." + "." * 15, 90, {}, "🟢 Healthy"),
+        (".x" * 10, 90, {}, "🟢 Healthy"),
+        (".x" * 9 + "xx", 90, {}, "🟡 Not well"),  # more than half
+        ("....", float("nan"), {}, "⚪ Not scored"),
+    ],
+)
+def test_state_of_an_agent(spec, points, more, state):
+    assert ends_of(spec, **more).state(points) == state
+
+
+def test_what_else_is_worse_takes_the_green_away():
+    assert ends_of("....").state(90, worse=True) == "🟡 Not well"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [
+        ((3, 5, 3), (0, 5, 0), "⚪ Too early to tell"),
+        ((0, 5, 0), (1, 5, 1), "⚪ Too early to tell"),
+        ((0, 5, 0), (5, 5, 5), "🔴 Worse"),
+        ((0, 4, 0), (40, 40, 40), "⚪ Too early to tell"),  # under five on one side
+        ((40, 40, 40), (0, 4, 0), "⚪ Too early to tell"),
+        ((2, 13, 2), (8, 11, 8), "🔴 Worse"),
+        ((20, 20, 20), (0, 5, 0), "✅ Fixed"),
+        ((0, 12, 0), (6, 6, 6), "🔴 Worse"),
+        ((10, 20, 10), (8, 13, 8), "🔴 Still there"),
+        ((5, 20, 5), (3, 9, 3), "⚪ Too early to tell"),  # under ten after
+        ((0, 20, 0), (1, 20, 1), "⚪ Too early to tell"),  # not seen before
+        ((20, 20, 20), (0, 20, 20), "🔴 Not fixed: rarer, but as many runs fail otherwise"),
+        ((20, 20, 20), (0, 20, 19), "✅ Fixed"),
+        ((10, 10, 10), (2, 20, 2), "🟡 Improved"),
+        ((4, 8, 4), (0, 9, 0), "🟡 Improved"),  # gone, but the intervals overlap
+        ((10**6, 2 * 10**6, 10**6), (0, 10**6, 0), "✅ Fixed"),
+    ],
+)
+def test_what_became_of_a_failure(before, after, state):
+    assert dm.change(dm.Side(*before), dm.Side(*after)) == state
+
+
+def version_text(*rows):
+    return dm.change_text(dm.Insights.of({"versions": versions(*rows)}))
+
+
+def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
+    worse = "worse since version v2, 10h ago: 0% (0/20) → 60% (6/10) of runs with signals"
+    assert version_text(("v2", 10, 6, 10, 1), ("v1", 20, 0, 50, 11)) == worse
+    assert version_text(("v2", 5, 1, 10, 1), ("v1", 20, 0, 50, 11)) == ""
+    assert version_text(("v2", 10, 6, 10, 2), ("v1", 20, 0, 50, 1)) == ""  # the old one came back
+    assert version_text(("v2", 10, 6, 10, 1)) == version_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ((12, 0, 6, 6, 12, True), "🚨 REGRESSION  v2  12h ago  0% (0/12) → 100% (6/6)"),
+        ((4, 1, 4, 3, 12, True), "⚪ too early to tell  v2  12h ago  25% (1/4) → 75% (3/4)"),
+        ((12, 0, 6, 6, 1, True), "🚨 REGRESSION  v2  1h ago  0% (0/12) → 100% (6/6)"),
+        ((12, 2, 8, 3, 1, False), "⚪ too early to tell  v2  1h ago  17% (2/12) → 38% (3/8)"),
+        (
+            (12, 2, 8, 3, 3, True),
+            "🟡 more signals, not surely more than by chance  v2  3h ago  17% (2/12) → 38% (3/8)",
+        ),
+        (
+            (12, 2, 8, 1, 3, False),
+            "⚪ no more signals for sure  v2  3h ago  17% (2/12) → 12% (1/8)",
+        ),
+        (
+            (None, None, None, None, 3, None),
+            "⚪ not compared (over 7 days old, or under 3 runs before or after)  v2  3h ago",
+        ),
+    ],
+)
+def test_deploys(row, line):
+    names = "before_runs before_signals after_runs after_signals deployed_at is_regression".split()
+    deploy = dict(zip(names, row, strict=True)) | {
+        "version": "v2",
+        "deployed_at": NOW - row[4] * HOUR,
+    }
+    assert dm.deploy_lines(dm.Insights.of({"deploy_regressions": [deploy]})) == [f"  {line}"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "verdict"),
+    [
+        (
+            [("A_B", 3, 12, True), ("C_D", 2, 12, True)],
+            "🚨 Systemic: A_B in 3 of 12 runs (7 days) and 1 more type",
+        ),
+        ([("A_B", 3, 12, False)], "⚠ Occasional: no type is systemic in 12 runs (7 days)"),
+        (
+            [("A_B", 2, 2, True)],
+            "⚪ Unknown: 2 runs in 7 days, too few to tell systemic from occasional",
+        ),
+        ([("A_B", 3, 3, True)], "🚨 Systemic: A_B in 3 of 3 runs (7 days)"),
+        ([], "⚪ No signals in the last 7 days"),
+    ],
+)
+def test_patterns_verdict(patterns, verdict):
+    assert dm.patterns_verdict(dm.Insights.of(insights(*patterns)), []) == verdict
+
+
+def test_patterns_that_are_not_told():
+    unknown = "⚪ Unknown: this backend does not tell systemic from occasional"
+    assert dm.patterns_verdict(dm.Insights.of(), []) == unknown
+    named = "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern"
+    assert dm.patterns_verdict(dm.Insights.of(insights()), ["a trend"]) == named
+
+
+def verdict_of(events=(), signals=(), **more):
+    row = {
+        **run(1, "a", 1, signals=len(signals)),
+        "signals": list(signals),
+        "events": list(events),
+        **more,
+    }
+    own = dm.Run.of(row)
+    return dm.run_verdict(own, dm.steps_of(own.events))
+
+
+def ended(word):
+    return [event("run.completed", 1, NOW, exit_reason=word)]
+
+
+FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({"events": ended("final_answer")}, "✅ Completed without signals."),
+        *(
+            ({"events": ended(word)}, "✅ Completed without signals.")
+            for word in ("completed", "success", "done", "stop", None)
+        ),
+        *(
+            (
+                {"events": ended(word)},
+                f"🟡 Completed without signals; ended by its own word as {word}.",
+            )
+            for word in ("timed_out", "halted", "blocked", "quit", "length", "max_turns")
+        ),
+        ({"exit_reason": "run.errored"}, "🔴 Errored without signals."),
+        ({"exit_reason": "stalled"}, "🔴 Stalled without signals."),
+        ({"exit_reason": None}, "⚪ Of unknown end without signals."),
+        ({"signals": None}, "⚪ Completed, its signals were not sent."),
+        ({"signal_count": 2}, "⚪ Completed, its signals were not sent."),
+        ({"events": FAILED}, "🟡 Completed without signals; 1 of 1 call failed (pay×1)."),
+        ({"events": FAILED[:1]}, "🟡 Completed without signals; 1 call without a response."),
+        (
+            {"events": [event("run.completed", 1, NOW, dropped_events=3)]},
+            "🟡 Completed without signals; 3 events dropped.",
+        ),
+        (
+            {"events": call("llm", 1, NOW, instrumentation_degraded=True)},
+            "🟡 Completed without signals; 1 call recorded in part.",
+        ),
+        (
+            {"dry_run_verdicts": [{}]},
+            "🟡 Completed without signals; 1 policy trigger in a dry run.",
+        ),
+        (
+            {"events": [event("policy.triggered", 1, NOW)]},
+            "🟡 Completed without signals; 1 policy trigger.",
+        ),
+        (
+            {"events": [event("run.errored", 2, NOW, error_type="ValueError")]},
+            "🔴 Errored (ValueError, step 2) without signals.",
+        ),
+        (
+            {"signals": [signal(1, ODD, severity="low")]},
+            "🔵 Completed with 1 signal, TOOL_LOOP (low).",
+        ),
+        (
+            {"signals": [signal(1, ODD), signal(2, ODD, "X_Y", "odd"), signal(3, ODD)]},
+            "⚪ Completed with 3 signals, the worst X_Y (odd).",
+        ),
+    ],
+)
+def test_verdict_on_a_run(given, verdict):
+    assert verdict_of(**given) == verdict
+
+
+def test_the_newest_runs_are_the_newest_by_their_own_time(serve):
+    clean, crashed = (
+        [run(n, "a", 5 + n / 10) for n in range(77)],
+        [run(90 + n, "a", 1 + n, "run.errored") for n in range(3)],
+    )
+    serve({**fleet(clean + crashed), "runs": clean + crashed})  # in the order of processing
+    assert ask("summarize_agent", agent_id="a").startswith(
+        "🔴 Failing: last 20 runs: 3 errored, 17 clean."
+    )
+    rows = ask("get_agent_runs", agent_id="a", limit=4).splitlines()[4:8]
+    assert [row[14:21].strip() for row in rows] == ["1h ago", "2h ago", "3h ago", "5h ago"]
+
+
+# ── Timelines ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def timeline_of(*events):
+    own = dm.Run.of({**run(1, "a", 1), "started_at": NOW, "events": list(events), "signals": []})
+    return dm.timeline(own, dm.steps_of(own.events), False, dm.ROOM)
+
+
+def tool_calls(n, first=1, name="t", **said):
+    return [
+        one
+        for k in range(n)
+        for one in call(
+            "tool", first + k, NOW + k, called={"tool_name": name, **said}, success=True
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "fold"),
+    [
+        (tool_calls(2, args="1"), None),
+        (tool_calls(3, args="1"), "×3 to [  3], same arguments"),
+        (tool_calls(3), "×3 to [  3], arguments not recorded"),
+        (
+            tool_calls(3, args="x…", args_truncated=True),
+            "×3 to [  3], arguments cut, so alike as far as kept",
+        ),
+        (
+            tool_calls(3, args='{"token": "[REDACTED]"}'),
+            "×3 to [  3], arguments cut, so alike as far as kept",
+        ),
+        (
+            [*tool_calls(2, args='{"a": 1, "b": 2}'), *tool_calls(2, 3, args='{"b": 2, "a": 1}')],
+            "×4 to [  4], same arguments",
+        ),
+        (
+            [*tool_calls(3, args="1"), *tool_calls(1, 4, args="2")],
+            "×4 to [  4], 2 different arguments, one of them ×3",
+        ),
+        (
+            [*tool_calls(1, args="1"), *tool_calls(1, 2, args="2"), *tool_calls(1, 3, args="3")],
+            "×3 to [  3], 3 different arguments",
+        ),
+    ],
+)
+def test_repeated_calls_fold_and_say_how_alike_they_are(events, fold):
+    first = timeline_of(*events)[0].partition("\n")[0]
+    assert first.partition("100ms  ")[2] == (fold or "")
+
+
+def test_turns_fold_and_failures_say_how_alike_their_errors_are():
+    turns = [
+        one
+        for k in range(4)
+        for one in (
+            *call("llm", 2 * k, NOW, called={"model": "m", "prompt_tokens": 10 + k}),
+            *tool_calls(1, 2 * k + 1, args=str(k)),
+        )
+    ]
+    lines = timeline_of(*turns)
+    assert "p=10…13" in lines[0]
+    assert "×4 to [  6], these 2 in turn" in lines[0]
+    assert "×4 to [  7], these 2 in turn, 4 different arguments" in lines[1]
+    failing = [
+        one
+        for k in range(3)
+        for one in call(
+            "tool", k, NOW, called={"tool_name": "t"}, success=False, error=f"private text {k % 2}"
+        )
+    ]
+    assert (
+        timeline_of(*failing)[0]
+        .splitlines()[0]
+        .endswith("×3 to [  2], arguments not recorded, 2 different errors")
+    )
+
+
+def test_calls_in_parallel_are_paired_where_the_data_tell_it():
+    at = [event("tool.called", k, NOW + k / 10, tool_name="t", args=str(k)) for k in range(3)]
+    back = [
+        event(
+            "tool.responded", 2, NOW + k / 10 + 0.5, tool_name="t", latency_ms=500, success=k != 1
+        )
+        for k in (2, 0, 1)
+    ]
+    steps = dm.steps_of([dm.Event.of(one) for one in (*at, *back)])
+    assert [(step.said["args"], step.failed) for step in steps] == [
+        ("0", False),
+        ("1", True),
+        ("2", False),
+    ]
+    blind = [{**one, "payload": {**one["payload"], "latency_ms": 0}} for one in back]
+    steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
+    assert [step.lost for step in steps] == ["(in parallel)"] * 3 + [""] * 3
+    assert dm.failed_calls(steps) == {"t": 1}
+    named = [
+        event(f"llm.{verb}", 1, NOW, call_id=one)
+        for verb, one in (("called", "a"), ("called", "b"), ("responded", "a"), ("responded", "b"))
+    ]
+    assert all(not step.lost for step in dm.steps_of([dm.Event.of(one) for one in named]))
+    twice = [*named[:3], {**named[3], "payload": {"call_id": "a"}}]
+    assert len(dm.steps_of([dm.Event.of(one) for one in twice])) == 4
+
+
+def test_the_failing_part_of_a_long_run_stays():
+    def odd(k, success=True):
+        return call(
+            "tool", k, NOW + k, called={"tool_name": f"tool_{k}", "args": "x"}, success=success
+        )
+
+    events = [one for k in range(300) for one in odd(k, k not in (150, 151))]
+    lines = timeline_of(*events)
+    assert len(lines) < 60
+    assert next(line for line in lines if "ok=False" in line).startswith("  [150]")
+    assert any('steps="' in line for line in lines)
+    assert "tool_0 " in lines[0]
+    assert "tool_299" in lines[-1]
+
+
+def test_remarks_say_what_a_line_does_not_and_nothing_twice():
+    lines = timeline_of(
+        event(
+            "run.started", 0, NOW, source_file="/home/ann/a.py", provider="x", note="hello world"
+        ),
+        *call(
+            "llm",
+            1,
+            NOW,
+            called={"model": "a", "prompt_tokens": 8, "prompt_tokens_estimated": True},
+            model="b",
+            prompt_tokens=1234,
+            finish_reason="length",
+        ),
+        *call(
+            "llm",
+            2,
+            NOW,
+            called={"model": "a", "prompt_tokens": 8, "prompt_tokens_estimated": True},
+            finish_reason="stop",
+            error="rate_limited",
+        ),
+        *call("retrieval", 3, NOW, called={"index_name": "docs"}, result_count=0, top_score=0.25),
+        event(
+            "external.signal",
+            4,
+            NOW,
+            signal_name="rate_limit",
+            meta={"http_status": 429, "user": "Ann"},
+        ),
+    )
+    assert lines == [
+        "  [  0]    +0.0s  run.started\n                   note=sha256:b94d27b9 (11 chars)",
+        "  [  1]    +0.0s  llm.called           model=a→b  p=1234  finish=length  100ms",
+        "  [  2]    +0.0s  llm.called           model=a  p≈8  failed  100ms\n                   error=rate_limited",
+        "  [  3]    +0.0s  retrieval.called     index=docs  results=0  top=0.25  100ms",
+        "  [  4]    +0.0s  external.signal      rate_limit\n                   meta={http_status: 429, user: hidden (3 chars)}",
+    ]
+
+
+@pytest.mark.parametrize("steps", ["0-2", "[0..2]", "0 to 2", "0–2"])
+def test_steps_of_a_run_in_any_form(serve, steps):
+    serve(RICH)
+    assert "steps 0-2 in full:" in ask("get_run_detail", run_id=uuid(1), steps=steps)
+
+
+@pytest.mark.parametrize("steps", ["x", "5-3", "-1"])
+def test_steps_that_are_none(serve, steps):
+    serve(RICH)
+    assert ask("get_run_detail", run_id=uuid(1), steps=steps).startswith(
+        'ERROR steps must be like "80-90"'
+    )
+    said = ask("get_run_detail", run_id=uuid(1), steps="70")
+    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. It has steps 0-8."
+
+
+def test_the_clean_run_to_compare_with_was_given_the_same(serve):
+    def asked(n, hours, text, version="v1", word="final_answer"):
+        events = [
+            event("run.started", 0, NOW, input_text=text),
+            event("run.completed", 1, NOW, exit_reason=word),
+        ]
+        return run(n, "a", hours, version=version, events=events)
+
+    bad = asked(1, 1, "q") | {"exit_reason": "run.errored"}
+    serve(
+        fleet([bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(4, 4, "q", "v0")])
+    )
+    said = ask("compare_runs", run_id=uuid(1))
+    assert f"other  {uuid(4)}  (newest clean run of the same input)" in said
+    serve(
+        fleet(
+            [bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(5, 1.5, "x", "v0")]
+        )
+    )
+    said = ask("compare_runs", run_id=uuid(1))
+    assert said.startswith("They were given different inputs: ")
+    assert f"other  {uuid(2)}  (newest clean run of the same version)" in said
+
+
+# ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
+
+HIDDEN = "hidden"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("tool", "github/create_issue", None),
+        ("tool_name", "search the web (v2) now", None),
+        ("tool", "six words are no tool name", HIDDEN),
+        ("tool", "ann@example.com", HIDDEN),
+        ("tool", "https://example.com/x", HIDDEN),
+        ("tool", "C:\\x", HIDDEN),
+        ("tool", "call 4111111111111111", HIDDEN),
+        ("model", "@cf/meta/llama-3.1", None),
+        (
+            "model",
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude",
+            None,
+        ),
+        ("agent_version", "pkg@1.2/3", None),
+        ("cycle_agents", "planner", None),
+        ("providers", "openai", None),
+        ("source_tool", "web_search", None),
+        ("error", "timeout", None),
+        ("failure_reason", "rate_limited", None),
+        ("tool_error", "HTTP 500", None),
+        ("error", "ConnectionError", None),
+        ("error", "card of ann declined", HIDDEN),
+        ("error_type", "smtplib.SMTPError", None),
+        ("status", "declined", None),
+        ("status", "two words", HIDDEN),
+        ("args_hash", "ffa8f58f", None),
+        ("args_hash", "not a hash", HIDDEN),
+        ("note", "secret", HIDDEN),
+        ("account", 37144963539843, HIDDEN),
+        ("pin", 4711093, HIDDEN),
+        ("pin", 9999, None),
+        ("pin", 10000, HIDDEN),
+        ("user_retries", 4, None),
+        ("retry_count", 10**9, None),
+        ("retryCount", 10**9, None),
+        ("anything", True, None),
+        ("anything", None, None),
+    ],
+)
+def test_what_may_leave(name, value, shown):
+    said = dm.safe(name, value)
+    plain = "—" if value is None else str(value)
+    assert (said == plain) if shown is None else said.startswith(("sha256:", "hidden ("))
+
+
+def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
+    assert dm.hashed("1234567") == "hidden (7 chars)"
+    assert dm.hashed("12345678") == "sha256:ef797c81 (8 chars)"
+    assert dm.hashed({"b": 1, "a": [2]}) == dm.hashed({"a": [2], "b": 1})
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert dm.safe("args", {"x": nested}).startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text", "shown"),
+    [
+        (
+            {"note": "Please wire the money to Ann"},
+            "It said PLEASE  WIRE the\nmoney to ann.",
+            "It said sha256:818a59e5 (28 chars).",
+        ),
+        ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
+        ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
+        ({"pin": 4711093}, "if pin == 4711093:", "if pin == hidden (7 chars):"),
+        (
+            {"args": '{"to": "bo@ex.org", "n": 123456'},
+            "n 123456, bo@ex.org",
+            "n hidden (6 chars), sha256:a6de2c1f (9 chars)",
+        ),
+        ({"args": "{'who': 'Zaphod B'}"}, "for Zaphod B now", "for sha256:ff81d9d7 (8 chars) now"),
+        (
+            {"args": '{"q": "cut in the mid'},
+            "it asked cut in the mid",
+            "it asked sha256:13536ade (14 chars)",
+        ),
+        (
+            {"tool": "charge_card_service", "note": "charge_card_service failed"},
+            "`charge_card_service` is down",
+            "`charge_card_service` is down",
+        ),
+        ({"count": 123456}, "called 123456 times", "called 123456 times"),
+    ],
+)
+def test_quotations_of_hidden_texts_are_hidden(evidence, text, shown):
+    (told,) = dm.without_raw(
+        [
+            dm.Signal.of(
+                {"evidence": evidence, "title": text, "suggested_fixes": [{"code": f"  {text}"}]}
+            )
+        ]
+    )
+    assert told.title == shown
+    assert " ".join(told.suggested_fixes[0].code.split()) == " ".join(shown.split())
+
+
+def test_code_without_quotations_keeps_its_layout():
+    code = "def f():\n    return  1  # two"
+    (told,) = dm.without_raw(
+        [dm.Signal.of({"evidence": {"note": "private text"}, "suggested_fixes": [{"code": code}]})]
+    )
+    assert told.suggested_fixes[0].code == code
+
+
+def test_raw_text_is_shown_on_request_only(serve, monkeypatch):
+    serve(RICH)
+    private = ("the same private question", "4111111111111111", "ann@example.com")
+    asked = [("get_run_detail", uuid(1)), ("get_run_detail", uuid(40))]
+    texts = [ask(tool, run_id=ident) for tool, ident in asked] + [
+        ask("get_signal_detail", signal_id=1),
+        ask("get_issue", issue_id=3),
+    ]
+    assert not any(one in text for one in private for text in texts)
+    monkeypatch.setenv("DUNETRACE_SHOW_RAW", "1")
+    texts = [ask(tool, run_id=ident) for tool, ident in asked] + [
+        ask("get_signal_detail", signal_id=1),
+        ask("get_issue", issue_id=3),
+    ]
+    assert all(any(one in text for text in texts) for one in private)
+
+
+def test_hostile_records_break_nothing(serve):
+    """Every tool over records whose fields are of any type: no exception, no forbidden character, and
+    nothing over the budget."""
+    odd = [
+        None,
+        True,
+        -1,
+        1e300,
+        float("nan"),
+        "x" * 5_000,
+        "\u202e\x1b[31m```\n",
+        [],
+        {},
+        [{}],
+        {"a": [1, {"b": None}]},
+        "019e0001-bd24-7d72-a8be-000000000001",
+    ]
+    dice = random.Random(7)
+
+    def mutated(value):
+        if isinstance(value, dict):
+            return {key: mutated(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [mutated(one) for one in value]
+        return dice.choice(odd) if dice.random() < 0.3 else value
+
+    for _ in range(4):
+        backend = serve(RICH)
+        backend.answer = lambda parts, query, real=backend.answer: (
+            real(parts, query)[0],
+            mutated(real(parts, query)[1]),
+        )
+        for _, _, tool, arguments in ASKED:
+            said = ask(tool, **arguments)
+            assert "could not make sense" not in said
+            assert len(said.encode()) <= dm.BUDGET
+            assert all(char == "\n" or char.isprintable() for char in said)
+
+
 def update():
     """Rewrites the transcripts."""
     if os.environ.get("CI"):
@@ -743,7 +1363,7 @@ if __name__ == "__main__" and "--update" in sys.argv:
 
 # ── Transcripts ───────────────────────────────────────────────────────────────────────────────────
 # Rewritten by --update.
-TRANSCRIPTS = r'''
+TRANSCRIPTS = r"""
 === RICH new list_agents()
 6 agents, 10 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
 
@@ -1523,7 +2143,7 @@ Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, cre
 
 === RICH new get_instrumentation_guide(framework="rust")
 ERROR There is no guide for rust. There are: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies.
-'''
+"""
 
 
 if __name__ == "__main__" and "--update" in sys.argv:
