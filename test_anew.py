@@ -163,11 +163,12 @@ def event(kind, step, at, **payload):
 
 
 def call(noun, step, at, ms=100, called=(), **came):
-    """A call and its response."""
-    came = {**came, "latency_ms": ms}
+    """A call and its response, which repeats the name."""
+    asked = dict(called)
+    same = {name: asked[name] for name in ("tool_name", "index_name", "call_id") if name in asked}
     return [
-        event(f"{noun}.called", step, at, **dict(called)),
-        event(f"{noun}.responded", step, at + ms / 1000, **{**dict(called), **came}),
+        event(f"{noun}.called", step, at, **asked),
+        event(f"{noun}.responded", step, at + ms / 1000, **{**same, **came, "latency_ms": ms}),
     ]
 
 
@@ -880,8 +881,8 @@ def test_patterns_that_are_not_told():
 
 def verdict_of(events=(), signals=(), **more):
     row = {
-        **run(1, "a", 1, signals=len(signals)),
-        "signals": list(signals),
+        **run(1, "a", 1, signals=len(signals or ())),
+        "signals": signals,
         "events": list(events),
         **more,
     }
@@ -1233,7 +1234,7 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
     [
         (
             {"note": "Please wire the money to Ann"},
-            "It said PLEASE  WIRE the\nmoney to ann.",
+            "It said PLEASE  WIRE the money to ann.",
             "It said sha256:818a59e5 (28 chars).",
         ),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
@@ -1363,7 +1364,7 @@ if __name__ == "__main__" and "--update" in sys.argv:
 
 # ── Transcripts ───────────────────────────────────────────────────────────────────────────────────
 # Rewritten by --update.
-TRANSCRIPTS = r"""
+TRANSCRIPTS = r'''
 === RICH new list_agents()
 6 agents, 10 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
 
@@ -2143,7 +2144,7 @@ Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, cre
 
 === RICH new get_instrumentation_guide(framework="rust")
 ERROR There is no guide for rust. There are: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies.
-"""
+'''
 
 
 if __name__ == "__main__" and "--update" in sys.argv:
