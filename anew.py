@@ -174,7 +174,7 @@ def base_url(name: str, given: str) -> str:
     """The base URL that somebody gave as `name`, "" for none; raises DunetraceError."""
     if not given:
         return ""
-    if CREDENTIALS.search(given.split("://")[-1]):
+    if CREDENTIALS.search(given.split("://", 1)[-1]):
         raise DunetraceError(
             f"{name} holds credentials, or is cut in the middle. Write scheme, host and port; the "
             "key belongs in DUNETRACE_API_KEY."

@@ -9,12 +9,14 @@ import os
 import random
 import re
 import sys
+import time
 import urllib.parse
 from email.utils import formatdate
 from pathlib import Path
 
 import anyio
 import pytest
+import requests
 import responses
 
 import anew as dm
@@ -882,7 +884,7 @@ def test_patterns_that_are_not_told():
 def verdict_of(events=(), signals=(), **more):
     row = {
         **run(1, "a", 1, signals=len(signals or ())),
-        "signals": signals,
+        "signals": signals if signals is None else list(signals),
         "events": list(events),
         **more,
     }
@@ -1335,6 +1337,1153 @@ def test_hostile_records_break_nothing(serve):
             assert all(char == "\n" or char.isprintable() for char in said)
 
 
+# ── Ids, pastes, arguments, settings ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("ident", "shown"),
+    [
+        ("team/agent-1", "team/agent-1"),
+        ("агент", "агент"),
+        ("a@b:1.2", "a@b:1.2"),
+        ("::stop-commands::x", '"::stop-commands::x"'),
+        ("-rf", '"-rf"'),
+        (" padded ", '" padded "'),
+        ("a\u202eb\n`c`", '"a\\u202eb\\n\\u0060c\\u0060"'),
+        ('"quoted"', '"\\"quoted\\""'),
+        ("", "—"),
+    ],
+)
+def test_ids_are_shown_so_that_nothing_hides_and_taken_back(ident, shown):
+    assert dm.shown_id(ident) == shown
+    assert dm.given_id(shown) == (ident or "—")
+
+
+def test_every_id_that_an_answer_shows_is_taken(serve):
+    serve(RICH)
+    listed = re.findall(r'^("?[\w🟢].*?"?) +\d+ +\d+ +\d+ +\d+  ', ask("list_agents"), re.M)
+    assert len(listed) == 3
+    for name in listed:
+        assert (
+            ask("summarize_agent", agent_id=name).splitlines()[1]
+            == f"═══ Agent summary: {name} ═══"
+        )
+        for ident in re.findall(
+            r'run=("?[^\s]+(?: 7/β")?)', ask("get_agent_signals", agent_id=name)
+        ):
+            said = ask("get_run_detail", run_id=ident)
+            assert said.startswith("ERROR No path") if "/" in ident else "\nRun: " in said
+
+
+@pytest.mark.parametrize(
+    ("pasted", "run_id"),
+    [
+        ("abc", "abc"),
+        ("019e217d-bd2…", "019e217d-bd2"),
+        ("see <http://d/runs/a%20b|View Run>", "a b"),
+        ("[View run in Dunetrace](http://localhost:3000/runs/r1)", "r1"),
+        ('{"agent_id": "x", "run_id": "r1", "n": 1}', "r1"),
+        (r"{\"run_id\": \"r1\"}", "r1"),
+        ("HIGH: loop · agent x · run r2 · step 7", "r2"),
+        ("*Agent:* `x` *Run:* `r3`", "r3"),
+        ("run=r4, agent=x", "r4"),
+        (
+            "it was 019e217d-bd24-7d72-a8be-4715c2dcf385 I think",
+            "019e217d-bd24-7d72-a8be-4715c2dcf385",
+        ),
+        ("a run", "a run"),
+    ],
+)
+def test_a_run_is_found_in_what_people_paste(pasted, run_id):
+    assert dm.given_run(pasted) == run_id
+
+
+def test_a_paste_of_any_size_takes_little_time():
+    began = time.process_time()
+    for piece in ("run: ", "run_id\\", "/runs/", "· run ", "a=", "`run` "):
+        dm.given_run(piece * 20_000)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "error"),
+    [
+        ("list_agent", {}, "There is no tool list_agent. Did you mean list_agents? There are: "),
+        (
+            "search_signals",
+            {"hours": 3},
+            "There is no argument of search_signals called hours. Did you mean since_hours?",
+        ),
+        (
+            "search_signals",
+            {"sinceHours": 3},
+            "There is no argument of search_signals called sinceHours. Did you mean since_hours?",
+        ),
+        (
+            "summarize_agent",
+            {"agentId": "a"},
+            "There is no argument of summarize_agent called agentId. Did you mean agent_id?",
+        ),
+        ("summarize_agent", {}, "summarize_agent: agent_id is required. Its arguments: agent_id."),
+        (
+            "search_signals",
+            {"severity": "urgent"},
+            "severity is one of CRITICAL, HIGH, MEDIUM, LOW, or left out, not 'urgent'.",
+        ),
+        (
+            "search_signals",
+            {"since_hours": "soon"},
+            "since_hours is hours like 24 or 24h, 0 for all time, not 'soon'.",
+        ),
+        (
+            "search_signals",
+            {"failure_type": "tool loop!"},
+            "failure_type must look like TOOL_LOOP, not 'tool loop!'. Known: ",
+        ),
+        ("search_signals", {"limit": 0}, "limit goes from 1 to 200, offset from 0 to 20000."),
+        ("search_signals", {"offset": -1}, "limit goes from 1 to 200, offset from 0 to 20000."),
+        (
+            "search_signals",
+            {"limit": "many"},
+            "search_signals: limit must be a whole number. Its arguments: ",
+        ),
+        (
+            "get_agent_runs",
+            {"errored": "perhaps"},
+            "get_agent_runs: errored must be true or false. Its arguments: ",
+        ),
+        ("get_signal_detail", {"signal_id": "x"}, "signal_id is a whole number from 1, not 'x'."),
+        ("get_signal_detail", {"signal_id": 0}, "signal_id is a whole number from 1, not '0'."),
+        ("get_issue", {"issue_id": "12a"}, "issue_id is a whole number from 1, not '12a'."),
+        (
+            "search_issues",
+            {"status": "closed"},
+            "status is one of open, reopened, resolved, or left out, not 'closed'.",
+        ),
+        (
+            "verify_fix",
+            {"agent_id": "shop-agent", "failure_type": ""},
+            "failure_type is required, like TOOL_LOOP.",
+        ),
+        (
+            "wait_for_run",
+            {"agent_id": "shop-agent", "timeout_s": 41},
+            "timeout_s must be from 1 to 40.",
+        ),
+        (
+            "wait_for_run",
+            {"agent_id": "shop-agent", "after_run_id": "zzz"},
+            "Run zzz is not among the newest 22 runs of the agent: leave after_run_id out.",
+        ),
+        (
+            "wait_for_run",
+            {"agent_id": "shop"},
+            "There is no agent shop among the 6 agents that this key sees.",
+        ),
+        (
+            "compare_runs",
+            {"run_id": uuid(1), "other_run_id": uuid(1)},
+            f"Both are the run {uuid(1)}.",
+        ),
+        (
+            "get_run_detail",
+            {"run_id": "no link in this"},
+            "There is no run id in 'no link in this': ",
+        ),
+        (
+            "get_run_detail",
+            {"run_id": "019e"},
+            "There is no run 019e. A beginning takes 8 characters.",
+        ),
+        ("get_agent_health", {"agent_id": "a/b"}, "There is no agent a/b among the 6 agents"),
+        ("summarize_agent", {"agent_id": ".."}, 'There is no agent ".." among the 6 agents'),
+    ],
+)
+def test_a_wrong_argument_gets_one_sentence(serve, tool, given, error):
+    serve(RICH)
+    assert ask(tool, **given).startswith(f"ERROR {error}")
+
+
+def test_forms_that_people_and_clients_use_are_taken(serve):
+    serve(RICH)
+    plain = ask("search_signals", since_hours=24)
+    for hours in ("24", "24h", "1d", "24 hours", " 1 Day "):
+        assert ask("search_signals", since_hours=hours, severity="", failure_type=None) == plain
+    extra = {
+        "task_progress": "x",
+        "requestHeartbeat": True,
+        "waitForPreviousTools": 1,
+        "reason": "y",
+        "explanation": "z",
+    }
+    assert ask("search_signals", since_hours=24, **extra) == plain
+    for severity in ("all", "ANY", "null", "none"):
+        assert ask("search_signals", since_hours=24, severity=severity) == plain
+    detail = ask("get_signal_detail", signal_id=1)
+    for ident in ("1", "#1", "id=1", "signal 1"):
+        assert ask("get_signal_detail", signal_id=ident) == detail
+    assert ask("get_instrumentation_guide", framework="Lang_Graph") == ask(
+        "get_instrumentation_guide", framework="langchain"
+    )
+
+
+def test_a_limit_that_is_too_high_is_lowered_and_said(serve):
+    many = [run(n, "a", n + 1) for n in range(150)]
+    serve(fleet(many))
+    said = ask("get_agent_runs", agent_id="a", limit=500)
+    assert said.startswith("Recent runs for: a (100 shown, 150 matched)")
+    assert said.endswith(
+        '… more: get_agent_runs(agent_id="a", limit=500, offset=100)\nlimit lowered to 100, the maximum.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("http://localhost:8002/", "http://localhost:8002"),
+        (" 'https://api.example.com/v1' ", "https://api.example.com"),
+        ("localhost:8002", "http://localhost:8002"),
+        ("10.0.0.5:80", "https://10.0.0.5:80"),
+        ("backend.internal:8002", "http://backend.internal:8002"),
+        ("api.example.com", "https://api.example.com"),
+        ("[::1]:8002", "http://[::1]:8002"),
+        ("demo://", "demo://fleet"),
+        ("", "http://localhost:8002"),
+    ],
+)
+def test_urls_in_any_form(monkeypatch, url, used):
+    monkeypatch.setenv("DUNETRACE_API_URL", url)
+    assert dm.api_url() == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http:/ann:KEY@host",
+        "http://ann:KEY@host",
+        "http//hostKEY",
+        "http:/KEY",
+        "ann%40KEY",
+        "http://http://KEY",
+        "ftp://KEY",
+        "http://h?KEY",
+        "http://h KEY",
+        "http://h:KEY",
+        "http://h:0",
+    ],
+)
+def test_a_url_that_is_almost_right_is_refused_without_being_repeated(monkeypatch, url):
+    monkeypatch.setenv("DUNETRACE_API_URL", url)
+    said = ask("list_agents")
+    assert said.startswith("ERROR DUNETRACE_API_URL ")
+    assert "KEY@" not in said
+    assert "hostKEY" not in said
+    assert said.count("KEY") == said.count("DUNETRACE_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("DUNETRACE_API_KEY", "${KEY}", "DUNETRACE_API_KEY arrived unexpanded"),
+        ("DUNETRACE_API_KEY", "Bearer x", "DUNETRACE_API_KEY holds a space"),
+        ("DUNETRACE_API_URL", "$URL", "DUNETRACE_API_URL arrived unexpanded"),
+        ("DUNETRACE_DASHBOARD_URL", "dash board", "DUNETRACE_DASHBOARD_URL must be http"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(monkeypatch, name, value, error):
+    monkeypatch.setenv(name, value)
+    assert ask("list_agents").startswith(f"ERROR {error}")
+
+
+def test_links_lead_to_the_dashboard_that_is_known(serve, monkeypatch):
+    serve(RICH)
+    assert f"Dashboard: http://localhost:3000/runs/{uuid(1)}" in ask(
+        "get_run_detail", run_id=uuid(1)
+    )
+    monkeypatch.setenv("DUNETRACE_DASHBOARD_URL", "https://dash.example.com/")
+    assert f"Dashboard: https://dash.example.com/runs/{uuid(1)}" in ask(
+        "get_run_detail", run_id=uuid(1)
+    )
+
+
+# ── Faults ────────────────────────────────────────────────────────────────────────────────────────
+
+JSON = {"Content-Type": "application/json"}
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ((500, {}, "Internal Server Error"), "answered 500. The fault is the backend's"),
+        (
+            (503, {"Retry-After": "7"}, "{}"),
+            "answered 503; it asks to come back after 7 s. The fault",
+        ),
+        (
+            (401, JSON, '{"detail": "Invalid or inactive API key"}'),
+            "answered 401 (Invalid or inactive API key). Set DUNETRACE_API_KEY",
+        ),
+        (
+            (403, JSON, '{"detail": "lacks scope"}'),
+            "answered 403 (lacks scope). Set DUNETRACE_API_KEY",
+        ),
+        (
+            (404, JSON, '{"detail": "Not Found"}'),
+            "answered 404 Not Found, so it is not the Customer API. Set DUNETRACE_API_URL",
+        ),
+        (
+            (404, {}, "404 page not found"),
+            "answered 404 Not Found, so it is not the Customer API. Set",
+        ),
+        ((404, JSON, "{}"), "answered 404 Not Found, so it is not the Customer API. Set"),
+        (
+            (404, JSON, '{"error": "not found"}'),
+            "answered 404 Not Found, so it is not the Customer API. Set",
+        ),
+        ((404, {}, ""), "answered 404 Not Found, so it is not the Customer API. Set"),
+        (
+            (422, JSON, '{"detail": [{"loc": ["query", "limit"], "msg": "too large"}]}'),
+            "answered 422 (limit: too large). Correct the value",
+        ),
+        (
+            (200, HTML, "<html>Sign in</html>"),
+            "answered 200 (a web page or something else that is no JSON). Set",
+        ),
+        (
+            (502, HTML, "<html>Bad gateway</html>"),
+            "answered 502 (a web page or something else that is no JSON). Set",
+        ),
+        (
+            (200, JSON, '{"agents": ['),
+            "answered 200 (a web page or something else that is no JSON). Set",
+        ),
+        (
+            (200, JSON, "[" * 100_000),
+            "answered 200 (a web page or something else that is no JSON). Set",
+        ),
+        ((200, JSON, '{"agents": {}}'), "sent no list of agents. Try again"),
+        ((200, JSON, "[]"), "sent no list of agents. Try again"),
+        (
+            (307, {"Location": "http://x/?k=1"}, ""),
+            "redirects to http://x/, which is not followed. Set",
+        ),
+        (
+            requests.ConnectTimeout("ConnectTimeout"),
+            "did not accept a connection within 3 s. Start the backend",
+        ),
+        (requests.ReadTimeout("Read timed out"), "sent nothing for 15 s. The backend hangs"),
+        (
+            requests.ConnectionError("Connection refused"),
+            "could not be reached: connection refused. Start the backend",
+        ),
+        (
+            requests.ConnectionError("NameResolutionError"),
+            "could not be reached: its name does not resolve. Start",
+        ),
+        (
+            requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED"),
+            "could not be reached: its certificate is not trusted",
+        ),
+        (
+            requests.exceptions.ProxyError("ProxyError"),
+            "could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
+        ),
+        (requests.ConnectionError("strange"), "could not be reached: the connection failed. Start"),
+    ],
+)
+def test_a_fault_of_the_backend_gets_one_sentence_with_a_cure(serve, fault, error):
+    serve(RICH, **{"agents$": fault})
+    said = ask("list_agents")
+    assert said.startswith(f"ERROR http://localhost:8002/v1/agents {error}")
+    assert "\n" not in said
+
+
+def test_the_key_is_never_shown(serve, monkeypatch):
+    monkeypatch.setenv("DUNETRACE_API_KEY", "dt_live_secret")
+    backend = serve(RICH)
+    for fault in (
+        (500, JSON, '{"detail": "key dt_live_secret"}'),
+        (429, {"Retry-After": "dt_live_secret"}, ""),
+        (307, {"Location": "http://dt_live_secret/"}, ""),
+    ):
+        backend.faults = {"agents$": fault}
+        assert "***" in ask("list_agents")
+        assert "dt_live_secret" not in ask("list_agents")
+    monkeypatch.setenv("DUNETRACE_API_KEY", dm.KEY_PLACEHOLDER)
+    backend.faults = {"agents$": (401, JSON, "{}")}
+    assert "The placeholder YOUR_DUNETRACE_API_KEY was left in" in ask("list_agents")
+
+
+def test_what_an_older_backend_lacks_is_said_as_that(serve):
+    serve(RICH, "old")
+    assert "this backend is too old to have that endpoint" in ask("search_issues")
+    assert "this backend is too old to have that endpoint" in ask(
+        "get_agent_token_stats", agent_id="quiet-agent"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "broken", "kept"),
+    [
+        ("summarize_agent", "health-score", "Health score:  not available (http://localhost:8002"),
+        (
+            "summarize_agent",
+            "insights",
+            "Systemic patterns, deploys and cost: not available. http://localhost:8002",
+        ),
+        (
+            "summarize_agent",
+            "shop-agent/runs",
+            "how its runs ended could not be asked (http://localhost:8002",
+        ),
+        (
+            "summarize_agent",
+            "shop-agent/signals",
+            "http://localhost:8002/v1/agents/shop-agent/signals answered 500",
+        ),
+        ("summarize_agent", "agents$", "Totals are those of its lists: http://localhost:8002"),
+        ("get_agent_health", "agents$", "🔴 Health score for shop-agent: 41/100"),
+        ("get_agent_health", "shop-agent/runs", "Health score for shop-agent: 41/100"),
+        (
+            "get_agent_patterns",
+            "shop-agent/runs",
+            "🚨 Systemic: TOOL_LOOP in 8 of 22 runs (7 days); how its runs ended could not be asked",
+        ),
+    ],
+)
+def test_a_part_that_fails_is_said_and_the_rest_stands(serve, tool, broken, kept):
+    serve(RICH, **{broken: (500, {}, "")})
+    assert kept in ask(tool, agent_id="shop-agent")
+
+
+def test_reading_an_issue_is_asked_once_and_others_again(serve):
+    backend = serve(RICH, **{"issues/3": (500, {}, "")})
+    assert ask("get_issue", issue_id=3).endswith(
+        "It was asked once: asking again may be paid for again."
+    )
+    assert backend.asked == ["/v1/issues/3"]
+
+
+def test_the_backends_clock_counts_and_is_named_where_it_differs(serve):
+    backend = serve(RICH)
+    backend.date = NOW + DAY
+    said = ask("get_agent_runs", agent_id="quiet-agent")
+    assert "1d ago" in said
+    assert said.endswith(
+        "The backend's clock says 2027-01-16 08:00 UTC, ours 2027-01-15 08:00 UTC: ages are by its own."
+    )
+    backend.date = NOW + 299
+    assert "clock" not in ask("get_agent_runs", agent_id="quiet-agent")
+
+
+def test_a_call_ends_in_its_time_whatever_the_backend_does(serve, monkeypatch):
+    monkeypatch.setattr(dm, "CALL_SECONDS", 0.0)
+    serve(RICH)
+    assert ask("list_agents").startswith(
+        "ERROR The backend did not complete the answer within 0 s."
+    )
+
+
+def test_a_fault_of_ours_is_said_as_ours(serve, monkeypatch, caplog):
+    serve(RICH)
+    monkeypatch.setattr(dm, "fleet_text", lambda *_: 1 / 0)
+    assert ask("list_agents").startswith(
+        "ERROR list_agents could not make sense of the backend's answer. That is a fault of dunetrace-mcp"
+    )
+
+
+# ── Lists ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("api", ["new", "old"])
+def test_a_search_finds_what_a_plain_filter_finds(serve, api):
+    dice = random.Random(3)
+    runs = [run(n, dice.choice("abc"), dice.uniform(0, 72), signals=1) for n in range(200)]
+    kinds, severities = ("TOOL_LOOP", "RETRY_STORM", "COST_SPIKE", "CUSTOM_Z"), list(dm.SEVERITIES)
+    signals = [
+        signal(n + 1, of, dice.choice(kinds), dice.choice(severities), title=f"t{n}")
+        for n, of in enumerate(runs)
+    ]
+    serve(fleet(runs, signals), api)
+    for _ in range(25):
+        given = {
+            "severity": dice.choice(["", *severities]),
+            "failure_type": dice.choice(["", *kinds]),
+            "since_hours": dice.choice([0, 0, 5, 24]),
+            "agent_id": dice.choice(["", "a"]),
+        }
+        limit, offset = dice.choice([5, 200]), dice.choice([0, 3])
+        rows = [
+            one
+            for one in sorted(signals, key=lambda one: -one["detected_at"])
+            if all(
+                given[name] in ("", one[name]) for name in ("severity", "failure_type", "agent_id")
+            )
+            and (
+                not given["since_hours"] or one["detected_at"] >= NOW - given["since_hours"] * HOUR
+            )
+        ]
+        said = ask("search_signals", **given, limit=limit, offset=offset)
+        shown = [int(one) for one in re.findall(r"^   id=(\d+)", said, re.M)]
+        assert shown == [one["id"] for one in rows[offset : offset + limit]]
+        if rows:
+            assert said.startswith(f"{len(rows)} signal")
+
+
+@pytest.mark.parametrize("api", ["new", "mid", "old"])
+def test_a_signal_is_found_by_its_id_wherever_it_stands(serve, api):
+    runs = [run(n, f"agent-{n % 7}", n / 10, signals=1) for n in range(700)]
+    signals = [signal(1_000 - n, of) for n, of in enumerate(runs)]
+    backend = serve(fleet(runs, signals), api)
+    for n in (0, 350, 699):
+        assert f"Run:       {uuid(n)}" in ask("get_signal_detail", signal_id=1_000 - n)
+    ask("search_signals", limit=1)
+    backend.asked.clear()
+    ask("get_signal_detail", signal_id=1_000)
+    assert [path for path in backend.asked if "fix-status" not in path] == [f"/v1/runs/{uuid(0)}"]
+
+
+def lying(change):
+    """A backend whose list of runs is changed on its way."""
+    backend = Backend(fleet([run(n, "a", n + 1) for n in range(30)]))
+    honest = backend.answer
+
+    def answer(parts, query):
+        status, body = honest(parts, query)
+        if parts[-1] == "runs":
+            change(body)
+        return status, body
+
+    backend.answer = answer
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda body: None, "30 shown, 30 matched"),
+        (lambda body: body["page"].update(total=20), "30 shown, at least 30 matched"),
+        (lambda body: body["page"].update(total=None), "30 shown, at least 30 matched"),
+        (lambda body: body.update(runs=body["runs"][:10]), "10 shown, at least 30 matched"),
+        (lambda body: body["page"].update(has_more=True), "30 shown, at least 30 matched"),
+        (lambda body: body.update(runs=body["runs"][:15] * 2), "15 shown, at least 30 matched"),
+    ],
+)
+def test_a_list_that_contradicts_itself_is_said_to_be_incomplete(serve, change, said):
+    serve(lying(change))
+    text = ask("get_agent_runs", agent_id="a", limit=100)
+    assert f"({said})" in text
+    assert (dm.INCOMPLETE in text) == ("at least" in said)
+
+
+def test_an_agent_that_cannot_be_asked_is_named_and_the_rest_is_searched(serve):
+    odd = run(900, "team/agent", 2, signals=1)
+    data = fleet([*RICH["runs"], odd], [*RICH["signals"], signal(500, odd)])
+    serve(data, "old")
+    said = ask("search_signals")
+    assert said.startswith("at least 10 signals since 10h ago")
+    assert "1 agent could not be asked: team/agent (its id fits into no path of the API)" in said
+    serve(data, "new")
+    assert ask("get_agent_signals", agent_id="team/agent").startswith(
+        "Signals of team/agent (1 shown, 1 matched)"
+    )
+
+
+def test_an_answer_never_exceeds_its_budget_and_says_what_is_left_out(serve):
+    many = [run(f"{n:04d}" + "r" * 600, "a" * 300, n / 100, signals=1) for n in range(200)]
+    serve(
+        fleet(
+            many,
+            [
+                signal(n + 1, one, title=f"{n} " + "t" * 500, what="w " * 400)
+                for n, one in enumerate(many)
+            ],
+        )
+    )
+    for tool, given in (
+        ("get_agent_runs", {}),
+        ("search_signals", {"limit": 200}),
+        ("get_agent_signals", {"agent_id": "a" * 300, "limit": 100}),
+    ):
+        said = ask(tool, **given)
+        assert len(said.encode()) <= dm.BUDGET
+        assert "… more: " in said
+
+
+# ── Gate ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def gated(*words):
+    """The exit status of a gate and its lines."""
+    options = dm.argument_parser().parse_args(["gate", *words])
+    lines = []
+
+    async def run_gate():
+        dm.CALL.set(dm.Call())
+        return await dm.run_in_thread(lambda: dm.gate(options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dm, "say", lambda text, *_: lines.append(text))
+        return anyio.run(run_gate), lines
+
+
+def states(*words):
+    """The status of a gate and its states in a word: P F U W S."""
+    status, lines = gated(*words)
+    return status, "".join(line[0] for line in lines[1:])
+
+
+def good(agent_id="a", runs=30, **more):
+    """An agent that passes."""
+    rows = [run(n, agent_id, 0.05 + n / 10) for n in range(runs)]
+    return fleet(rows, per_agent={agent_id: {"health-score": score(90)}}, **more)
+
+
+def test_a_gate_names_its_backend_and_says_a_line_for_each_criterion(serve):
+    serve(good())
+    assert gated("a") == (
+        0,
+        [
+            "Gate for a at http://localhost:8002:",
+            "PASS    runs processed in the last 24 h: 30",
+            "PASS    errored or stalled: 0 of 30 runs, 0 of the newest 20, at most 10%",
+            "PASS    signals of severity CRITICAL or worse in the last 24 h: 0, allowed 0",
+            "PASS    health score 90, needs 70",
+        ],
+    )
+
+
+def with_runs(*specs, **more):
+    """An agent whose runs are written as (how many, hours ago of the first, end, signals)."""
+    rows, n = [], 0
+    for many, hours, end, signals in specs:
+        rows += [run(n + k, "a", hours + k / 1000, end, signals) for k in range(many)]
+        n += many
+    data = fleet(rows, per_agent={"a": {"health-score": score(90)}})
+    for name, value in more.items():
+        data["agents"][0][name] = value
+    return data
+
+
+DONE, CRASH = "run.completed", "run.errored"
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "outcome"),
+    [
+        (with_runs((18, 0.1, DONE, 0), (2, 3, CRASH, 0)), "", (0, "PPPP")),  # a tenth
+        (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "", (1, "PFPP")),
+        (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "--max-errored 15%", (0, "PPPP")),
+        (with_runs((17, 0.1, DONE, 0), (3, 3, "stalled", 0)), "", (1, "PFPP")),
+        (
+            with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)),
+            "",
+            (1, "PFPP"),
+        ),  # 8.6 %, but the newest
+        (
+            with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200),
+            "",
+            (2, "PUPP"),
+        ),  # 45 wait
+        (with_runs((50, 0.1, DONE, 0), run_count=52), "", (0, "PPPP")),
+        (with_runs((50, 0.1, DONE, 0), run_count=53), "", (2, "PUPP")),  # 3 of 23 may have failed
+        (with_runs((18, 0.1, DONE, 0), (2, 1, DONE, None)), "", (0, "PPPP")),
+        (with_runs((17, 0.1, DONE, 0), (3, 1, DONE, None)), "", (2, "PUPP")),
+        (with_runs((30, 0.1, DONE, 0), run_count=None), "", (0, "PPPP")),
+        (with_runs((30, 0.1, DONE, 0), run_count=None, last_seen=NOW + 500), "", (2, "UPPP")),
+        (with_runs((30, 0.1, DONE, 0), run_count=5), "", (0, "PPPP")),  # pruned
+        (with_runs((30, 0.5, DONE, 0), run_count=5, last_seen=NOW - 60), "", (2, "UPPP")),
+        (
+            with_runs((30, 0.1, DONE, 0), last_seen=NOW - 60 * DAY),
+            "",
+            (2, "UPPP"),
+        ),  # their clock is fast
+        (with_runs((30, 0.1, DONE, 0), last_seen=None), "", (2, "UPPP")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "UUPP")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW - 24 * HOUR), "--since 2d", (0, "PPPP")),
+        (with_runs((4, 0.1, DONE, 0)), "--min-runs 5", (2, "PUPP")),
+        (with_runs((30, 0.1, DONE, 1)), "", (2, "PPUP")),  # the list lacks their signals
+        (EMPTY, "", (2, "UUPU")),
+    ],
+)
+def test_gate_by_its_runs(serve, data, words, outcome):
+    serve(data)
+    assert states("a", *words.split()) == outcome
+
+
+def test_failed_runs_of_a_slow_clock_may_belong_to_the_window(serve):
+    rows = [run(n, "a", 0.1 + n / 100) for n in range(10)]
+    slow = [run(50 + n, "a", 26, "run.errored") for n in range(5)]
+    data = fleet(rows + slow, per_agent={"a": {"health-score": score(90)}})
+    data["runs"] = [*slow, *rows]  # in the order of processing
+    serve(data)
+    assert states("a") == (2, "PUPP")
+    data["runs"] = [*rows, *slow]
+    serve(data)
+    assert states("a") == (0, "PPPP")
+
+
+def with_signals(*rows):
+    """An agent of thirty good runs and signals of (hours ago, type, severity)."""
+    data = good()
+    data["signals"] = [
+        signal(n, data["runs"][0], kind, severity, run_id=f"r{n}", detected_at=NOW - hours * HOUR)
+        for n, (hours, kind, severity) in enumerate(rows)
+    ]
+    data["agents"][0]["failure_types"] = {kind: 1 for _, kind, _ in rows}
+    return data
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "outcome"),
+    [
+        ([(1, "TOOL_LOOP", "CRITICAL")], "", (1, "PPFP")),
+        ([(1, "TOOL_LOOP", "critical")], "", (1, "PPFP")),
+        ([(1, "TOOL_LOOP", "odd")], "", (1, "PPFP")),  # an unknown severity is worst
+        ([(1, "TOOL_LOOP", "HIGH")], "", (0, "PPPP")),
+        ([(1, "TOOL_LOOP", "HIGH")], "--fail-on high", (1, "PPFP")),
+        ([(1, "TOOL_LOOP", "LOW")], "--fail-on MEDIUM", (0, "PPPP")),
+        ([(25, "TOOL_LOOP", "CRITICAL")], "", (0, "PPPP")),
+        ([(1, "TOOL_LOOP", "LOW")], "--failure-type tool-loop", (1, "PPFP")),
+        ([(1, "TOOL_LOOP", "LOW")], "--failure-type RETRY_STORM", (0, "PPPP")),
+        ([(1, "TOOL_LOOP", "LOW")], "--failure-type TOOL_LOOP --fail-on HIGH", (0, "PPPP")),
+        ([(1, None, "LOW")], "--failure-type TOOL_LOOP", (1, "PPFP")),  # could be any
+    ],
+)
+def test_gate_by_its_signals(serve, rows, words, outcome):
+    serve(with_signals(*rows))
+    assert states("a", *words.split()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("points", "words", "outcome"),
+    [
+        (70, "", (0, "PPPP")),
+        (69, "", (1, "PPPF")),
+        (69, "--min-score 69", (0, "PPPP")),
+        (None, "", (2, "PPPU")),
+        (850, "", (2, "PPPU")),
+        (-3, "", (2, "PPPU")),
+    ],
+)
+def test_gate_by_its_score(serve, points, words, outcome):
+    serve({**good(), "per_agent": {"a": {"health-score": {"score": points}}}})
+    assert states("a", *words.split()) == outcome
+
+
+def test_gate_where_the_backend_has_no_scores(serve):
+    serve(good(), "old")
+    assert states("a") == (0, "PPPS")
+    assert states("a", "--min-score", "70") == (2, "PPPU")
+    rows = [run(n, "a", 0.1 + n / 100, signals=n % 2) for n in range(11)]
+    high = [signal(n, one) for n, one in enumerate(rows) if one["signal_count"]]
+    serve(fleet(rows, high), "old")
+    assert states("a") == (0, "PPPS")  # 5 of 11
+    rows[0]["signal_count"] = 1
+    serve(fleet(rows, [*high, signal(50, rows[0])]), "old")
+    assert states("a") == (0, "PPPW")
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [
+        ("agents$", (2, "UPPP")),
+        ("/runs", (2, "UUPP")),
+        ("/signals", (2, "PPUP")),
+        ("health-score", (2, "PPPU")),
+    ],
+)
+def test_gate_where_something_could_not_be_asked(serve, path, outcome):
+    serve(good(), **{path: (500, {}, "")})
+    assert states("a") == outcome
+
+
+@pytest.mark.parametrize("date", [None, NOW - 3 * DAY, NOW + DAY, NOW + 301, NOW - 301])
+def test_gate_where_the_answers_may_be_old(serve, date):
+    backend = serve(good())
+    backend.date = date
+    assert states("a")[0] == 2
+
+
+def test_gate_reads_a_date_without_a_zone_as_utc(serve, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    backend = serve(good())
+    _answer, backend.date = backend.__call__, None
+
+    class Bare(Backend):
+        def __call__(self, request):
+            status, headers, body = super().__call__(request)
+            return (
+                status,
+                {**headers, "Date": formatdate(NOW, localtime=False).replace("+0000", "-0000")},
+                body,
+            )
+
+    bare = Bare(backend.data)
+    serve(bare)
+    assert states("a")[0] == 0
+    monkeypatch.delenv("TZ")
+    time.tzset()
+
+
+def test_gate_where_a_list_lies(serve):
+    backend = Backend(good(runs=40))
+    honest = backend.answer
+    backend.answer = lambda parts, query: (
+        (200, {**honest(parts, query)[1], "runs": honest(parts, query)[1]["runs"][:20]})
+        if parts[-1] == "runs"
+        else honest(parts, query)
+    )
+    serve(backend)
+    assert states("a") == (2, "UUPP")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--since 0", "--since soon", "--max-errored 101", "--max-errored nan", "--min-runs 0", "--min-score 101",
+        "--fail-on URGENT", "--failure-type tool!", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
+    ],
+)  # fmt: skip
+def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
+    with pytest.raises(SystemExit) as error:
+        dm.argument_parser().parse_args(["gate", "a", *words.split()])
+    assert error.value.code == 64
+    assert "usage: dunetrace-mcp" in capsys.readouterr().err
+
+
+# ── Fixes and the next run ────────────────────────────────────────────────────────────────────────
+
+
+def version_trial(serve, rows, hits, first_seen):
+    """verify_fix over runs of (hours ago of its end, version), those of `hits` with the failure."""
+    runs = [
+        run(n, "a", hours, signals=int(n in hits), version=version)
+        for n, (hours, version) in enumerate(rows)
+    ]
+    signals = [signal(n, runs[n]) for n in hits]
+    names = dict.fromkeys(version for _, version in rows)
+    data = fleet(runs, signals)
+    data["per_agent"] = {
+        "a": {
+            "insights": {
+                "versions": versions(*((name, 1, 1, first_seen.get(name, 50), 1) for name in names))
+            }
+        }
+    }
+    serve(data)
+    return ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP").splitlines()[0]
+
+
+def test_the_sides_of_a_version_are_told_by_the_runs_own_version(serve):
+    old, new = [(20 + n, "v1") for n in range(12)], [(3 + n, "v2") for n in range(6)]
+    late = {"v2": 4.5, "v1": 60}  # when the first run of v2 was processed: two of them began before
+    said = version_trial(serve, old + new, set(range(12, 18)), late)
+    assert said == "🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 6 of 6 after version v2, 4h ago."
+    old, new = [(20 + n, "v1") for n in range(20)], [(3 + n, "v2") for n in range(13)]
+    said = version_trial(serve, old + new, {*range(10), *range(20, 28)}, {"v2": 8, "v1": 60})
+    assert (
+        said
+        == "🔴 Still there: TOOL_LOOP in 10 of 20 runs before and 8 of 13 after version v2, 8h ago."
+    )
+
+
+def test_a_moment_divides_runs_by_their_own_times(serve):
+    runs = [run(n, "a", 30 + n, signals=1) for n in range(20)] + [
+        run(50 + n, "a", 1 + n) for n in range(10)
+    ]
+    long = run(90, "a", 20, signals=1, started_at=NOW - 26 * HOUR)
+    serve(fleet([*runs, long], [signal(n, one) for n, one in enumerate([*runs[:20], long])]))
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP", since="24h")
+    assert said.startswith(
+        "✅ Fixed: TOOL_LOOP in 20 of 20 runs before and 0 of 10 after 2027-01-14 08:00 UTC, 1d ago."
+    )
+    assert "On neither side:\n  1 under way at that moment, or without a usable time" in said
+
+
+def test_a_fix_is_not_surer_than_what_waits_or_was_read(serve):
+    runs = [run(n, "a", 30 + n, signals=1) for n in range(20)] + [
+        run(50 + n, "a", 1 + n) for n in range(10)
+    ]
+    data = fleet(runs, [signal(n, one) for n, one in enumerate(runs[:20])])
+    data["agents"][0]["run_count"] = 41
+    serve(data)
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP", since="24h")
+    assert said.startswith("⚪ Too early to tell (11 runs not processed yet): ")
+    data["agents"][0]["run_count"] = 40
+    serve(data)
+    assert ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP", since="24h").startswith(
+        "✅ Fixed"
+    )
+    backend = Backend(data)
+    honest = backend.answer
+    backend.answer = lambda parts, query: (
+        (200, {"signals": honest(parts, query)[1]["signals"]})
+        if parts[-1] == "signals"
+        else honest(parts, query)
+    )
+    serve(backend)
+    assert ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP", since="24h").startswith(
+        "⚪ Unknown (The backend's list"
+    )
+
+
+def test_too_few_runs_after_the_newest_change_are_judged_by_the_one_before_too(serve):
+    rows = (
+        [(30 + n, "v1") for n in range(10)]
+        + [(5 + n, "v2") for n in range(8)]
+        + [(1, "v3"), (2, "v3")]
+    )
+    said = version_trial(serve, rows, set(range(10)), {"v3": 2, "v2": 13, "v1": 60})
+    assert (
+        said
+        == "⚪ Too early to tell: TOOL_LOOP in 10 of 18 runs before and 0 of 2 after version v3, 2h ago."
+    )
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
+    assert (
+        "After version v2, 13h ago: 🟡 Improved, 10 of 12 runs before and 0 of 8 after." in said
+        or "After version v2, 13h ago: ✅ Fixed" in said
+    )
+
+
+def arriving(serve, monkeypatch, before, later, **given):
+    """wait_for_run while the runs `later` come at the second look."""
+    backend = serve(fleet(before[0], before[1]))
+
+    async def sleep(_):
+        backend.data = Backend(fleet([*before[0], *later[0]], [*before[1], *later[1]])).data
+
+    monkeypatch.setattr(dm.anyio, "sleep", sleep)
+    return ask("wait_for_run", agent_id="a", **given)
+
+
+def test_the_next_run_is_told_against_those_before_it(serve, monkeypatch):
+    old = [run(n, "a", 10 + n, signals=n % 2) for n in range(6)]
+    signals = [signal(n, one) for n, one in enumerate(old) if one["signal_count"]]
+    new = run(90, "a", 0.01, signals=1)
+    said = arriving(
+        serve, monkeypatch, (old, signals), ([new], [signal(90, new, "COST_SPIKE", "MEDIUM")])
+    )
+    assert said == (
+        "🟡 Completed with 1 signal, COST_SPIKE (MEDIUM).\n"
+        f"New run of a: {uuid(90)}, 36s ago\n\n"
+        "Before it, last 6 runs: 3 with signals, 3 clean.\n\n"
+        "Failures:\n  New: COST_SPIKE\n  Not in this run: TOOL_LOOP\n\n"
+        f'Next: compare_runs(run_id="{uuid(90)}"); wait_for_run(agent_id="a", after_run_id="019e005a-bd24").'
+    )
+
+
+def test_of_several_new_runs_the_worst_is_told(serve, monkeypatch):
+    old = [run(n, "a", 10 + n) for n in range(3)]
+    new = [run(90, "a", 0.01), run(91, "a", 0.02, "run.errored"), run(92, "a", 0.03, signals=1)]
+    said = arriving(serve, monkeypatch, (old, []), (new, [signal(92, new[2])]))
+    assert said.startswith(
+        "🔴 Errored without signals. It is the worst of 3 new ones: last 3 runs: 1 errored, 1 with signals, 1 clean."
+    )
+    serve(fleet([*old, *new]))
+    said = ask("wait_for_run", agent_id="a", after_run_id=uuid(92))
+    assert "It is the worst of 2 new ones" in said
+    assert uuid(91) in said
+
+
+def test_waiting_ends_and_says_how_to_go_on(serve, monkeypatch):
+    async def sleep(_):
+        monkeypatch.setattr(dm.anyio, "current_time", lambda: 1e9)
+
+    monkeypatch.setattr(dm.anyio, "sleep", sleep)
+    serve(fleet([run(1, "a", 2)]))
+    said = ask("wait_for_run", agent_id="a", timeout_s=1)
+    assert re.sub(r"within \d+ s", "within N s", said) == (
+        "No new run of a was listed within N s; the newest is 019e0001-bd24, 2h ago. A run is listed once it "
+        "has ended, or after about 90 s without an event. To go on waiting: "
+        'wait_for_run(agent_id="a", after_run_id="019e0001-bd24")'
+    )
+
+
+# ── The live tool list ────────────────────────────────────────────────────────────────────────────
+
+
+def listed():
+    return anyio.run(SERVER.list_tools)
+
+
+def definitions(tools):
+    """What a client is sent of tools, in bytes."""
+    return sum(len(one.model_dump_json(by_alias=True, exclude_none=True)) + 1 for one in tools)
+
+
+def test_tools_are_described_and_only_read():
+    tools = listed()
+    assert len(tools) == 17
+    for one in tools:
+        schema = dm.schema_of(one)
+        assert 40 < len(one.description) < 300
+        assert one.title
+        assert one.meta["anthropic/searchHint"]
+        assert (
+            one.annotations.model_dump(exclude_none=True).get("readOnlyHint")
+            or one.annotations.model_dump().get("read_only_hint")
+        ) is True
+        assert getattr(one, "outputSchema", getattr(one, "output_schema", None)) is None
+        assert "title" not in schema
+        for parameter in schema["properties"].values():
+            assert parameter["description"]
+            assert "title" not in parameter
+            assert "" not in parameter.get("enum", ["x"])
+            assert not {"minimum", "maximum"} & parameter.keys()
+    assert definitions(tools) < 10_700
+
+
+def test_core_is_smaller(monkeypatch):
+    monkeypatch.setenv("DUNETRACE_TOOLS", "core")
+    tools = listed()
+    assert [one.name for one in tools] == [name for name in dm.TOOLS if name in dm.CORE.split()]
+    assert definitions(tools) < 7_100
+    assert ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP").startswith(
+        "ERROR There is no tool verify_fix."
+    )
+
+
+def test_instructions_are_short_and_name_only_what_is_on(monkeypatch):
+    first, rest = dm.instructions().split("\n", 1)
+    assert len(first) <= 240
+    assert len(rest) <= 500
+    assert all(
+        name in dm.instructions()
+        for name in ("summarize_agent", "search_signals", "get_run_detail", "verify_fix")
+    )
+    monkeypatch.setenv("DUNETRACE_TOOLS", "summarize_agent, nonsense")
+    assert "verify_fix" not in dm.instructions()
+    assert "search_signals" not in dm.instructions()
+    assert dm.misnamed_text() == "DUNETRACE_TOOLS names no tool with nonsense"
+
+
+def test_next_steps_name_no_tool_that_is_off(serve, monkeypatch):
+    serve(RICH)
+    monkeypatch.setenv("DUNETRACE_TOOLS", "summarize_agent")
+    assert "Next:" not in ask("summarize_agent", agent_id="shop-agent")
+
+
+def test_descriptions_hold_the_words_that_people_ask_with():
+    described = {one.name: f"{one.description} {one.title}".lower() for one in listed()}
+    for tool, words in {
+        "search_signals": "critical alert crash failed",
+        "get_agent_runs": "crash errored",
+        "summarize_agent": "healthy fix",
+        "verify_fix": "fix work",
+    }.items():
+        assert all(word in described[tool] for word in words.split())
+
+
+def test_progress_of_a_fan_out_reaches_the_client(serve):
+    told = []
+    serve(
+        fleet(
+            [run(n, f"agent-{n}", 1, signals=1) for n in range(40)],
+            [signal(n, run(n, f"agent-{n}", 1)) for n in range(40)],
+        ),
+        "old",
+    )
+    server = dm.make_server()
+    server.report = lambda done, total: told.append((done, total))
+    anyio.run(server.call_tool, "search_signals", {})
+    assert told[-1] == (40, 40)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+# ── Documents and prompts ─────────────────────────────────────────────────────────────────────────
+
+
+def read(uri):
+    return next(iter(anyio.run(SERVER.read_resource, uri))).content
+
+
+def test_documents(serve):
+    serve(RICH)
+    uris = [str(one.uri) for one in anyio.run(SERVER.list_resources)]
+    assert uris == [
+        f"dunetrace://docs/{name}"
+        for name in "python langchain typescript haystack otel policies detectors mcp-server".split()
+    ]
+    assert all(len(read(uri)) > 400 for uri in uris)
+    assert "TOOL_LOOP" in read("dunetrace://docs/detectors")
+    assert all(f"\n{name}: " in read("dunetrace://docs/mcp-server") for name in dm.TOOLS)
+    templates = anyio.run(SERVER.list_resource_templates)
+    assert len(templates) == 3
+    assert read("dunetrace://agents/shop-agent") == ask("summarize_agent", agent_id="shop-agent")
+    assert read("dunetrace://agents/%F0%9F%9F%A2%20All%20agents%20healthy") == ask(
+        "summarize_agent", agent_id="🟢 All agents healthy"
+    )
+    assert read(f"dunetrace://runs/{uuid(1)}") == ask("get_run_detail", run_id=uuid(1))
+    assert read("dunetrace://signals/1") == ask("get_signal_detail", signal_id=1)
+    for uri in ("dunetrace://agents/nope", "dunetrace://signals/x"):
+        with pytest.raises(Exception, match=r"There is no agent nope|signal_id is a whole number"):
+            read(uri)
+
+
+def test_guides_compile_and_answer_to_their_other_names():
+    for heading, text in dm.chapters(dm.GUIDES).items():
+        for code in re.findall(r"```python\n(.*?)```", text, re.S):
+            compile(code, heading, "exec", flags=0x2000)  # top-level await
+        guides = {dm.guide_text(name) for name in heading.split()}
+        assert len(guides) == 1
+        assert "Trap: " in guides.pop()
+
+
+def prompted(name, **given):
+    return anyio.run(SERVER.get_prompt, name, given).messages[0].content.text
+
+
+def test_prompts(monkeypatch):
+    alert = "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP\nignore this"
+    said = prompted("triage_alert", agent_id=alert)
+    assert said.splitlines()[0].endswith(
+        "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP ignore this"
+    )
+    assert '1. get_run_detail(run_id="r7")' in said
+    assert 'summarize_agent(agent_id="shop-agent")' in said
+    assert 'search_signals(failure_type="TOOL_LOOP", since_hours=24)' in said
+    assert prompted("investigate_run", run_id="http://d/runs/r7").startswith(
+        'Explain what went wrong in run "r7".'
+    )
+    assert "for the last 24 hours" in prompted("audit_fleet")
+    assert "for the last 6 hours" in prompted("audit_fleet", since_hours="6")
+    assert prompted("decide_deploy", agent_id="a").startswith(
+        'Decide whether the agent "a" is stable'
+    )
+    monkeypatch.setenv("DUNETRACE_TOOLS", "summarize_agent")
+    said = prompted("decide_deploy", agent_id="a")
+    assert "1. summarize_agent" in said
+    assert "2." not in said
+
+
+def completed(name, start):
+    class Argument:
+        pass
+
+    argument = Argument()
+    argument.name, argument.value = name, start
+
+    async def complete():
+        return await dm.complete(None, argument, None)
+
+    return anyio.run(complete).values
+
+
+def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
+    monkeypatch.setattr(dm, "COMPLETION_SECONDS", 5)
+    backend = serve(RICH)
+    assert completed("agent_id", "AGENT")[0].endswith("-agent")
+    assert completed("agent_id", "shop") == ["shop-agent"]
+    assert completed("run_id", "019e0028") == [uuid(40)]
+    assert completed("failure_type", "tool_l") == ["TOOL_LOOP"]
+    assert completed("nonsense", "") == []
+    backend.faults = {".": (500, {}, "")}
+    assert completed("agent_id", "shop") == []
+
+
 def update():
     """Rewrites the transcripts."""
     if os.environ.get("CI"):
@@ -1364,7 +2513,7 @@ if __name__ == "__main__" and "--update" in sys.argv:
 
 # ── Transcripts ───────────────────────────────────────────────────────────────────────────────────
 # Rewritten by --update.
-TRANSCRIPTS = r'''
+TRANSCRIPTS = r"""
 === RICH new list_agents()
 6 agents, 10 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
 
@@ -2144,7 +3293,7 @@ Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, cre
 
 === RICH new get_instrumentation_guide(framework="rust")
 ERROR There is no guide for rust. There are: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies.
-'''
+"""
 
 
 if __name__ == "__main__" and "--update" in sys.argv:
