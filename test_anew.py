@@ -2484,6 +2484,111 @@ def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
     assert completed("agent_id", "shop") == []
 
 
+# ── Values ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (dm.ranges([9, 3, 5, 6, None, 7, 8]), "3, 5-9"),
+        (dm.ranges([]), ""),
+        (dm.duration(5.64), "5.6s"),
+        (dm.duration(99.9), "99.9s"),
+        (dm.duration(130), "2m 10s"),
+        (dm.duration(5_999), "99m 59s"),
+        (dm.duration(6_000), "1h 40m"),
+        (dm.duration(-1), "—"),
+        (dm.duration(float("nan")), "—"),
+        (dm.dollars(1234.5), "$1,234.50"),
+        (dm.dollars(0.01), "$0.01"),
+        (dm.dollars(0.00423), "$0.0042"),
+        (dm.dollars(0), "$0.00"),
+        (dm.dollars(float("nan")), "—"),
+        (dm.price(0), "—"),
+        (dm.percent(0.004), "0%"),
+        (dm.percent(1.01), "—"),
+        (dm.bar(0.5), "█" * 10 + "░" * 10),
+        (dm.bar(0.99), "█" * 19 + "░"),
+        (dm.bar(float("nan")), "░" * 20),
+        (dm.plural(1, "run"), "1 run"),
+        (dm.plural(2, "policy"), "2 policies"),
+        (dm.plural(None, "run"), "— runs"),
+        (dm.first_of("abc", 2), "a, b and 1 more"),
+        (dm.first_of("ab", 2), "a, b"),
+        (dm.named_counts({"a": 1, "b": 2, "c": 0}), "b×2, a×1"),
+        (dm.clean("a\n\tb\x1b[31m\u202e```"), "a b[31m` ` `"),
+        (dm.clean("x" * 400), "x" * 300 + "…(+100 chars)"),
+        (dm.clean(""), "—"),
+        (dm.gist("one two " * 40, 20), "one two one two …"),
+        (dm.shortened(["a", "b", "c"], 2, "x"), ["a", "b", "c"]),
+        (dm.shortened(["a", "b", "c", "d"], 2, "x"), ["a", "b", "  … 2 x not shown"]),
+        (dm.fitting(["a" * 10] * 5, 30), ["a" * 10] * 2),
+        (dm.fitting(["a" * 100], 30), ["a" * 100]),
+        (dm.code_block("a```\n\tb", "py`thon", " "), [" ```python", " a` ` `", "     b", " ```"]),
+        (dm.code_block("", "python", ""), []),
+        (dm.delivered("a\u202e\x00b\n"), "ab\n"),
+        (dm.version_text("1.0"), "v1.0"),
+        (dm.version_text("v1"), "v1"),
+        (dm.version_text(""), "—"),
+    ],
+)  # fmt: skip
+def test_values(said, text):
+    assert said == text
+
+
+@pytest.mark.parametrize(
+    ("back", "text"),
+    [(0, "0s ago"), (59, "59s ago"), (60, "1m ago"), (3_600, "1h ago"), (86_399, "23h ago"), (86_400, "1d ago"), (-60, "1m ago"), (-61, "in 1m"), (-90_000, "in 1d")],
+)  # fmt: skip
+def test_ago(back, text):
+    assert dm.ago(NOW - back) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [(NOW, NOW), (dm.EARLIEST, None), (dm.EARLIEST + 1, dm.EARLIEST + 1), (NOW + DAY - 1, NOW + DAY - 1), (NOW + DAY, None), ("2027", None), (True, None), (None, None)],
+)  # fmt: skip
+def test_a_time_is_one_between_2017_and_tomorrow(value, moment):
+    assert dm.Event.of({"timestamp": value}).timestamp == pytest.approx(
+        moment or float("nan"), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("evidence", "steps"),
+    [
+        ({}, "3"),
+        ({"first_step": 2, "last_step": 4}, "2-4"),
+        ({"first_fail_step": 5}, "5"),
+        ({"step_indices": [1, 2, 9]}, "1-2, 9"),
+        ({"all_slow_steps": {"7": 1500, "x": 1}}, "7"),
+        ({"current_steps": 14, "max_step": 2}, "3"),
+        ({"step_indices": list(range(0, 40, 2))}, "0, 2, 4, 6, 8, 10 and 14 more"),
+    ],
+)
+def test_a_signal_points_at_the_steps_of_its_evidence(evidence, steps):
+    said = dm.facts([dm.Signal.of({"step_index": 3, "evidence": evidence})])
+    assert said["step"] == steps
+
+
+def test_the_cause_of_a_crash_is_the_call_that_was_open():
+    def cause(*events):
+        return dm.Run.of(
+            {"events": [*events, event("run.errored", 4, NOW, error_type="KeyError", step_index=9)]}
+        ).cause
+
+    open_call = event("tool.called", 2, NOW, tool_name="t")
+    answered = event("tool.responded", 2, NOW, tool_name="t", success=True)
+    assert cause(open_call, event("external.signal", 3, NOW)) == "KeyError in tool `t`, step 4"
+    assert cause(open_call, answered) == "KeyError, step 4"
+    assert (
+        cause(open_call, {**answered, "payload": {"tool_name": "t", "success": False}})
+        == "KeyError in tool `t`, step 4"
+    )
+    assert cause(event("llm.called", 2, NOW)) == cause() == "KeyError, step 4"
+    assert dm.Run.of({"events": [event("run.errored", 4, NOW)]}).cause == ""
+
+
 def update():
     """Rewrites the transcripts."""
     if os.environ.get("CI"):
