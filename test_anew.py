@@ -1916,7 +1916,7 @@ def test_an_answer_never_exceeds_its_budget_and_says_what_is_left_out(serve):
 
 def gated(*words):
     """The exit status of a gate and its lines."""
-    options = dm.argument_parser().parse_args(["gate", *words])
+    options = dm.typed_options(["gate", *words])
     lines = []
 
     async def run_gate():
@@ -2149,7 +2149,7 @@ def test_gate_where_a_list_lies(serve):
 )  # fmt: skip
 def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
     with pytest.raises(SystemExit) as error:
-        dm.argument_parser().parse_args(["gate", "a", *words.split()])
+        dm.typed_options(["gate", "a", *words.split()])
     assert error.value.code == 64
     assert "usage: dunetrace-mcp" in capsys.readouterr().err
 
@@ -2403,10 +2403,8 @@ def read(uri):
 def test_documents(serve):
     serve(RICH)
     uris = [str(one.uri) for one in anyio.run(SERVER.list_resources)]
-    assert uris == [
-        f"dunetrace://docs/{name}"
-        for name in "python langchain typescript haystack otel policies detectors mcp-server".split()
-    ]
+    names = "detectors mcp-server python langchain typescript haystack otel policies"
+    assert uris == [f"dunetrace://docs/{name}" for name in names.split()]
     assert all(len(read(uri)) > 400 for uri in uris)
     assert "TOOL_LOOP" in read("dunetrace://docs/detectors")
     assert all(f"\n{name}: " in read("dunetrace://docs/mcp-server") for name in dm.TOOLS)
@@ -2442,9 +2440,9 @@ def test_prompts(monkeypatch):
     assert said.splitlines()[0].endswith(
         "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP ignore this"
     )
-    assert '1. get_run_detail(run_id="r7")' in said
+    assert '1. If it names a run, get_run_detail(run_id="r7"): ' in said
     assert 'summarize_agent(agent_id="shop-agent")' in said
-    assert 'search_signals(failure_type="TOOL_LOOP", since_hours=24)' in said
+    assert 'search_signals(agent_id="shop-agent", failure_type="TOOL_LOOP", since_hours=24)' in said
     assert prompted("investigate_run", run_id="http://d/runs/r7").startswith(
         'Explain what went wrong in run "r7".'
     )
