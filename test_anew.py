@@ -4,15 +4,22 @@ python -m pytest              run them; they need no network but loopback
 python test_anew.py --update  rewrite the transcripts and the README's outputs: read the difference
 """
 
+import contextlib
+import io
 import json
 import os
 import random
 import re
+import subprocess
 import sys
+import threading
 import time
+import tokenize
 import urllib.parse
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from signal import SIGINT
 
 import anyio
 import pytest
@@ -21,6 +28,7 @@ import responses
 
 import anew as dm
 
+MOST_TOKENS, MOST_LINES = 38_000, 6_400  # of the module: to add is to take away
 NOW = 1_800_000_030.0  # 2027-01-15 08:00:30 UTC
 HOUR, DAY = 3_600, 86_400
 URL = "http://localhost:8002"
@@ -2585,6 +2593,400 @@ def test_the_cause_of_a_crash_is_the_call_that_was_open():
     )
     assert cause(event("llm.called", 2, NOW)) == cause() == "KeyError, step 4"
     assert dm.Run.of({"events": [event("run.errored", 4, NOW)]}).cause == ""
+
+
+# ── Processes ─────────────────────────────────────────────────────────────────────────────────────
+# The module as people start it, against nothing but loopback.
+
+MODULE = dm.__file__
+
+
+def command(*words, stdin="", **variables):
+    """What a command prints, and its exit status."""
+    known = {
+        name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ
+    }
+    done = subprocess.run(
+        [sys.executable, MODULE, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**known, "PYTHONDONTWRITEBYTECODE": "1", **variables},
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--version"], 0, f"dunetrace-mcp {dm.__version__}"),
+        (["call", "list_agents", "--demo"], 0, "worst first"),
+        (["--demo", "call", "search_signals", "severity=CRITICAL", "--since-hours=24"], 0, "of severity CRITICAL in the last 24 hours"),
+        (["--demo", "call", "summarize_agent", "research-agent"], 0, "═══ Agent summary: research-agent ═══"),
+        (["call", "verify_fix", "--help"], 0, "    failure_type (string, required): "),
+        (["call", "--help"], 0, "tools: list_agents"),
+        (["gate", "--help"], 0, "exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64"),
+        (["--help"], 0, "DUNETRACE_API_KEY"),
+        (["--demo", "call", "list_agent"], 1, "Did you mean list_agents?"),
+        (["--demo", "call", "list_agents", "a", "b"], 1, "'b' is one too many: list_agents takes contains."),
+        (["--demo", "gate", "support-agent"], 0, "PASS    health score"),
+        (["--demo", "gate", "billing-agent"], 1, "Gate for billing-agent at demo://fleet:"),
+        (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; There is no agent nobody"),
+        (["gate", "a"], 2, "UNKNOWN runs processed in the last 24 h"),
+        (["gate"], 64, "agent"),
+        (["--since"], 64, "unrecognized arguments"),
+        (["config", "claude"], 64, "Did you mean claude-code or claude-desktop?"),
+        (["--port", "9"], 2, "--host and --port go with --http or --sse."),
+        (["--http", "--host", "0.0.0.0"], 2, "refusing to listen on 0.0.0.0 without a token"),
+    ],
+)  # fmt: skip
+def test_commands(words, status, said):
+    code, out, err = command(*words, DUNETRACE_API_URL="http://127.0.0.1:9")
+    assert code == status
+    assert said in out + err
+
+
+def test_a_command_survives_optimization_and_shows_the_same_text():
+    plain = command("--demo", "call", "list_agents")
+    assert command("--demo", "call", "list_agents", PYTHONOPTIMIZE="2") == plain
+    assert command("call", "verify_fix", "--help", PYTHONOPTIMIZE="2") == command(
+        "call", "verify_fix", "--help"
+    )
+
+
+def test_help_shows_the_variables_as_they_are_but_no_secret():
+    _, out, _ = command("--help", DUNETRACE_API_KEY="dt_live_secret", DUNETRACE_TOOLS="core")
+    assert "[now core]" in out
+    assert "[now 14 characters]" in out
+    assert "secret" not in out
+
+
+def test_importing_has_no_effect():
+    said = "import anew, logging; print(logging.root.handlers, anew.log.handlers, len(anew.TOOLS))".replace(
+        "anew", dm.__name__
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", said],
+        capture_output=True,
+        text=True,
+        cwd=Path(MODULE).parent,
+        timeout=60,
+    )
+    assert done.stdout == "[] [] 17\n"
+    assert done.stderr == ""
+
+
+def test_a_full_or_closed_output_does_not_change_the_status():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-B", MODULE, "--demo", "gate", "billing-agent"]
+        assert (
+            subprocess.run(words, stdout=full, stderr=subprocess.DEVNULL, timeout=60).returncode
+            == 1
+        )
+
+
+def rpc(ident, method, **params):
+    return json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}) + "\n"
+
+
+HELLO = rpc(
+    1,
+    "initialize",
+    protocolVersion="2025-06-18",
+    capabilities={},
+    clientInfo={"name": "t", "version": "0"},
+)
+READY = '{"jsonrpc": "2.0", "method": "notifications/initialized"}\n'
+
+
+def session(stdin, **variables):
+    """What the server answers over stdio to what a client writes before it leaves, by id."""
+    done = subprocess.run(
+        [sys.executable, "-B", MODULE],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "DUNETRACE_API_URL": "demo://", **variables},
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return {one.get("id"): one for one in answers}
+
+
+def test_a_session_over_stdio():
+    with subprocess.Popen(
+        [sys.executable, "-B", MODULE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DUNETRACE_API_URL": "demo://"},
+    ) as server:
+
+        def ask_server(line):
+            server.stdin.write(line)
+            server.stdin.flush()
+            return json.loads(server.stdout.readline())["result"]
+
+        hello = ask_server(HELLO)
+        assert hello["serverInfo"] == {"name": "dunetrace", "version": dm.__version__} | {
+            k: v for k, v in hello["serverInfo"].items() if k not in ("name", "version")
+        }
+        assert hello["instructions"] == dm.instructions()
+        server.stdin.write(READY)
+        assert len(ask_server(rpc(2, "tools/list"))["tools"]) == 17
+        result = ask_server(rpc(3, "tools/call", name="list_agents", arguments={}))
+        assert not result.get("isError")
+        assert "structuredContent" not in result
+        assert "worst first" in result["content"][0]["text"]
+        result = ask_server(
+            rpc(4, "tools/call", name="summarize_agent", arguments={"agent_id": "nobody"})
+        )
+        assert result["isError"]
+        assert result["content"][0]["text"].startswith("There is no agent nobody")
+        server.stdin.close()
+        assert server.wait(30) == 0
+        assert server.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"",
+        b"\xff\xfe\n",
+        rpc(3, "tools/call", name="list_agents", arguments={}).encode(),
+        b"no json\n",
+    ],
+)
+def test_an_input_that_ends_or_breaks_leaves_no_trace(last):
+    session((HELLO + READY).encode() + last)
+
+
+@pytest.mark.parametrize("client", [name for name in dm.chapters(dm.LETTERS) if " " not in name])
+@pytest.mark.parametrize("remote", ["", "https://mcp.example.com"])
+def test_what_an_editor_needs(client, remote):
+    more = ["--url", remote] if remote else []
+    code, out, _ = command(
+        "config",
+        client,
+        *more,
+        DUNETRACE_API_KEY="dt_live_secret",
+        DUNETRACE_API_URL="http://api.example.com:8002",
+    )
+    assert code == 0
+    assert "dt_live_secret" not in out
+    assert "$start" not in out
+    assert "$told" not in out
+    for block in re.findall(r"^\{\n.*?^\}", out, re.S | re.M):
+        (servers,) = [one for name, one in json.loads(block).items() if name != "inputs"]
+        if "dunetrace" not in servers:  # what Claude Code allows
+            continue
+        entry = servers["dunetrace"]
+        if remote:
+            assert "https://mcp.example.com/mcp" in entry.values()
+            assert "MCP_TOKEN" in entry["headers"]["Authorization"]
+        else:
+            assert entry["command"] == sys.executable
+            assert entry["args"] == [MODULE]
+            assert entry["env"]["DUNETRACE_API_URL"] == "http://api.example.com:8002"
+            assert "DUNETRACE_API_KEY" in entry["env"]["DUNETRACE_API_KEY"]
+    if remote and client != "claude-desktop":
+        assert (
+            "https://mcp.example.com/mcp" in out and "out a token" in out
+        ) or "without one" in out
+
+
+def test_what_claude_code_needs_word_for_word():
+    _, out, _ = command("config", "claude-code")
+    program = f"{sys.executable} {MODULE}"
+    assert (
+        f'claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=http://localhost:8002 --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- {program}\n'
+        in out
+    )
+    assert '{"permissions": {"allow": ["mcp__dunetrace"]}}' in out
+    _, out, _ = command("--demo", "config", "claude-code")
+    assert (
+        f"claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=demo://fleet -- {program}\n"
+        in out
+    )
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A backend that answers after a moment, or never."""
+
+    def do_GET(self):
+        self.server.began.set()
+        self.server.go.wait(30)
+        body = json.dumps({"agents": [], "page": {"total": 0}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def slow():
+    """A slow backend: `began` is set when it was asked, and it answers once `go` is."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        server.began, server.go, server.daemon_threads = threading.Event(), threading.Event(), True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        yield server
+        server.go.set()
+        server.shutdown()
+
+
+def started(*words, **variables):
+    """A process of the module."""
+    return subprocess.Popen(
+        [sys.executable, "-B", MODULE, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+    )
+
+
+def test_an_interrupted_gate_has_not_passed(slow):
+    with started("gate", "a", DUNETRACE_API_URL=slow.url) as process:
+        assert slow.began.wait(30)
+        process.send_signal(SIGINT)
+        assert process.wait(30) == 130
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_log_line_never_holds_the_key(slow):
+    slow.go.set()
+    with started(
+        "--verbose",
+        "call",
+        "list_agents",
+        DUNETRACE_API_URL=slow.url,
+        DUNETRACE_API_KEY="dt_live_secret",
+    ) as process:
+        assert process.wait(30) == 0
+        said = process.stderr.read()
+    assert "GET /v1/agents 200" in said
+    assert "secret" not in said
+
+
+@contextlib.contextmanager
+def http_server(*words, **variables):
+    """The URL of a server over HTTP, and its process."""
+    with started(
+        "--http", "--port", "0", *words, **{"DUNETRACE_API_URL": "demo://", **variables}
+    ) as process:
+        said = process.stderr.readline()
+        while " on http://" not in said:
+            said = process.stderr.readline()
+        try:
+            yield said.split(" on ")[1].strip(), process
+        finally:
+            process.kill()
+
+
+def post(url, body=None, **headers):
+    call_ = rpc(1, "tools/call", name="list_agents", arguments={})
+    given = {"Content-Type": "application/json", "Accept": None, **headers}
+    return requests.post(url, data=call_ if body is None else body, headers=given, timeout=30)
+
+
+def test_http_for_this_machine():
+    with http_server() as (url, _):
+        base = url.removesuffix("/mcp")
+        assert requests.get(f"{base}/health", timeout=30).json() == {"status": "ok"}
+        for accept in (None, "text/event-stream", "application/json", "*/*"):
+            assert "worst first" in post(url, Accept=accept).json()["result"]["content"][0]["text"]
+        assert requests.get(url, timeout=30).status_code == 405
+        assert post(url, "x" * (4 * 2**20 + 1)).status_code == 413
+        assert post(url, Host=f"LOCALHOST:{base.rpartition(':')[2]}").status_code == 200
+        assert post(url, Host="evil.example").status_code in (403, 421)
+        assert post(url, Origin="http://evil.example").status_code in (403, 421)
+
+
+def test_http_for_others_needs_the_token():
+    token = "a-token-of-some-length"
+    with http_server("--host", "0.0.0.0", DUNETRACE_MCP_TOKEN=token) as (url, _):
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        assert post(url).status_code == 401
+        assert post(url, Authorization="Bearer wrong").status_code == 401
+        assert (
+            post(url, Authorization=f"bearer  {token}", Host="mcp.example.com").status_code == 200
+        )
+        assert requests.get(url.replace("/mcp", "/health"), timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("${TOKEN}", "DUNETRACE_MCP_TOKEN arrived unexpanded"), ('""', "DUNETRACE_MCP_TOKEN is set but empty"), ("a b", "DUNETRACE_MCP_TOKEN holds a space")],
+)  # fmt: skip
+def test_a_token_that_is_none_is_refused(token, said):
+    code, _, err = command("--http", DUNETRACE_MCP_TOKEN=token)
+    assert code == 2
+    assert said in err
+
+
+def test_a_call_whose_client_has_left_ends_and_a_stopping_server_lets_calls_finish(slow):
+    with http_server(DUNETRACE_API_URL=slow.url) as (url, process):
+        for _ in range(60):
+            with contextlib.suppress(requests.Timeout):
+                requests.post(
+                    url,
+                    data=rpc(1, "tools/call", name="list_agents", arguments={}),
+                    headers={"Content-Type": "application/json"},
+                    timeout=(5, 0.05),
+                )
+        answers = []
+        last = threading.Thread(target=lambda: answers.append(post(url)))
+        slow.began.clear()
+        last.start()
+        assert slow.began.wait(15)  # a thread was free for it
+        process.terminate()
+        slow.go.set()
+        last.join(20)
+        assert answers[0].status_code == 200
+        assert "No agents" in answers[0].text
+        assert process.wait(20) == 0
+
+
+def test_the_module_keeps_its_weight():
+    """Tokens of code without comments and layout (an f-string counts one), and lines."""
+    source = Path(MODULE).read_text("utf-8")
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENCODING,
+        tokenize.ENDMARKER,
+    }
+    begin, end = getattr(tokenize, "FSTRING_START", -1), getattr(tokenize, "FSTRING_END", -1)
+    rooms, inside = {"head": 0}, 0
+    names = {
+        n: one[1]
+        for n, line in enumerate(source.splitlines(), 1)
+        if (one := re.match(r"# ── (.*?) ─", line))
+    }
+    for one in tokenize.generate_tokens(io.StringIO(source).readline):
+        if one.start[0] in names and one.type == tokenize.COMMENT:
+            rooms[names[one.start[0]]] = 0
+        inside += one.type == begin
+        rooms[next(reversed(rooms))] += one.type not in layout and inside == (one.type == begin)
+        inside -= one.type == end
+    table = "\n".join(f"{name:<28} {n:>6}" for name, n in rooms.items())
+    print(
+        f"{table}\n{'tokens':<28} {sum(rooms.values()):>6}\n{'lines':<28} {source.count(chr(10)):>6}"
+    )
+    assert sum(rooms.values()) <= MOST_TOKENS
+    assert source.count("\n") <= MOST_LINES
 
 
 def update():
