@@ -2921,65 +2921,49 @@ LABELS = {
     "policy_name": "",
     "signal_name": "",
 }
-DULL = set(
+DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
-    "instrumented".split()
-)
+    "instrumented"
+).split()
 USUAL_REASONS = ("stop", "tool_calls", "end_turn", "tool_use")
 ARGUMENTS = ("args", "args_hash", "args_original_length", "query", "query_hash")
+NAMES = ("tool_name", "index_name", "policy_name")  # no models: the answering one may be another
 # A turn of one to eight steps (in the group of that number), three times or more in a row; or one.
 TURN = re.compile("|".join(rf"(.{{{n}}})\{n}{{2,}}" for n in range(1, 9)) + "|.", re.S)
 
 
-@dataclass(eq=False)
 class Step:
-    """One step of a run: a call with its response, or any other event."""
+    """One step of a run: `tool.called` with its response, or any other event."""
 
-    event: Event
-    response: Event = field(default_factory=Event.of)
-    parallel: bool = False  # one of several calls whose responses cannot be told apart
+    def __init__(self, event: Event) -> None:
+        self.event, self.response = event, Event.of()
+        self.noun, _, self.verb = event.event_type.partition(".")
+        self.is_call = self.verb in ("called", "responded")
+        self.ended_run = event.event_type in ("run.errored", "policy.triggered")
+        said = [text_or_empty(event.payload.get(key)) for key in NAMES]
+        self.name = next(filter(None, said), self.noun)
+        self.call_id = text_or_empty(event.payload.get("call_id"))
+        self.rivals = list[Event]()  # responses that may be this call's or another's
 
     @functools.cached_property
     def said(self) -> Json:
-        """The fields of the call and of its response, whose word counts where both have one."""
-        both = self.event.payload | {
-            name: one for name, one in self.response.payload.items() if one is not None
-        }
+        """The fields of the call and of its response, whose word counts where both have one; without
+        what says nothing: an empty one, a usual reason, the length of a text that is there."""
+        answered = {name: one for name, one in self.response.payload.items() if one is not None}
+        both = self.event.payload | answered
         return {
             name: one
             for name, one in both.items()
             if one not in (None, "", [], {})
+            and not (name == "finish_reason" and one in USUAL_REASONS)
             and not (name.endswith("_length") and name.removesuffix("_length") in both)
         }
 
     @property
-    def noun(self) -> str:
-        """`tool` of tool.called."""
-        return self.event.event_type.partition(".")[0]
-
-    @property
-    def verb(self) -> str:
-        return self.event.event_type.partition(".")[2]
-
-    @property
-    def name(self) -> str:
-        """The tool, index or policy of the step, else its noun."""
-        names = (self.said.get(key) for key in ("tool_name", "index_name", "policy_name"))
-        return next((safe("tool_name", one) for one in names if one), self.noun)
-
-    @property
-    def is_call(self) -> bool:
-        return self.verb in ("called", "responded")
-
-    @property
-    def ended_run(self) -> bool:
-        return self.event.event_type in ("run.errored", "policy.triggered")
-
-    @property
     def failed(self) -> bool:
-        said = self.said
-        error = bool(said.get("error") or said.get("error_hash"))
-        return self.ended_run or said.get("success") is False or (error and not said.get("success"))
+        said, ok = self.said, self.said.get("success")
+        wrong = said.get("error") or said.get("error_hash") or ok is False
+        return self.ended_run or bool(wrong and not ok)
 
     @property
     def indexes(self) -> set[int]:
@@ -2992,25 +2976,18 @@ class Step:
         """Why a call has no response; nothing for other steps."""
         if self.verb != "called" or self.response.event_type:
             return ""
-        return "(in parallel)" if self.parallel else "(no response)"
+        return "(in parallel)" if self.rivals else "(no response)"
 
     @property
     def ms(self) -> float:
         """Milliseconds that a call took: what was measured, else the time between its events."""
         measured = number_or_nan(self.said.get("latency_ms"))
         passed = (self.response.timestamp - self.event.timestamp) * 1000
-        took = measured if measured > 0 else passed
-        return float(round(took)) if took >= 0 else math.nan
+        return measured if measured > 0 else passed
 
 
-def called_name(event: Event) -> str:
-    """The tool or index that an event names. Models are no names: the answering one may be another."""
-    names = (event.payload.get(key) for key in ("tool_name", "index_name"))
-    return next((name for name in names if isinstance(name, str)), "")
-
-
-def call_id(event: Event) -> str:
-    return text_or_empty(event.payload.get("call_id"))
+# Calls that wait, by noun and name, and the responses to some of them that nothing tells apart.
+Waiting = dict[tuple[str, str], tuple[list[Step], list[Event]]]
 
 
 def steps_of(events: list[Event]) -> list[Step]:
@@ -3027,48 +3004,52 @@ def steps_of(events: list[Event]) -> list[Step]:
     >>> [step.lost for step in steps_of([two[0], told])]
     ['']
     """
-    answered = Counter(call_id(event) for event in events if event.event_type.endswith("responded"))
-    steps: list[Step] = []
-    waiting, undecided = defaultdict[tuple[str, str], list[Step]](list), Counter[tuple[str, str]]()
-    for event in events:
-        noun, _, verb = event.event_type.partition(".")
-        key = noun, called_name(event)
-        open_keys = [one for one in waiting if one[0] == noun] if key not in waiting else []
-        if verb == "responded" and len(open_keys) == 1 and "" in (key[1], open_keys[0][1]):
-            key = open_keys[0]  # a response without a name, to the only ones that wait
-        calls = waiting.get(key, [])
-        if verb == "responded" and calls:
-            step = call_of(event, calls, answered[call_id(event)] == 1)
-            if step:
-                step.response, step.parallel = event, False
-                calls.remove(step)
-            undecided[key] += not step
-            for one in calls if undecided[key] else ():
-                one.parallel = True
-            if undecided[key] >= len(calls):  # there is a response for every call
-                del waiting[key], undecided[key]
-            if step:
-                continue
-        steps.append(Step(event, parallel=verb == "called" and undecided[key] > 0))
-        if verb == "called":
-            waiting[key].append(steps[-1])
+    waiting: Waiting = defaultdict(lambda: ([], []))
+    steps, own = [], [Step(event) for event in events]
+    ids = Counter(step.call_id for step in own if step.verb == "responded")
+    for step in own:
+        if step.verb == "called":
+            calls, step.rivals = waiting[step.noun, step.name]
+            calls.append(step)
+        if step.verb != "responded" or not joined(step, waiting, ids[step.call_id] == 1):
+            steps.append(step)
     return steps
 
 
-def call_of(response: Event, calls: list[Step], unique: bool) -> Step | None:
+def joined(step: Step, waiting: Waiting, unique: bool) -> bool:
+    """Whether a response found its call; one without a name may belong to the only ones that wait."""
+    key = step.noun, step.name
+    if key not in waiting:
+        alike = [one for one in waiting if one[0] == step.noun]
+        if len(alike) == 1 and step.noun in (step.name, alike[0][1]):
+            key = alike[0]
+    calls, undecided = waiting[key]
+    call = call_of(step, calls, unique)
+    if call:
+        call.response = step.event
+        call.name = step.name if call.name == call.noun else call.name
+        calls.remove(call)
+    else:
+        undecided.append(step.event)
+    if len(undecided) >= len(calls):  # there is a response for every call
+        del waiting[key]
+    return bool(call)
+
+
+def call_of(response: Step, calls: list[Step], unique: bool) -> Step | None:
     """The call of a response: the one of its id, if no other response has it; the only one; or the only
     one that began when the response's timestamp less its latency says. None where the data cannot
     tell. A latency of 0 was not measured."""
-    ident = call_id(response) if unique else ""
     if len(calls) > MOST_AT_ONCE:
         return None
-    named = [step for step in calls if ident and call_id(step.event) == ident]
-    fit = [step for step in calls if not ident or not call_id(step.event)]
-    latency = number_or_nan(response.payload.get("latency_ms")) or math.nan
-    began = response.timestamp - latency / 1000
-    timed = [step for step in fit if abs(step.event.timestamp - began) <= SAME_TIME]
-    alone = fit if len(fit) == len(calls) else []
-    return next((some[0] for some in (named, alone, timed) if len(some) == 1), None)
+    ident = response.call_id if unique else ""
+    named = [step for step in calls if ident and step.call_id == ident]
+    fit = named or [step for step in calls if not (ident and step.call_id)]
+    if len(fit) > 1 or (len(calls) > 1 and not named):
+        latency = number_or_nan(response.said.get("latency_ms")) or math.nan
+        began = response.event.timestamp - latency / 1000
+        fit = [step for step in fit if abs(step.event.timestamp - began) <= SAME_TIME]
+    return fit[0] if len(fit) == 1 else None
 
 
 def spread(values: Iterable[float]) -> str:
@@ -3080,78 +3061,64 @@ def spread(values: Iterable[float]) -> str:
 def field_text(steps: list[Step], name: str) -> str:
     """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where another model
     answered than was asked."""
-    step, value = steps[0], steps[0].said.get(name)
-    asked = step.event.payload.get(name)
+    value, asked = steps[0].said.get(name), steps[0].event.payload.get(name)
     if name == "model" and asked not in (None, value):
         return f"{safe(name, asked)}→{safe(name, value)}"
-    if isinstance(value, bool):
-        return str(value)
-    return spread(number_or_nan(one.said.get(name)) for one in steps) or safe(
-        name, value, show_raw()
-    )
+    numbers = spread(number_or_nan(one.said.get(name)) for one in steps)
+    return numbers or safe(name, value, show_raw())
 
 
 def headline(steps: list[Step]) -> str:
     """What a line says of one step, or of equal ones: `tool=web_search  ok=True  200ms`."""
-    step, took = steps[0], spread(one.ms for one in steps)
-    usual = {"finish_reason"} if step.said.get("finish_reason") in USUAL_REASONS else set[str]()
-    parts = [
-        label + field_text(steps, name)
-        for name, label in LABELS.items()
-        if name in step.said and name not in usual
-    ]
-    told = step.failed and step.is_call and "success" not in step.said
-    line = blocks(*parts, "failed" if told else "", step.lost, took and f"{took}ms", gap="  ")
-    guessed = step.said.get("prompt_tokens_estimated") is True
-    exact = step.response.payload.get("prompt_tokens")
-    return line.replace("p=", "p≈") if guessed and not exact else line
+    said = steps[0].said
+    took = spread(round(one.ms) for one in steps if one.ms >= 0)
+    told = steps[0].failed and steps[0].is_call and "success" not in said
+    line = blocks(
+        *(f"{LABELS[name]}{field_text(steps, name)}" for name in LABELS if name in said),
+        "failed" if told else "",
+        steps[0].lost,
+        took and f"{took}ms",
+        gap="  ",
+    )
+    exact = steps[0].response.payload.get("prompt_tokens")
+    guessed = said.get("prompt_tokens_estimated") is True and not exact
+    return line.replace("p=", "p≈") if guessed else line
 
 
 def remarks(step: Step) -> list[str]:
     """The other fields of a step, `name=value`."""
     raw = show_raw()
-    hidden = DULL.union(LABELS, () if raw else ["source_file"])
-    shown = [
-        f"{safe_key(name)}={safe(name, one, raw)}"
-        for name, one in step.said.items()
-        if name not in hidden
-    ]
+    hidden = [*LABELS, *DULL, "" if raw else "source_file"]
+    other = (pair for pair in step.said.items() if pair[0] not in hidden)
+    shown = [f"{safe_key(name)}={safe(name, one, raw)}" for name, one in other]
     return shortened(shown, 60, "more fields")
 
 
 def arguments_of(step: Step) -> str:
     """What a call was given, equal for equal objects; "" where nothing was recorded."""
-    given: Json = {name: step.said[name] for name in ARGUMENTS if name in step.said}
+    given = {name: step.said[name] for name in ARGUMENTS if name in step.said}
     for name in ("args", "query"):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             given[name] = json.loads(given.get(name) or "")
     return as_json(given) if given else ""
 
 
-def is_cut(step: Step) -> bool:
-    """Whether the SDK cut or masked what a call was given."""
-    cut = any(step.said.get(f"{name}_truncated") for name in ("args", "query"))
-    return cut or "[REDACTED]" in arguments_of(step)
-
-
 def variety(steps: list[Step]) -> str:
     """`same arguments`, `37 different arguments`, or how far that is known."""
     given = Counter(map(arguments_of, steps))
-    if "" in given:
-        return "arguments not recorded" if steps[0].noun in ("tool", "retrieval") else ""
-    if len(given) == 1:
-        return (
-            "arguments cut, so alike as far as kept"
-            if any(map(is_cut, steps))
-            else "same arguments"
-        )
+    flags = [one.said.get(f"{name}_truncated") for one in steps for name in ("args", "query")]
+    cut = any(flags) or "[REDACTED]" in "".join(given)
     most = max(given.values())
     often = f", one of them ×{most}" if most > 1 else ""
-    return f"{len(given)} different arguments{often}"
+    return first_rule(
+        ("" in given, "arguments not recorded" if steps[0].noun in ("tool", "retrieval") else ""),
+        (len(given) > 1, f"{len(given)} different arguments{often}"),
+        (cut, "arguments cut, so alike as far as kept"),
+        (True, "same arguments"),
+    )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a timeline: a step, or equal steps that were folded."""
 
     steps: list[Step]
@@ -3167,27 +3134,25 @@ class Entry:
         """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that repeat."""
         if len(self.steps) == 1:
             return ""
-        errors = {
-            as_json([one.said.get(key) for key in ("error", "error_hash")]) for one in self.steps
-        }
+        wrong = [one.said for one in self.steps if one.failed]
+        errors = {as_json(one.get("error") or one.get("error_hash")) for one in wrong}
         alike = "same error" if len(errors) == 1 else f"{len(errors)} different errors"
         last = max(self.steps[-1].indexes, default=None)
-        parts = (
+        said = blocks(
             f"×{len(self.steps)} to [{dash(last):>3}]",
             f"these {self.turn} in turn" if self.turn > 1 else "",
             variety(self.steps),
-            alike if self.steps[0].failed and errors != {"[null, null]"} else "",
+            alike if errors - {"null"} else "",
+            gap=", ",
         )
-        return f"  {blocks(*parts, gap=', ')}"
+        return f"  {said}"
 
 
 def sameness(step: Step) -> str:
     """Equal for calls of the same name and outcome, and for other events that say the same."""
-    said = step.said
-    if step.is_call:
-        reason = said.get("finish_reason")
-        said = {"model": said.get("model"), "end": reason if reason not in USUAL_REASONS else ""}
-    return as_json([step.event.event_type, called_name(step.event), step.lost, step.failed, said])
+    ends = [step.said.get("model"), step.said.get("finish_reason")]
+    said = ends if step.is_call else step.said
+    return as_json([step.event.event_type, step.name, step.lost, step.failed, said])
 
 
 def fold_repeats(steps: list[Step]) -> list[Entry]:
@@ -3198,15 +3163,13 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
     >>> [(entry.steps[0].verb, len(entry.steps), entry.turn) for entry in fold_repeats(steps)]
     [('x', 1, 1), ('a', 3, 2), ('b', 3, 2), ('a', 1, 1)]
     """
-    codes: dict[str, int] = {}
-    text = "".join(
-        chr(0x10000 + codes.setdefault(sameness(one), len(codes))) for one in steps[:50_000]
-    )
+    codes = dict[str, str]()
+    text = "".join(codes.setdefault(sameness(one), chr(len(codes))) for one in steps)
     folded = list[Entry]()
     for match in TURN.finditer(text):
         turn, (first, end) = match.lastindex or 1, match.span()
         folded += [Entry(steps[n:end:turn], turn) for n in range(first, first + turn)]
-    return folded + [Entry([step]) for step in steps[50_000:]]
+    return folded
 
 
 def entry_text(
@@ -3218,50 +3181,46 @@ def entry_text(
     offset = NONE if math.isnan(passed) else f"{passed:+.1f}s"
     line = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20} {headline(entry.steps)}"
     said = "  ".join(one for one in remarks(entry.steps[0]) if one not in above)
-    return line.rstrip() + entry.folded() + (f"\n{'':19}{clean(said, most)}" if said else "")
+    return f"{line.rstrip()}{entry.folded()}" + (f"\n{'':19}{clean(said, most)}" if said else "")
 
 
-def timeline(run: Run, steps: list[Step], short: bool, room: int) -> list[str]:
-    """The lines of a run's timeline, and lines for what is left out: the most important entries are
-    shown, of equal ones those nearest to both ends. A `short` one has no remarks."""
+def timeline(run: Run, steps: list[Step], short: bool, room: int) -> str:
+    """The timeline of a run as far as there is room: the most important entries are shown, of equal
+    ones those nearest to both ends. A `short` one has no remarks."""
     folded = fold_repeats(steps)
     named = set[int]().union(*(one.steps for one in run.signals or []))
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
     ranks[0] = ranks[-1] = (0, 0)
-    vital = min(sum(rank < 4 for rank, _ in ranks), MOST_VITAL)
-    order, most = sorted(range(len(folded)), key=ranks.__getitem__), max(vital, MOST_ENTRIES)
-    lines = chosen(run, folded, set(order[:most]), short)
-    while sum(size_of(line) + 1 for line in lines) > room and most > 2:
+    order = sorted(range(len(folded)), key=ranks.__getitem__)
+    vital = sum(rank < 4 for rank, _ in ranks)
+    most = max(min(vital, MOST_VITAL), MOST_ENTRIES)
+    while size_of(text := chosen(run, folded, order[:most], short)) > room and most > 2:
         most = most * 3 // 4
-        lines = chosen(run, folded, set(order[:most]), short)
-    return lines
+    return text
 
 
-def chosen(run: Run, folded: list[Entry], kept: set[int], short: bool) -> list[str]:
-    """The lines of some entries of a timeline; what a remark repeats from the entry of its kind above is
-    left out."""
+def chosen(run: Run, folded: list[Entry], kept: list[int], short: bool) -> str:
+    """The lines of some entries of a timeline, and of what is left out between them; what a remark
+    repeats from the entry of its kind above is not said again."""
     lines, above = list[str](), dict[str, list[str]]()
-    for shown, places in itertools.groupby(range(len(folded)), kept.__contains__):
+    for shown, places in itertools.groupby(range(len(folded)), {*kept}.__contains__):
         group = [folded[n] for n in places]
         if not shown:
             hidden = [step for entry in group for step in entry.steps]
-            lines.append(
-                f'  … {plural(len(hidden), "step")} not shown (steps="{steps_text(hidden)}" shows them)'
-            )
+            how = f'steps="{steps_text(hidden)}" shows them'
+            lines.append(f"  … {plural(len(hidden), 'step')} not shown ({how})")
             continue
         for entry in group:
             kind, said = entry.steps[0].event.event_type, remarks(entry.steps[0])
             left_out = said if short else above.get(kind, ())
             lines.append(entry_text(entry, run.start, left_out, LONGEST_REMARK))
             above[kind] = said
-    return lines
+    return "\n".join(lines)
 
 
 def steps_text(steps: list[Step]) -> str:
     """All steps as the argument of get_run_detail: `3-9`, or `3`."""
-    indexes = set[int]().union(*(step.indexes for step in steps))
-    ends = dict.fromkeys((min(indexes), max(indexes))) if indexes else ()
-    return "-".join(map(str, ends))
+    return spread(n for step in steps for n in step.indexes).replace("…", "-")
 
 
 # ── One run ───────────────────────────────────────────────────────────────────────────────────────
@@ -3274,41 +3233,42 @@ GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "")
 
 def failed_calls(steps: list[Step]) -> Counter[str]:
     """The calls that failed, by name; of those in parallel, their responses."""
-    return Counter(step.name for step in steps if step.is_call and step.failed)
+    failed = (step for step in steps if step.is_call and step.failed)
+    return Counter(safe("tool_name", step.name) for step in failed)
 
 
 def calls_of(steps: list[Step]) -> Counter[str]:
     """The calls of models by model, all others by name."""
     return Counter(
-        field_text([step], "model") if step.noun == "llm" and "model" in step.said else step.name
+        field_text([step], "model")
+        if step.noun == "llm" and "model" in step.said
+        else safe("tool_name", step.name)
         for step in steps
         if step.verb == "called"
     )
 
 
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean: `; 5 of 166 calls failed (pay×5), 1 without a
+    """What speaks against calling a run clean: `5 of 166 calls failed (pay×5); 1 call without a
     response`."""
-    failed, calls = failed_calls(steps), calls_of(steps).total()
-    ends = [
-        step.said.get("exit_reason") for step in steps if step.event.event_type == "run.completed"
-    ]
-    own = [safe("exit_reason", one) for one in ends if (one or "") not in GOOD_ENDS]
-    lost = sum(step.lost == "(no response)" for step in steps)
-    degraded = sum(step.said.get("instrumentation_degraded") is True for step in steps)
-    dropped = sum(count_or_none(step.said.get("dropped_events")) or 0 for step in steps)
-    policies = sum(step.event.event_type == "policy.triggered" for step in steps)
+    failed, said = failed_calls(steps), [step.said for step in steps]
+    calls = plural(max(calls_of(steps).total(), failed.total()), "call")
+    kinds = Counter(step.lost or step.event.event_type for step in steps)
+    lost, policies = kinds["(no response)"], kinds["policy.triggered"]
+    degraded = sum(one.get("instrumentation_degraded") is True for one in said)
+    dropped = sum(count_or_none(one.get("dropped_events")) or 0 for one in said)
     dry = len(run.dry_run_verdicts)
-    of = plural(max(calls, failed.total()), "call")
+    ends = [s.said.get("exit_reason", "") for s in steps if s.event.event_type == "run.completed"]
+    own = [safe("exit_reason", one) for one in ends if one not in GOOD_ENDS]
     return blocks(
-        f"; {failed.total()} of {of} failed ({named_counts(failed, 3)})" if failed else "",
-        f"; {plural(lost, 'call')} without a response" if lost else "",
-        f"; {plural(degraded, 'call')} recorded in part" if degraded else "",
-        f"; {plural(dropped, 'event')} dropped" if dropped else "",
-        f"; {plural(policies, 'policy trigger')}" if policies else "",
-        f"; {plural(dry, 'policy trigger')} in a dry run" if dry else "",
-        f"; ended by its own word as {own[-1]}" if own else "",
-        gap="",
+        f"{failed.total()} of {calls} failed ({named_counts(failed, 3)})" if failed else "",
+        f"{plural(lost, 'call')} without a response" if lost else "",
+        f"{plural(degraded, 'call')} recorded in part" if degraded else "",
+        f"{plural(dropped, 'event')} dropped" if dropped else "",
+        f"{plural(policies, 'policy trigger')}" if policies else "",
+        f"{plural(dry, 'policy trigger')} in a dry run" if dry else "",
+        f"ended by its own word as {own[-1]}" if own else "",
+        gap="; ",
     )
 
 
@@ -3318,8 +3278,7 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
     most = "the worst " if len(signals) > 1 else ""
-    kind = f"{most}{worst.failure_type} ({dash(worst.severity)})"
-    unsent = run.signals is None or (not signals and bool(run.signal_count))
+    unsent = run.signals is None or run.signal_count
     icon = first_rule(
         (run.failed, "🔴"),
         (signals, SEVERITIES.get(worst.severity.upper(), "⚪")),
@@ -3327,13 +3286,14 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
         (against, "🟡"),
         (True, "✅"),
     )
+    kind = f"{most}{worst.failure_type} ({dash(worst.severity)})"
     raised = first_rule(
         (signals, f" with {plural(len(signals), 'signal')}, {kind}"),
         (unsent, ", its signals were not sent"),
         (True, " without signals"),
     )
     said = "Of unknown end" if run.end == "end unknown" else run.end.capitalize()
-    return f"{icon} {said}{run.cause and f' ({run.cause})'}{raised}{against}."
+    return f"{icon} {said}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
 
 
 def step_count(run: Run) -> str:
@@ -3360,29 +3320,31 @@ def run_head(run: Run) -> str:
     )
 
 
+def half(parts: list[str], what: str) -> list[str]:
+    """As many parts as fit into half an answer, and how many are left out."""
+    return shortened(parts, len(fitting(parts, ROOM // 2)), what)
+
+
 def run_text(run: Run) -> str:
     """One run: verdict, head, signals and timeline. A run that went well is short: what its calls
     were given is left out."""
     steps, signals = steps_of(run.events), run.signals or []
     verdict = run_verdict(run, steps)
-    laid = entries(signals, OF_RUN, run.events)
-    kept = fitting(laid, ROOM // 2)
-    more = (
-        f"  … {len(laid) - len(kept)} more not shown: get_agent_signals lists them."
-        if len(kept) < len(laid)
-        else ""
-    )
+    laid = half(entries(signals, OF_RUN, run.events), "more (get_agent_signals lists them)")
     before = blocks(
         f"{verdict}\n{run_head(run)}",
-        section(f"Signals ({len(signals)}):", [*kept, more] if laid else []),
+        section(f"Signals ({len(signals)}):", laid),
     )
+    if not steps:
+        return blocks(
+            before, "Event timeline: no events, the backend has pruned them.", page_link(run.run_id)
+        )
     short = verdict.startswith("✅") and not show_raw()
-    lines = timeline(run, steps, short, ROOM - size_of(before)) if steps else []
+    lines = timeline(run, steps, short, ROOM - size_of(before))
     return blocks(
         before,
-        section(f"Event timeline ({plural(len(run.events), 'event')}):", lines)
-        or "Event timeline: no events, the backend has pruned them.",
-        f'steps="{steps_text(steps)}" shows what its calls were given.' if short and steps else "",
+        f"Event timeline ({plural(len(run.events), 'event')}):\n{lines}",
+        f'steps="{steps_text(steps)}" shows what its calls were given.' if short else "",
         parallel_note(steps),
         page_link(run.run_id),
     )
@@ -3390,7 +3352,7 @@ def run_text(run: Run) -> str:
 
 def parallel_note(steps: list[Step]) -> str:
     """What (in parallel) means, where a step is marked so."""
-    if not any(step.parallel for step in steps):
+    if not any(step.lost == "(in parallel)" for step in steps):
         return ""
     return (
         "Calls marked (in parallel) overlapped, or lost a response, and nothing recorded tells which "
@@ -3400,25 +3362,22 @@ def parallel_note(steps: list[Step]) -> str:
 
 def part_text(run: Run, steps: str) -> str:
     """The steps of `80-90` or `84` of a run in full, nothing folded; raises DunetraceError."""
-    given = re.fullmatch(r"\s*\[?\s*(\d{1,9})(?:\s*(?:-|–|…|\.\.|to)\s*(\d{1,9}))?\]?\s*", steps)
-    if not given or int(given[2] or given[1]) < int(given[1]):
-        raise DunetraceError(
-            f'steps must be like "80-90" or "84", not {clean(steps, 80)!r}.', "invalid"
-        )
-    first, last = int(given[1]), int(given[2] or given[1])
-    own = steps_of(run.events)
-    part = [step for step in own if any(first <= index <= last for index in step.indexes)]
-    head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {first}-{last}"
+    ends = [int(n) for n in re.findall(r"(?<!\d)-?\d{1,9}", steps)]
+    if len(ends) not in (1, 2) or ends != sorted(ends):
+        said = f'steps must be like "80-90" or "84", not {clean(steps, 80)!r}.'
+        raise DunetraceError(said, "invalid")
+    wanted, own = range(ends[0], ends[-1] + 1), steps_of(run.events)
+    part = [step for step in own if any(index in wanted for index in step.indexes)]
+    head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {ends[0]}-{ends[-1]}"
     if not part:
         has = f"It has steps {steps_text(own)}." if own else "It has no events."
         raise DunetraceError(f"{head}: none. {has}", "invalid")
     part.sort(key=lambda step: min(step.indexes))
-    texts = [entry_text(Entry([step]), run.start) for step in part]
-    kept = fitting(texts)
+    kept = fitting([entry_text(Entry([step]), run.start) for step in part])
     rest = part[len(kept) :]
     return blocks(
         section(f"{head} in full:", kept),
-        f'… {len(rest)} more not shown: steps="{min(rest[0].indexes)}-{last}".' if rest else "",
+        f'… {len(rest)} more not shown: steps="{min(rest[0].indexes)}-{ends[-1]}".' if rest else "",
         parallel_note(part),
     )
 
@@ -3431,37 +3390,27 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
     except DunetraceError as error:
         if error.kind != "missing":
             raise
-        missing = error
-    long_enough = len(name) >= ENOUGH_OF_ID and not UUID.fullmatch(name)
-    lost = f" A beginning takes {ENOUGH_OF_ID} characters." if len(name) < ENOUGH_OF_ID else ""
-    ids = set[str]()
-    if long_enough:
-        found = ask_lists(backend, "runs", agent_id, functools.partial(backend.read, "runs"))
-        ids = {run.run_id for run in found.rows if run.run_id.startswith(name)}
-        read = len(found.rows) >= found.total
-        lost = f" {found.note or ('' if read else INCOMPLETE)}".rstrip()
-    if len(ids) == 1:
-        whole = next(iter(ids))
-        note = (
-            ""
-            if UUID.fullmatch(whole)
-            else f"  (there is no run {shown_id(name)}; only this one begins so)"
-        )
-        return run_of(backend, whole).model_copy(update={"asked": note})
-    if ids:
-        listed = first_of([*map(shown_id, sorted(ids))], 10)
-        raise DunetraceError(
-            f"{len(ids)} runs begin with {shown_id(name)}: {listed}. Give more of it.", "invalid"
-        )
     if " " in name:
         said = (
             f"There is no run id in {clean(name, 80)!r}: no link with /runs/, no run_id, no UUID."
         )
-        raise DunetraceError(f"{said} get_agent_runs shows run ids.", "missing") from missing
-    raise DunetraceError(
-        f"There is no run {shown_id(name)}.{lost} get_agent_runs shows run ids; {LISTED}.",
-        "missing",
-    ) from missing
+        raise DunetraceError(f"{said} get_agent_runs shows run ids.", "missing")
+    found = Found(
+        error=f"A beginning takes {ENOUGH_OF_ID} characters." if len(name) < ENOUGH_OF_ID else ""
+    )
+    if len(name) >= ENOUGH_OF_ID and not UUID.fullmatch(name):
+        found = ask_lists(backend, "runs", agent_id, functools.partial(backend.read, "runs"))
+    ids = sorted({run.run_id for run in found.rows if run.run_id.startswith(name)})
+    if len(ids) == 1:
+        note = f"  (there is no run {shown_id(name)}; only this one begins so)"
+        asked = {"asked": "" if UUID.fullmatch(ids[0]) else note}
+        return run_of(backend, ids[0]).model_copy(update=asked)
+    if ids:
+        said = f"{len(ids)} runs begin with {shown_id(name)}: {first_of(map(shown_id, ids), 10)}."
+        raise DunetraceError(f"{said} Give more of it.", "invalid")
+    lost = f"There is no run {shown_id(name)}.{found.note and f' {found.note}'}"
+    said = f"{lost} get_agent_runs shows run ids; {LISTED}."
+    raise DunetraceError(said, "missing")
 
 
 @tool(
@@ -3489,8 +3438,9 @@ MOST_TRENDS = 300  # rows that the API sends: of so many the oldest day may be c
 WELL_ABOVE = 0.25  # by which an input's rate must exceed the agent's own to say something
 
 
-def systemic_lines(patterns: list[Pattern], systemic: list[Pattern]) -> list[str]:
+def systemic_lines(insights: Insights) -> list[str]:
     """systemic_patterns, 7 days: those that are systemic one by one, the others by name and count."""
+    systemic, rest = systemic_in(insights), defaultdict[str, list[str]](list)
     wide = max((len(one.failure_type) for one in systemic), default=0)
     lines = [
         f"  🚨 SYSTEMIC  {one.failure_type:<{wide}}  {bar(ratio(one.affected_runs, one.total_runs))}  "
@@ -3498,42 +3448,42 @@ def systemic_lines(patterns: list[Pattern], systemic: list[Pattern]) -> list[str
         f"last seen {ago(one.last_seen)}"
         for one in systemic
     ]
-    rest = defaultdict[str, list[str]](list)
-    for one in patterns:
+    known = insights.systemic_patterns or []
+    for one in sorted(known, key=lambda one: -(one.affected_runs or 0)):
+        label = "⚪ Too few runs to tell" if one.is_systemic else "⚠ Occasional"
         if one not in systemic:
-            label = "⚪ Too few runs to tell" if one.is_systemic else "⚠ Occasional"
             named = f"{one.failure_type}×{dash(one.affected_runs)}"
-            rest[f"{label}, of {plural(one.total_runs, 'run')}"].append(named)
-    return lines + [f"  {label}: {', '.join(kinds)}" for label, kinds in rest.items()]
+            rest[f"  {label}, of {plural(one.total_runs, 'run')}"].append(named)
+    return lines + [f"{label}: {', '.join(kinds)}" for label, kinds in rest.items()]
 
 
 def trend_lines(trends: list[Pattern]) -> list[str]:
     """signal_trends of the last 7 days as a table of types and days (UTC)."""
     week = f"{datetime.fromtimestamp(now() - 6 * DAY, UTC):%Y-%m-%d}"
     cut = min(row.day for row in trends) if len(trends) >= MOST_TRENDS else ""
-    table, totals = Counter[tuple[str, str]](), Counter[str]()
+    table = defaultdict[str, Counter[str]](Counter)
     for row in trends:
         if row.day >= week and row.day != cut and re.fullmatch(r"\d{4}-\d\d-\d\d", row.day):
-            table[row.failure_type, row.day] += row.count or 0
-            totals[row.failure_type] += row.count or 0
-    days = sorted({day for _, day in table})[-8:]
-    kinds = [kind for kind, _ in totals.most_common()]
-    groups = [[kind] for kind in kinds[:MOST_TYPES]] + [kinds[MOST_TYPES:]] * (
-        len(kinds) > MOST_TYPES
-    )
-    head = f"  {'FAILURE TYPE':<30}" + "".join(f"  {day[5:]}" for day in days)
-    rows = [
-        f"  {group[0] if len(group) == 1 else f'{len(group)} others':<30}"
-        + "".join(f"  {sum(table[kind, day] for kind in group):>5}" for day in days)
-        for group in groups
+            table[row.failure_type][row.day] += row.count or 0
+    days = sorted({*itertools.chain(*table.values())})[-8:]
+    kinds = sorted(table, key=lambda kind: -table[kind].total())
+    most = MOST_TYPES if len(kinds) > MOST_TYPES + 1 else len(kinds)
+    rows = {kind: table[kind] for kind in kinds[:most]}
+    for kind in kinds[most:]:
+        other = f"{len(kinds) - most} others"
+        rows[other] = rows.get(other, Counter()) + table[kind]
+    head = f"  {'FAILURE TYPE':<30}{''.join(f'  {day[5:]}' for day in days)}"
+    lines = [
+        f"  {kind:<30}{''.join(f'  {counts[day]:>5}' for day in days)}"
+        for kind, counts in rows.items()
     ]
-    return [head, f"  {'─' * (len(head) - 2)}", *rows] if rows else []
+    return [head, f"  {'─' * (len(head) - 2)}", *lines] if lines else []
 
 
 def input_lines(insights: Insights) -> list[str]:
     """input_patterns with a rate of 0.5 or more, those of one input together, beside the agent's own
     rate; lower ones, or of too few runs to tell, are noise."""
-    usual = {
+    rates = {
         one.failure_type: ratio(one.affected_runs, one.total_runs)
         for one in insights.systemic_patterns or []
     }
@@ -3541,14 +3491,13 @@ def input_lines(insights: Insights) -> list[str]:
     for one in insights.input_patterns:
         rate = ratio(one.triggered_count, one.total_runs)
         if rate >= 0.5 and (one.total_runs or 0) >= FEWEST_RUNS:
-            own = usual.get(one.failure_type, math.nan)
-            high = " ↑" if rate - own >= WELL_ABOVE else ""
+            high = rate - rates.get(one.failure_type, math.nan) >= WELL_ABOVE
+            name = f"  hash={safe('input_hash', one.input_hash)[:8]}"
             runs = of_runs(one.triggered_count, one.total_runs)
-            name = safe("input_hash", one.input_hash)[:8]
-            groups[name, runs].append(f"{one.failure_type}{high}")
-    lines = [f"  hash={name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
+            groups[name, runs].append(f"{one.failure_type}{' ↑' if high else ''}")
+    lines = [f"{name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
     arrows = "  ↑: well above the agent's own rate of that failure in 7 days"
-    return [*lines, arrows] if any("↑" in line for line in lines) else lines
+    return [*lines, arrows if "↑" in "".join(lines) else ""]
 
 
 def version_lines(versions: list[Version]) -> Iterator[str]:
@@ -3562,28 +3511,28 @@ def version_lines(versions: list[Version]) -> Iterator[str]:
         )
 
 
+def deploy_text(one: Deploy) -> str:
+    """What followed a deploy. It counts signals, not crashes, so that none is called well."""
+    before, after = sides_of(one)
+    early = now() - one.deployed_at < 2 * HOUR or min(before.runs, after.runs) < ENOUGH_RUNS
+    none = "⚪ not compared (over 7 days old, or under 3 runs before or after)"
+    state = first_rule(
+        (one.before_runs is None, none),
+        (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
+        (early, "⚪ too early to tell"),
+        (one.is_regression, "🟡 more signals, not surely more than by chance"),
+        (True, "⚪ no more signals for sure"),
+    )
+    sides = "" if state == none else f"  {of_side(before)} → {of_side(after)}"
+    return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
+
+
 def deploy_lines(insights: Insights) -> list[str]:
-    """deploy_regressions, then the deploy_events that were not compared; newest first. They count
-    signals, not crashes, so that none is called well."""
-    compared = {one.deploy_id for one in insights.deploy_regressions}
-    others = [one for one in insights.deploy_events if one.id not in compared or one.id is None]
-    lines = []
-    for one in newest_first(insights.deploy_regressions + others):
-        before, after = sides_of(one)
-        early = now() - one.deployed_at < 2 * HOUR
-        state = first_rule(
-            (
-                one.before_runs is None,
-                "⚪ not compared (over 7 days old, or under 3 runs before or after)",
-            ),
-            (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
-            (early or min(before.runs, after.runs) < ENOUGH_RUNS, "⚪ too early to tell"),
-            (one.is_regression, "🟡 more signals, not surely more than by chance"),
-            (True, "⚪ no more signals for sure"),
-        )
-        sides = "" if one.before_runs is None else f"  {of_side(before)} → {of_side(after)}"
-        lines.append(f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}")
-    return shortened(lines, 15, "older deploys")
+    """deploy_regressions, and the deploy_events that were not compared; newest first."""
+    compared = {one.deploy_id for one in insights.deploy_regressions} - {None}
+    others = [one for one in insights.deploy_events if one.id not in compared]
+    ordered = newest_first(insights.deploy_regressions + others)
+    return shortened([*map(deploy_text, ordered)], 15, "older deploys")
 
 
 def patterns_verdict(insights: Insights, trends: list[str]) -> str:
@@ -3592,10 +3541,13 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
     patterns, systemic = insights.systemic_patterns, systemic_in(insights)
     total = max((one.total_runs or 0 for one in patterns or []), default=0)
     more = f" and {plural(len(systemic) - 1, 'more type')}" if len(systemic) > 1 else ""
-    few = f"⚪ Unknown: {plural(total, 'run')} in 7 days, too few to tell systemic from occasional"
+    runs = f"{plural(total, 'run')} in 7 days"
     return first_rule(
         (systemic, "".join(f"🚨 Systemic: {in_week(one)}{more}" for one in systemic[:1])),
-        (patterns and total < FEWEST_RUNS, few),
+        (
+            patterns and total < FEWEST_RUNS,
+            f"⚪ Unknown: {runs}, too few to tell systemic from occasional",
+        ),
         (patterns, f"⚠ Occasional: no type is systemic in {plural(total, 'run')} (7 days)"),
         (patterns is None, "⚪ Unknown: this backend does not tell systemic from occasional"),
         (
@@ -3608,16 +3560,13 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
 
 def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
     """What recurs in an agent's failures, and how its newest runs ended."""
-    trends, systemic = trend_lines(insights.signal_trends), systemic_in(insights)
-    patterns = sorted(insights.systemic_patterns or [], key=lambda one: -(one.affected_runs or 0))
+    trends = trend_lines(insights.signal_trends)
     failed = "🔴 " if len(ends.failed) > len(ends.runs) / 10 else ""
+    verdict = patterns_verdict(insights, trends)
     return blocks(
-        f"{blocks(patterns_verdict(insights, trends), f'{failed}{ends}', change_text(insights), gap='; ')}.\n"
+        f"{blocks(verdict, f'{failed}{ends}', change_text(insights), gap='; ')}.\n"
         f"Failure patterns for: {shown_id(agent_id)}, {as_of()}",
-        section(
-            "Systemic patterns (failure rate by type, last 7 days):",
-            systemic_lines(patterns, systemic),
-        ),
+        section("Systemic patterns (failure rate by type, last 7 days):", systemic_lines(insights)),
         section("Daily signal counts (last 7 days, UTC):", trends),
         section(
             "Input patterns that reliably trigger failures (rate ≥ 50%):", input_lines(insights)
@@ -3639,9 +3588,8 @@ class Hit(OfRun):
 
     def __str__(self) -> str:
         """`  run=bef32324-d70d  step=90  HIGH  conf=100%  22h ago`"""
-        severity = f"  {self.severity}" if self.severity else ""
         return (
-            f"  run={self.shown}  step={dash(self.step_index)}{severity}  "
+            f"  run={self.shown}  step={dash(self.step_index)}{self.severity and f'  {self.severity}'}  "
             f"conf={percent(self.confidence)}  {ago(self.detected_at)}"
         )
 
@@ -3659,46 +3607,40 @@ class Depth(Record):
     step_distribution: One[Quartiles]
     daily_trend: Rows[Pattern]
     co_occurring: Rows[Pattern]
-    evidence_aggregates: Items
+    evidence_aggregates: Annotated[list[Json], BeforeValidator(objects), Field([])]
     top_runs: Rows[Hit]
 
 
 def aggregate_text(row: Json) -> str:
     """`  tool=web_search  avg_count=25.5  (6 signals)`"""
-    parts = []
-    for name, value in row.items():
-        with contextlib.suppress(TypeError, ValueError):
-            value = float(value) if name.startswith("avg_") or name.endswith("_rate") else value
-        if name != "sample_count":
-            parts.append(f"{safe_key(name)}={safe(name, value)}")
-    samples = plural(count_or_none(row.get("sample_count")), "signal")
-    return f"  {'  '.join(parts)}  ({samples})"
+    samples = plural(count_or_none(row.pop("sample_count", None)), "signal")
+    for name in row:
+        if name.startswith("avg_") or name.endswith("_rate"):
+            with contextlib.suppress(TypeError, ValueError):
+                row[name] = float(row[name])
+    said = (f"{safe_key(name)}={safe(name, value)}" for name, value in row.items())
+    return f"  {'  '.join(said)}  ({samples})"
 
 
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    severities = {
-        safe_key(key): count_or_none(n) or 0 for key, n in seen.severity_breakdown.items()
-    }
-    days = (
-        f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}"
-        for one in deep.daily_trend
-        if one.total_runs
-    )
+    pairs = seen.severity_breakdown.items()
+    severities = named_counts({safe_key(key): count_or_none(n) or 0 for key, n in pairs})
+    counted = [one for one in deep.daily_trend if one.total_runs]
+    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in counted]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
-    by_day = clean(", ".join(days))
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
         f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}.",
         blocks(
-            f"Severities: {named_counts(severities) or NONE}, confidence {percent(seen.avg_confidence)} on average",
+            f"Severities: {dash(severities)}, confidence {percent(seen.avg_confidence)} on average",
             f"At step {middle} (the middle half)" if middle else "",
             f"Occurs with: {', '.join(beside)}" if beside else "",
-            f"Runs by day (UTC): {by_day}" if by_day != NONE else "",
+            f"Runs by day (UTC): {clean(', '.join(days))}" if days else "",
             gap="\n",
         ),
-        section("Evidence in numbers:", map(aggregate_text, objects(deep.evidence_aggregates))),
+        section("Evidence in numbers:", map(aggregate_text, deep.evidence_aggregates)),
         section(f"Worst runs ({as_of()}):", map(str, deep.top_runs)),
     )
 
@@ -3710,11 +3652,12 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
         backend.remember(deep.top_runs)
         return depth_text(agent_id, deep)
     own = agent_named(backend, agent_id).types
-    if n := {as_filter(one): n for one, n in own.items()}.get(kind):
-        listed = call_text("search_signals", failure_type=kind, agent_id=agent_id)
-        why = f"has {plural(n, 'signal')} of {kind}, too few or too old for a pattern: {listed}"
-    else:
-        why = f"has no {kind} on record.{did_you_mean(kind, own)} Its failure types: {', '.join(own) or 'none'}."
+    n = sum(n for one, n in own.items() if as_filter(one) == kind)
+    listed = call_text("search_signals", failure_type=kind, agent_id=agent_id)
+    why = f"has {plural(n, 'signal')} of {kind}, too few or too old for a pattern: {listed}"
+    if not n:
+        known = f"Its failure types: {', '.join(own) or 'none'}."
+        why = f"has no {kind} on record.{did_you_mean(kind, own)} {known}"
     raise DunetraceError(f"{shown_id(agent_id)} {why}", "missing")
 
 
@@ -3732,16 +3675,11 @@ def get_agent_patterns(
     backend = api()
     if failure_type:
         return ask_depth(backend, agent_id, failure_type)
-    told, lists, listed = at_once(
+    ends, insights = gather(
+        lambda: ends_of(backend, agent_id),
         lambda: ask_agent(backend, Insights, agent_id, "insights"),
-        lambda: backend.runs(agent_id, READ_RUNS),
-        lambda: agent_named(backend, agent_id),
     )
-    runs: Found = or_empty(lists, Found)
-    agent = or_id(listed, agent_id, runs)
-    if isinstance(told, DunetraceError):
-        raise told
-    return patterns_text(agent_id, told, Ends(runs, agent.run_count))
+    return patterns_text(agent_id, insights, ends)
 
 
 # ── Compare ───────────────────────────────────────────────────────────────────────────────────────
@@ -3768,11 +3706,11 @@ def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
 def did(step: Step) -> str:
     """What a step did, as two runs are compared: kind and name, whether it failed or brought nothing,
     and how it ended."""
-    said = step.said
-    name = called_name(step.event) or (field_text([step], "model") if "model" in said else "")
-    reasons = {str(said.get(key)) for key in ("finish_reason", "exit_reason")} - {*USUAL_REASONS}
-    empty = [step.response.payload.get(key) == 0 for key in ("result_count", "output_length")]
-    return as_json([step.event.event_type, name, step.failed, empty, sorted(reasons)])
+    model = field_text([step], "model") if "model" in step.said else ""
+    ends = [step.said.get(key) for key in ("finish_reason", "exit_reason")]
+    brought = step.response.payload
+    empty = [brought.get(key) == 0 for key in ("result_count", "output_length")]
+    return as_json([step.event.event_type, step.name, model, step.failed, empty, ends])
 
 
 def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
@@ -3785,53 +3723,52 @@ def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
     ((0, 'arguments'), None)
     """
-    for n, (a, b) in enumerate(itertools.zip_longest(one, other)):
-        if a is None or b is None or did(a) != did(b):
-            return n, "kind, name or outcome"
-    pairs = [(arguments_of(a), arguments_of(b)) for a, b in zip(one, other, strict=True)]
-    return next(((n, "arguments") for n, (a, b) in enumerate(pairs) if a and b and a != b), None)
+    for what, told in (("kind, name or outcome", did), ("arguments", arguments_of)):
+        pairs = itertools.zip_longest(map(told, one), map(told, other))
+        for n, (a, b) in enumerate(pairs):
+            if a != b and (told is did or (a and b)):
+                return n, what
+    return None
 
 
-def input_of(run: Run) -> object:
-    """What a run was asked, None where that was not recorded."""
+def input_of(run: Run) -> str:
+    """What a run was asked, "" where that was not recorded."""
     started = next((one.payload for one in run.events if one.event_type == "run.started"), {})
-    return started.get("input_hash") or started.get("input_text") or None
+    asked = started.get("input_hash") or started.get("input_text")
+    return as_json(asked) if asked else ""
+
+
+def around_parting(runs: tuple[Run, Run], steps: list[list[Step]]) -> tuple[str, list[str]]:
+    """Where two runs part, in words and by the steps around it."""
+    if not all(steps):
+        return "where they part cannot be told, because events were not kept", []
+    apart = parting(*steps)
+    if not apart:
+        return "their recorded steps are alike", []
+    at, what = apart
+    lines = []
+    for label, run, own in zip(("this", "the other"), runs, steps, strict=True):
+        some = own[max(0, at - 1) : at + 2]
+        lines += [f"  {label}:", *(entry_text(Entry([step]), run.start) for step in some)]
+    return f"they part after {plural(at, 'step')}, by {what}", lines
 
 
 def comparison_text(runs: tuple[Run, Run], how: str) -> str:
     """Two runs side by side; `how` the other was chosen."""
     steps = [steps_of(run.events) for run in runs]
+    verdict, other = (run_verdict(*pair).rstrip(".") for pair in zip(runs, steps, strict=True))
     left, right = map(run_columns, runs, steps)
-    apart, around = parting(*steps) if all(steps) else None, list[str]()
-    parted = (
-        "their recorded steps are alike"
-        if all(steps)
-        else ("where they part cannot be told, because events were not kept")
-    )
-    if apart:
-        at, what = apart
-        parted = f"they part after {plural(at, 'step')}, by {what}"
-        for label, run, own in zip(("this", "the other"), runs, steps, strict=True):
-            some = own[max(0, at - 1) : at + 2]
-            around += [f"  {label}:", *(entry_text(Entry([step]), run.start) for step in some)]
-    asked = [input_of(run) for run in runs]
-    differs = (
-        "They were given different inputs: " if None not in asked and asked[0] != asked[1] else ""
-    )
-    verdicts = "; the other: ".join(
-        run_verdict(run, own).rstrip(".") for run, own in zip(runs, steps, strict=True)
-    )
-    rows = (
-        f"{name:<14}{left[name]} | {right[name]}"
-        for name in left
-        if left[name] != right[name] or name in ("Ended", "Signals", "Failed calls")
-    )
+    parted, around = around_parting(runs, steps)
+    asked = {input_of(run) for run in runs}
+    differs = "They were given different inputs: " if len(asked - {""}) > 1 else ""
+    always = ("Ended", "Signals", "Failed calls")
+    rows = [name for name in left if left[name] != right[name] or name in always]
     return blocks(
-        f"{differs}{verdicts}; {parted}.",
+        f"{differs}{verdict}; the other: {other}; {parted}.",
         f"Runs of {' and '.join(dict.fromkeys(run.agent for run in runs))}:\n"
         f"  this   {shown_id(runs[0].run_id)}{runs[0].asked}\n"
         f"  other  {shown_id(runs[1].run_id)}  ({how}){runs[1].asked}",
-        section(f"{'':<14}THIS | OTHER", rows),
+        section(f"{'':<14}THIS | OTHER", (f"{one:<14}{left[one]} | {right[one]}" for one in rows)),
         section("Around the step where they part:", around),
     )
 
@@ -3843,14 +3780,9 @@ def clean_run_like(backend: Api, run: Run) -> tuple[Run, str]:
     rows = newest_first(found.rows)
     others = [one for one in rows if one.outcome == "clean" and one.run_id != run.run_id]
     others.sort(key=lambda one: one.agent_version != run.agent_version)
-    details = at_once(
-        *(functools.partial(run_of, backend, one.run_id) for one in others[:MOST_DETAILS])
-    )
-    good = [
-        one
-        for one in details
-        if isinstance(one, Run) and run_verdict(one, steps_of(one.events)).startswith("✅")
-    ]
+    asks = (functools.partial(run_of, backend, one.run_id) for one in others[:MOST_DETAILS])
+    details = [one for one in at_once(*asks) if isinstance(one, Run)]
+    good = [one for one in details if run_verdict(one, steps_of(one.events)).startswith("✅")]
     if not good:
         raise DunetraceError(
             f"No other run among the newest {len(found.rows)} without signals of {run.agent} is known "
@@ -3858,14 +3790,13 @@ def clean_run_like(backend: Api, run: Run) -> tuple[Run, str]:
             "missing",
         )
     asked = input_of(run)
-    same_input = [one for one in good if asked is not None and input_of(one) == asked]
-    same_version = [one for one in good if one.agent_version == run.agent_version]
+    best = next((one for one in good if asked and input_of(one) == asked), good[0])
     which = first_rule(
-        (same_input, "of the same input"),
-        (same_version, "of the same version"),
-        (True, "of another version"),
+        (asked and input_of(best) == asked, "the same input"),
+        (best.agent_version == run.agent_version, "the same version"),
+        (True, "another version"),
     )
-    return (same_input or same_version or good)[0], f"newest clean run {which}"
+    return best, f"newest clean run of {which}"
 
 
 @tool(
@@ -3882,12 +3813,13 @@ def compare_runs(
 ) -> str:
     backend = api()
     run = run_named(backend, run_id)
-    if not other_run_id:
-        return comparison_text((run, (chosen := clean_run_like(backend, run))[0]), chosen[1])
-    other = run_named(backend, other_run_id)
+    if other_run_id:
+        other, how = run_named(backend, other_run_id), "as asked"
+    else:
+        other, how = clean_run_like(backend, run)
     if other.run_id == run.run_id:
         raise DunetraceError(f"Both are the run {shown_id(run.run_id)}.", "invalid")
-    return comparison_text((run, other), "as asked")
+    return comparison_text((run, other), how)
 
 
 # ── Cost ──────────────────────────────────────────────────────────────────────────────────────────
@@ -3916,10 +3848,8 @@ class Window(Record):
 
     def row(self, name: str) -> str:
         """A row of the table of costs."""
-        priced = self.total_cost_usd > 0
-        wasted, excess = (
-            dollars(one) if priced else NONE for one in (self.wasted_cost_usd, self.excess_cost_usd)
-        )
+        money = (self.wasted_cost_usd, self.excess_cost_usd)
+        wasted, excess = (dollars(one) if self.total_cost_usd > 0 else NONE for one in money)
         within = f"{wasted} ({self.wasted}), {plural(self.wasted_run_count, 'run')}"
         tokens = NONE if self.total_tokens is None else f"{self.total_tokens:,}"
         return (
@@ -3952,13 +3882,10 @@ def cost_verdict(month: Window) -> str:
     """What 30 days cost, how much of it was wasted, and how much was above the agent's baseline."""
     tokens = f"{month.total_tokens:,} tokens, of no known price,"
     spent = dollars(month.total_cost_usd) if month.total_cost_usd > 0 else tokens
-    above = (
-        f"; {dollars(month.excess_cost_usd)} above its own baseline"
-        if month.excess_cost_usd > 0
-        else ""
-    )
-    base = f" of {month.baseline_tokens:,} tokens a run" if above and month.baseline_tokens else ""
-    return f"{spent} in 30 days, {month.wasted} of it in runs with signals{above}{base}."
+    base = f" of {month.baseline_tokens:,} tokens a run" if month.baseline_tokens else ""
+    above = f"; {dollars(month.excess_cost_usd)} above its own baseline{base}"
+    more = above if month.excess_cost_usd > 0 else ""
+    return f"{spent} in 30 days, {month.wasted} of it in runs with signals{more}."
 
 
 def uncounted_text(backend: Api, agent_id: str) -> str:
@@ -3966,12 +3893,9 @@ def uncounted_text(backend: Api, agent_id: str) -> str:
     runs = backend.runs(agent_id, READ_RUNS)
     agent = shown_id(agent_named(backend, agent_id).agent_id)
     own = [run.total_tokens for run in runs.rows if run.total_tokens]
+    told = f"; {plural(len(own), 'run')} of the newest count {sum(own):,} of their own"
     lack = f"⚪ Unknown: the backend's statistics count no tokens of {agent} in 30 days"
-    return (
-        f"{lack}; {plural(len(own), 'run')} of the newest count {sum(own):,} of their own."
-        if own
-        else f"{lack}."
-    )
+    return f"{lack}{told if own else ''}."
 
 
 @tool(
@@ -3988,7 +3912,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
         return uncounted_text(backend, agent_id)
     waste = stats.waste_by_failure_type
     rest = [f"{one.failure_type} {price(one.wasted_cost_usd)}" for one in waste[MOST_TYPES:]]
-    more = [f"  and {plural(len(rest), 'more type')}: {', '.join(rest)}"] if rest else []
+    more = f"  and {plural(len(rest), 'more type')}: {', '.join(rest)}"
     return blocks(
         f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}",
         section(
@@ -3997,7 +3921,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
         ),
         section(
             "Wasted by failure type (30 days; a run with several counts under each):",
-            [*map(str, waste[:MOST_TYPES]), *more],
+            [*map(str, waste[:MOST_TYPES]), more if rest else ""],
         ),
         "Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call "
         "to the exact count of the answer.",
@@ -4010,17 +3934,15 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
 ISSUE_STATES = {"open": "🔴", "reopened": "🔴", "resolved": "✅"}
 ANALYSIS = ("root_cause", "suggested_fix", "suggested_policy", "fix_category", "resolution_notes")
 SIGNS = dict(
-    zip(
-        "eq neq gt gte lt lte == != > >= < <=".split(),
-        "=  ≠   >  ≥   <  ≤   =  ≠  > ≥  < ≤".split(),
-        strict=True,
-    )
+    pair.split(":")
+    for pair in "eq:= neq:≠ gt:> gte:≥ lt:< lte:≤ ==:= !=:≠ >:> >=:≥ <:< <=:≤".split()
 )
 PULL_REQUEST = re.compile(r"(?:/pull/|#|\bPR )(\d{1,9})\b")
 
 
-class Issue(Record):
-    """A row of GET /v1/issues/search, or GET /v1/issues/{id}, where affected_runs are some of them."""
+class Issue(Record, extra="allow"):
+    """A row of GET /v1/issues/search, or GET /v1/issues/{id}, where affected_runs are some of them;
+    what the backend's ANALYSIS says is of any type."""
 
     id: Count
     agent_id: Id
@@ -4032,34 +3954,38 @@ class Issue(Record):
     affected_runs: Anything
     affected_runs_count: Count
     clean_runs_since: Count
-    root_cause: Anything
-    suggested_fix: Anything
-    suggested_policy: Anything
-    fix_category: Anything
-    resolution_notes: Anything
     code_references: Items
+
+    @property
+    def analysis(self) -> Json:
+        return self.model_extra or {}
 
     def __str__(self) -> str:
         """An issue on two lines, what happened to it in order."""
-        runs = (
-            count_or_none(self.affected_runs)
-            if self.affected_runs_count is None
-            else self.affected_runs_count
-        )
+        runs = self.affected_runs_count
+        if runs is None:
+            runs = count_or_none(self.affected_runs)
         moments = {"first": self.first_seen, "last": self.last_seen, "resolved": self.resolved_at}
         known = sorted((at, name) for name, at in moments.items() if at > 0)
-        told = ", ".join(f"{name} {ago(at)}" for at, name in known) or NONE
-        pull = PULL_REQUEST.search(text_or_empty(self.resolution_notes))
+        told = ", ".join(f"{name} {ago(at)}" for at, name in known)
+        pull = PULL_REQUEST.search(text_or_empty(self.analysis.get("resolution_notes")))
         return (
             f"{ISSUE_STATES.get(self.status, '⚪')} #{dash(self.id)}  {dash(self.status)}  "
             f"{self.failure_type}  agent={shown_id(self.agent_id)}\n"
-            f"   {plural(runs, 'run')}: {told}; {plural(self.clean_runs_since, 'clean run')} since the last"
-            f"{f'; pull request #{pull[1]}' if pull else ''}"
+            f"   {plural(runs, 'run')}: {dash(told)}; {plural(self.clean_runs_since, 'clean run')} "
+            f"since the last{f'; pull request #{pull[1]}' if pull else ''}"
         )
 
 
-def status_of(value: object) -> str:
-    return choice(value, "status", ISSUE_STATES)
+IssueState = Annotated[
+    str,
+    BeforeValidator(lambda value: choice(value, "status", ISSUE_STATES)),
+    Field(description="Default all", json_schema_extra={"enum": [*ISSUE_STATES]}),
+]
+
+
+def as_lines(records: Iterable[Record]) -> list[str]:
+    return [*map(str, records)]
 
 
 @tool(
@@ -4070,34 +3996,44 @@ def status_of(value: object) -> str:
 )
 def search_issues(
     query: Annotated[str, Field(description="Part of a type or agent")] = "",
-    status: Annotated[
-        str,
-        BeforeValidator(status_of),
-        Field(description="Default all", json_schema_extra={"enum": [*ISSUE_STATES]}),
-    ] = "",
+    status: IssueState = "",
     agent_id: AnyAgentId = "",
     failure_type: Annotated[FailureType, Field(description="Default all")] = "",
     limit: Limit100 = 20,
     offset: Offset = 0,
 ) -> str:
-    backend, some = api(), min(limit, 100)
-    filters: Json = {"status": status, "agent_id": agent_id, "failure_type": failure_type}
-    asked = {"q": query.strip(), **filters, "limit": some, "offset": offset}
-    found = backend.ask_list(Issue, "/v1/issues/search", "issues", **asked)
+    backend, page = api(), {"limit": min(limit, 100), "offset": offset}
+    filters = {
+        "q": query.strip(),
+        "status": status,
+        "agent_id": agent_id,
+        "failure_type": failure_type,
+    }
+    found = backend.ask_list(Issue, "/v1/issues/search", "issues", **filters, **page)
     if not found.total and not found.rows:
         if agent_id:
             agent_named(backend, agent_id)
-        named = ", ".join(
-            f"{name}={one}" for name, one in asked.items() if isinstance(one, str) and one
-        )
+        named = ", ".join(f"{name}={one}" for name, one in filters.items() if one)
         return (
             f"No issue{f' matches {clean(named, 200)}' if named else ''}. Failures of single runs are in "
             "search_signals; runs that crash without a signal make no issue."
         )
     states = named_counts(Counter(dash(one.status) for one in found.rows))
-    return listing(
-        f"Issues: {states}", found, offset, "issue", lambda rows: [*map(str, rows)], "\n"
-    )
+    return listing(f"Issues: {states}", found, offset, "issue", as_lines, "\n")
+
+
+def issue_of(backend: Api, issue_id: int) -> Issue:
+    """GET /v1/issues/{issue_id}, asked once, since it may be paid for."""
+    try:
+        return backend.ask(Issue, "/v1/issues/{}", issue_id)
+    except DunetraceError as error:
+        paid = error.kind in {"server", "timeout", "shape"}
+        said = first_rule(
+            (error.kind == "missing", f"There is no issue {issue_id}. search_issues shows ids."),
+            (paid, f"{error} It was asked once: asking again may be paid for again."),
+            (True, str(error)),
+        )
+        raise DunetraceError(said, error.kind) from None
 
 
 @tool(
@@ -4107,26 +4043,15 @@ def search_issues(
     "call a paid model and send run content to its vendor; it is asked once.",
 )
 def get_issue(issue_id: IssueId) -> str:
-    backend = api()
-    try:
-        issue = backend.ask(Issue, "/v1/issues/{}", issue_id)
-    except DunetraceError as error:
-        if error.kind == "missing":
-            raise DunetraceError(
-                f"There is no issue {issue_id}. search_issues shows ids.", "missing"
-            ) from None
-        paid = error.kind in {"server", "timeout", "shape"}
-        more = " It was asked once: asking again may be paid for again." if paid else ""
-        raise DunetraceError(f"{error}{more}", error.kind) from None
+    backend, raw = api(), show_raw()
+    issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in objects(issue.affected_runs)])
-    said = {name: getattr(issue, name) for name in ANALYSIS}
-    raw = show_raw()
+    said = ((name, one) for name in ANALYSIS if (one := issue.analysis.get(name)))
     return blocks(
         str(issue),
-        section(f"Newest runs with it ({as_of()}):", map(str, hits)),
+        section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
         section(
-            "Analysis of the backend:",
-            (f"  {name}: {safe(name, text, raw)}" for name, text in said.items() if text),
+            "Analysis of the backend:", (f"  {name}: {safe(name, one, raw)}" for name, one in said)
         ),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
@@ -4232,36 +4157,25 @@ class CustomDetector(Rule):
 )
 def list_policies(agent_id: AnyAgentId = "") -> str:
     backend = api()
-    known, listed, _ = at_once(
-        lambda: backend.ask_list(Policy, "/v1/policies", "", agent_id=agent_id),
-        lambda: backend.ask_list(CustomDetector, "/v1/custom-detectors", "", agent_id=agent_id),
+    ask = functools.partial(backend.ask_list, agent_id=agent_id)
+    detectors = functools.partial(ask, CustomDetector, "/v1/custom-detectors", "")
+    known, listed, _ = gather(
+        lambda: ask(Policy, "/v1/policies", ""),
+        lambda: or_empty(result_or_error(detectors), Found),
         lambda: agent_id and agent_named(backend, agent_id),
     )
-    for one in (known, _):
-        if isinstance(one, DunetraceError):
-            raise one
-    detectors: Found = or_empty(listed, Found)
     rules, custom = (
         [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
-        for found in (known, detectors)
+        for found in (known, listed)
     )
     states = named_counts(Counter(one.state for one in rules))
-    laid = [[*map(str, some)] for some in (rules, custom)]
-    kept = [fitting(some, ROOM // 2) if some else [] for some in laid]
-    lost = [
-        f"  … {len(a) - len(b)} more not shown: name an agent_id." if len(b) < len(a) else ""
-        for a, b in zip(laid, kept, strict=True)
-    ]
-    told = (
-        f"custom detectors: {detectors.error}"
-        if detectors.error
-        else plural(len(custom), "custom detector")
-    )
+    lack = f"custom detectors: {listed.error}" if listed.error else ""
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     return blocks(
-        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; {told}.",
-        section("Policies:", [*kept[0], lost[0]] if rules else []),
-        section("Custom detectors:", [*kept[1], lost[1]] if custom else []),
+        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; "
+        f"{lack or plural(len(custom), 'custom detector')}.",
+        section("Policies:", half(as_lines(rules), "more (name an agent_id)")),
+        section("Custom detectors:", half(as_lines(custom), "more (name an agent_id)")),
     )
 
 
@@ -5334,9 +5248,9 @@ def serve(options: argparse.Namespace) -> int:
     try:
         server.run()
     except BaseExceptionGroup as errors:
-        if errors.split(OSError)[1]:
+        # The editor went while it was being answered, or what it sent is no text.
+        if errors.split((OSError, anyio.ClosedResourceError, UnicodeDecodeError))[1]:
             raise
-        log.info("the editor has gone")  # while it was being answered
     return 0
 
 
