@@ -310,8 +310,10 @@ def clean(value: object, most: int = 300) -> str:
 
 
 def gist(text: str, most: int = 200) -> str:
-    """The beginning of an explanation; get_signal_detail shows the whole."""
-    return textwrap.shorten(clean(text, LONGEST_TEXT), most, placeholder=" …")
+    """The first sentence of an explanation; get_signal_detail shows the whole."""
+    whole = clean(text, LONGEST_TEXT)
+    first = whole.partition(". ")[0]
+    return textwrap.shorten(whole, min(most, len(first) + 3), placeholder=" …")
 
 
 def shown_id(value: str | int | None) -> str:
@@ -528,6 +530,7 @@ NAME = re.compile(  # no URL, no path of a file, no address, no long number amon
     r"(?!\w:[\\/])(?!.*://)(?!.*\w@[\w.-]+\.[A-Za-z]{2,}\b)(?!\d{6,}$)(?!.* .*\d{6})(?!.*\d{6}.* )"
     r"@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
 )
+VERSION = re.compile(rf"[0-9a-f]{{8}}|{NAME.pattern}")  # of the SDK: part of a hash
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 PATH = re.compile(r"(\$\.)?[A-Za-z_]\w*([.\[][\w\]]+)*")
 HASH = re.compile("[0-9a-f]{6,64}")
@@ -538,7 +541,8 @@ FORMS = {
     NAME: "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used source_tool "
     "available_tools distinct_tools pattern index_name indexes source_name signal_name policy_name "
     "step_label provider providers cycle_agents delegation_chain model models from_model to_model "
-    "detector_name evaluator sdk_version agent_version version",
+    "detector_name evaluator sdk_version",
+    VERSION: "agent_version version",
     WORD: "severity failure_type event_type exit_reason finish_reason status state kind type metric "
     "trigger operator event_sequence stall_event_sequence matched_patterns matched_error_marker "
     "matched_completion_term failure_source next_action_type source source_type destination_type "
@@ -1996,26 +2000,31 @@ def fleet_order(agents: list[Agent], runs: list[Run]) -> list[tuple[Agent, str]]
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     """The fleet as a table; below it, by name, agents without a signal or a crash in the newest runs."""
-    ordered = fleet_order(chosen, runs.rows)
-    bad = [(agent, crashed) for agent, crashed in ordered if crashed or agent.signal_count != 0]
-    quiet = [
-        f"{shown_id(agent.agent_id)} {dash(agent.run_count)} ({ago(agent.last_seen)})"
-        for agent, crashed in ordered
-        if (agent, crashed) not in bad
-    ]
+    bad, quiet = list[tuple[Agent, str]](), list[tuple[str, str]]()
+    for agent, crashed in fleet_order(chosen, runs.rows):
+        if crashed or agent.signal_count != 0:
+            bad.append((agent, crashed))
+        else:
+            seen = f"{plural(agent.run_count, 'run')}, {ago(agent.last_seen)}"
+            quiet.append((seen, shown_id(agent.agent_id)))
     wide = max([36, *(n for agent, _ in bad if (n := len(shown_id(agent.agent_id))) <= 48)])
     rows = [agent_row(agent, crashed, wide) for agent, crashed in bad]
-    laid = fitting([*rows, *(f"  {one}" for one in quiet)] or [""])
-    kept, names = laid[: len(rows)], first_of(laid[len(rows) :], len(quiet)).replace("  ", "")
-    hidden = len(chosen) - len(laid)
+    fit = len(fitting([*rows, *map(" ".join, quiet)] or [""]))
+    groups = defaultdict[str, list[str]](list)
+    for seen, name in quiet[: max(0, fit - len(rows))]:
+        groups[seen].append(name)
+    names = "; ".join(f"{', '.join(group)} ({seen})" for seen, group in groups.items())
+    hidden = len(chosen) - fit
     signals = sum(agent.signal_count or 0 for agent in chosen)
     of = f"{len(chosen)} of " if len(chosen) < len(fleet.rows) else ""
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
     return blocks(
         f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
         f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
-        section(f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}", kept),
-        f"Without signals (runs, last seen): {names}" if names else "",
+        section(
+            f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}", rows[:fit]
+        ),
+        f"Without signals: {names}" if names else "",
         f'… {hidden} more, the least bad: list_agents(contains="part of an id").'
         if hidden > 0
         else "",
@@ -3059,13 +3068,16 @@ def spread(values: Iterable[float]) -> str:
 
 
 def field_text(steps: list[Step], name: str) -> str:
-    """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where another model
-    answered than was asked."""
-    value, asked = steps[0].said.get(name), steps[0].event.payload.get(name)
-    if name == "model" and asked not in (None, value):
-        return f"{safe(name, asked)}→{safe(name, value)}"
-    numbers = spread(number_or_nan(one.said.get(name)) for one in steps)
-    return numbers or safe(name, value, show_raw())
+    """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where the answer says
+    another model, or count of tokens, than the call."""
+    asked = [one.event.payload.get(name) for one in steps]
+    told = [one.said.get(name) for one in steps]
+    texts = (
+        spread(map(number_or_nan, some)) or safe(name, some[0], show_raw())
+        for some in (asked, told)
+        if some[0] is not None
+    )
+    return "→".join(dict.fromkeys(texts))
 
 
 def headline(steps: list[Step]) -> str:
