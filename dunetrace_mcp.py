@@ -1575,8 +1575,6 @@ def next_line(*steps: str) -> str:
 class Server(FastMCP[Any]):
     """FastMCP on both majors of mcp: tools answer with text only, and raise DunetraceError only."""
 
-    report: Callable[[int, int], None] | None = None  # in place of the client's progress
-
     def __init__(self) -> None:
         with warnings.catch_warnings():  # of today's pydantic-settings about mcp 1.x
             warnings.simplefilter("ignore")
@@ -1609,7 +1607,7 @@ class Server(FastMCP[Any]):
         given = known_arguments(name, arguments or {})
         # mcp 2.x hands the context in, 1.x has it ready.
         own = context[0] if context else getattr(self, "get_context", object)()
-        CALL.set(Call(name, given, self.report or functools.partial(send_progress, own)))
+        CALL.set(Call(name, given, functools.partial(send_progress, own)))
         try:
             return await super().call_tool(name, given, *context)
         except ToolError as error:
@@ -2322,6 +2320,38 @@ def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
     return f"Errors{read}: {'; '.join(said)}" if said else ""
 
 
+def summary_text(
+    agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found, *notes: str
+) -> str:
+    """The summary; `notes` are the causes of its errors, and what could not be had."""
+    latest: dict[str, Signal] = {}
+    for signal in recent.rows:
+        latest.setdefault(signal.failure_type, signal)
+    newest = entries([*latest.values()][:3], RECENT)
+    none = INCOMPLETE if agent.signal_count else "No signals: runs that errored need not have one."
+    return blocks(
+        f"{summary_verdict(agent, health, insights, ends, recent)}\n"
+        f"═══ Agent summary: {shown_id(agent.agent_id)} ═══",
+        f"Health score:  {health_line(health, ends)}\n"
+        f"Total runs:    {dash(agent.run_count)}\n"
+        f"Total signals: {dash(agent.signal_count)}\n"
+        f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
+        notes[0],
+        section("Failure breakdown:", breakdown(agent, insights)),
+        section("Most recent signals:", newest)
+        or (recent.error and f"Signals: not available: {recent.error}")
+        or none,
+        cost_line(insights.cost_stats),
+        *notes[1:],
+        next_line(
+            ends.look(),
+            "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",
+            "get_agent_patterns(agent_id) for systemic or one-off" if newest else "",
+        ),
+        page_link(ends.first("errored", "stalled", "signals").run_id),
+    )
+
+
 @tool(
     "Summarize an agent",
     "healthy, broken, diagnosis, status, crash",
@@ -2345,33 +2375,12 @@ def summarize_agent(agent_id: AgentId) -> str:
     if isinstance(listed, DunetraceError):
         made_up(agent, runs, recent, insights)
     ends = Ends(runs, agent.run_count)
-    latest: dict[str, Signal] = {}
-    for signal in recent.rows:
-        latest.setdefault(signal.failure_type, signal)
-    newest = entries([*latest.values()][:3], RECENT)
-    none = INCOMPLETE if agent.signal_count else "No signals: runs that errored need not have one."
-    return blocks(
-        f"{summary_verdict(agent, health, insights, ends, recent)}\n"
-        f"═══ Agent summary: {shown_id(agent_id)} ═══",
-        f"Health score:  {health_line(health, ends)}\n"
-        f"Total runs:    {dash(agent.run_count)}\n"
-        f"Total signals: {dash(agent.signal_count)}\n"
-        f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
-        causes_text(ends, causes_of(backend, ends.failed, 5)),
-        section("Failure breakdown:", breakdown(agent, insights)),
-        section("Most recent signals:", newest) or recent.note or none,
-        cost_line(insights.cost_stats),
-        f"Systemic patterns, deploys and cost: not available. {insights.error}"
-        if insights.error
-        else "",
+    causes = causes_text(ends, causes_of(backend, ends.failed, 5))
+    missing = (
+        insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
         f"Totals are those of its lists: {listed}" if isinstance(listed, DunetraceError) else "",
-        next_line(
-            ends.look(),
-            "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",
-            "get_agent_patterns(agent_id) for systemic or one-off" if newest else "",
-        ),
-        page_link(ends.first("errored", "stalled", "signals").run_id),
     )
+    return summary_text(agent, health, insights, ends, recent, causes, *missing)
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
@@ -2891,15 +2900,14 @@ def get_agent_runs(
         return f"No processed runs of {name}{window}; {ends_of(backend, agent_id)}."
     failed = [run for run in found.rows if run.failed]
     if errored and not failed:
-        ends = Ends(found, 0, len(found.rows))
-        return f"No run of {name}{window} errored or stalled; {ends}. {found.note}".rstrip()
+        ends = Ends(replace(found, error=""), 0, len(found.rows))
+        none = "No run" if found.exact else "No run that could be read"
+        return f"{none} of {name}{window} errored or stalled; {ends}. {found.note}".rstrip()
     rows = failed if errored else found.rows
     total = len(rows) if errored or since_hours else found.total
     page = replace(found, rows=rows[offset : offset + some], total=total)
     causes = causes_of(backend, page.rows)
-    read = (
-        f"{len(failed)} of {plural(len(found.rows), 'run')} of {name}{window} errored or stalled."
-    )
+    read = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {name}{window} errored or stalled."
     said = blocks(read, "" if agent_id else crashed_text(failed, causes), gap="\n")
     heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {name}{window}"
     lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
@@ -4328,6 +4336,15 @@ def verify_fix(
     return trial_text(backend, agent, failure_type, moment, known, fixes)
 
 
+def sides_text(moment: Change, runs: list[Run]) -> str:
+    """By what runs, newest first, are told apart: a time or a version."""
+    if not moment.version:
+        return f"since {date_text(moment.at)}"
+    beside = next((run.at for run in runs if run.agent_version != moment.version), math.nan)
+    still = f" (which go on, the newest {ago(beside)})" if beside > moment.at else ""
+    return f"version {moment.version} against all others{still}"
+
+
 def trial_text(
     backend: Api, agent: Agent, kind: str, moment: Change, known: list[Change], fixes: list[Applied]
 ) -> str:
@@ -4345,13 +4362,6 @@ def trial_text(
     others = [one for one in known if one != moment]
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
     neither = trial.neither | Counter({"not processed yet": flying})
-    sides = f"since {date_text(moment.at)}"
-    if moment.version:
-        beside = [run for run in runs if run.agent_version != moment.version][:1]
-        still = "".join(
-            f" (which go on, the newest {ago(run.at)})" for run in beside if run.at > moment.at
-        )
-        sides = f"version {moment.version} against all others{still}"
     return blocks(
         f"{state}: {kind} in {trial} {moment.what}, {ago(moment.at)}.",
         *(
@@ -4359,7 +4369,7 @@ def trial_text(
             for one in others[:few]
         ),
         section(
-            f"Fix of {kind} in {shown_id(name)}, {sides}; before: {BEFORE_DAYS} days:",
+            f"Fix of {kind} in {shown_id(name)}, {sides_text(moment, runs)}; before: {BEFORE_DAYS} days:",
             (f"  before:     {trial.before}", f"  after:      {trial.after}"),
         ),
         section(f"Fixes of {kind} that the backend knows of:", map(str, fixes[:5])),
@@ -4381,44 +4391,35 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
     """The verdict on the new runs: how they ended, and the worst of them against the runs before."""
     worst = max(new, key=lambda run: (run.failed, run.signal_count or 0))
     earlier = [run for run in runs if run not in new][:NEWEST_RUNS]
-    ids, since = (
-        {run.run_id for run in earlier},
-        min((run.started_at for run in earlier), default=now()),
-    )
+    since = min((run.started_at for run in earlier), default=now())
     run, signals = gather(
         lambda: run_of(backend, worst.run_id),
         lambda: backend.read("signals", agent_id, age=now() - since, explain="false"),
     )
-    before = {one.failure_type for one in signals.rows if one.run_id in ids}
-    own = {one.failure_type for one in run.signals or []}
     verdict = run_verdict(run, steps_of(run.events))
-    kinds = {
-        "Same": own & before,
-        "New": own - before,
-        "Not in this run": before - own if run.end == "completed" else set(),
-    }
-    others = (
-        f" It is the worst of {len(new)} new ones: {Ends(Found(new, len(new)))}."
-        if len(new) > 1
-        else ""
-    )
+    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new, len(new)))}."
     return blocks(
-        f"{verdict}{others}\nNew run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
+        f"{verdict}{among if len(new) > 1 else ''}\n"
+        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
         f"Before it, {Ends(Found(earlier, len(earlier)))}." if earlier else "It is the first run.",
-        section(
-            "Failures:",
-            (
-                f"  {what}: {', '.join(sorted(some))}"
-                for what, some in kinds.items()
-                if some and earlier
-            ),
-        ),
+        section("Failures:", failures_against(run, earlier, signals)),
         signals.note,
         next_line(
             "" if verdict.startswith("✅") else call_text("compare_runs", run_id=run.run_id),
             call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id),
         ),
     )
+
+
+def failures_against(run: Run, earlier: list[Run], signals: Found) -> Iterator[str]:
+    """The failure types of a run against those of earlier runs, whose `signals` these are."""
+    ids = {one.run_id for one in earlier}
+    before = {one.failure_type for one in signals.rows if one.run_id in ids}
+    own = {one.failure_type for one in run.signals or []}
+    gone = before - own if run.end == "completed" else set[str]()
+    for what, some in ("Same", own & before), ("New", own - before), ("Not in this run", gone):
+        if some and earlier:
+            yield f"  {what}: {', '.join(sorted(some))}"
 
 
 def known_runs(backend: Api, agent_id: str) -> list[Run]:
@@ -4715,10 +4716,8 @@ async def guard(app: Any, token: str, scope: Any, receive: Any, send: Any) -> No
 
 async def answer_call(app: Any, scope: Any, receive: Any, send: Any) -> None:
     """A call over streamable HTTP, which takes any Accept; it ends when its client hangs up."""
-    headers = MutableHeaders(scope=scope)
     # Connectors that ask for one of the two forms, or for none, get JSON all the same.
-    headers["accept"] = "application/json, text/event-stream"
-    headers["host"] = headers.get("host", "").lower()
+    MutableHeaders(scope=scope)["accept"] = "application/json, text/event-stream"
     body, more = b"", True
     while more and len(body) <= LARGEST_REQUEST:
         message = await receive()
@@ -5224,16 +5223,9 @@ def call(options: argparse.Namespace) -> int:
     if {"-h", "--help"} & {*options.words}:
         say(next(tool_text(one) for one in anyio.run(server.list_tools) if one.name == name))
         return 0
-    server.report = show_progress
     result = anyio.run(server.call_tool, name, typed_arguments(name, options.words))
     say("\n".join(block.text for block in getattr(result, "content", result)))
     return 0
-
-
-def show_progress(done: int, total: int) -> None:
-    """How far the requests of a fan-out are, on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total}", end="\r", file=sys.stderr, flush=True)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -5295,12 +5287,6 @@ def gate_hours(value: str) -> int:
     raise argparse.ArgumentTypeError("A gate looks back an hour or more.")
 
 
-def client_named(value: str) -> str:
-    if value not in clients():
-        raise argparse.ArgumentTypeError(unknown_text("client", value, clients()))
-    return value
-
-
 # What it does, what it is for, and the end of its help.
 COMMANDS: tuple[tuple[Callable[..., int], str, str], ...] = (
     (call, "print one tool's text; call TOOL --help says more of it", "tools: " + " ".join(TOOLS)),
@@ -5357,7 +5343,9 @@ def argument_parser() -> Parser:
         parsers[name] = one
     parsers["call"].add_argument("tool", metavar="TOOL")
     parsers["call"].add_argument("words", nargs=argparse.REMAINDER, metavar="name=value")
-    parsers["config"].add_argument("client", type=client_named, help=", ".join(clients()))
+    parsers["config"].add_argument(
+        "client", choices=clients(), metavar="CLIENT", help=", ".join(clients())
+    )
     parsers["gate"].add_argument("agent_id", metavar="agent")
     since = "how far back runs and signals count (24h)"
     parsers["gate"].add_argument("--since", type=gate_hours, default=24, dest="hours", help=since)

@@ -1761,7 +1761,7 @@ def test_what_an_older_backend_lacks_is_said_as_that(serve):
         (
             "summarize_agent",
             "insights",
-            "Systemic patterns, deploys and cost: not available. http://localhost:8002",
+            "Systemic patterns, deploys, cost: not available: http://localhost:8002",
         ),
         (
             "summarize_agent",
@@ -2408,8 +2408,9 @@ def test_descriptions_hold_the_words_that_people_ask_with():
         assert all(word in described[tool] for word in words.split())
 
 
-def test_progress_of_a_fan_out_reaches_the_client(serve):
+def test_progress_of_a_fan_out_reaches_the_client(serve, monkeypatch):
     told = []
+    monkeypatch.setattr(dm, "send_progress", lambda client, done, total: told.append((done, total)))
     serve(
         fleet(
             [run(n, f"agent-{n}", 1, signals=1) for n in range(40)],
@@ -2417,9 +2418,7 @@ def test_progress_of_a_fan_out_reaches_the_client(serve):
         ),
         "old",
     )
-    server = dm.make_server()
-    server.report = lambda done, total: told.append((done, total))
-    anyio.run(server.call_tool, "search_signals", {})
+    ask("search_signals")
     assert told[-1] == (40, 40)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
@@ -2660,7 +2659,7 @@ def command(*words, stdin="", **variables):
         (["gate", "a"], 2, "UNKNOWN runs processed in the last 24 h"),
         (["gate"], 64, "agent"),
         (["--since"], 64, "unrecognized arguments"),
-        (["config", "claude"], 64, "Did you mean claude-code or claude-desktop?"),
+        (["config", "claude"], 64, "invalid choice: 'claude' (choose from "),
         (["--port", "9"], 2, "--host and --port go with --http or --sse."),
         (["--http", "--host", "0.0.0.0"], 2, "refusing to listen on 0.0.0.0 without a token"),
     ],
@@ -2930,7 +2929,6 @@ def test_http_for_this_machine():
             assert "worst first" in post(url, Accept=accept).json()["result"]["content"][0]["text"]
         assert requests.get(url, timeout=30).status_code == 405
         assert post(url, "x" * (4 * 2**20 + 1)).status_code == 413
-        assert post(url, Host=f"LOCALHOST:{base.rpartition(':')[2]}").status_code == 200
         assert post(url, Host="evil.example").status_code in (403, 421)
         assert post(url, Origin="http://evil.example").status_code in (403, 421)
 
