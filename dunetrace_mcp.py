@@ -180,7 +180,7 @@ def api_url() -> str:
 
 
 def dashboard_url() -> str:
-    """The base URL of the dashboard, by default the one beside a backend on this machine, else ""."""
+    """The base URL of the dashboard, by default the one beside a backend on this machine."""
     backend = urlsplit(api_url())
     beside = backend.port == 8002 and is_loopback(backend.hostname or "")
     default = DASHBOARD_URL if beside else ""
@@ -232,7 +232,7 @@ class Call:
         return left
 
     def told_time(self, date: str) -> None:
-        """Takes the word of an answer's Date for now, in whole seconds; without a zone it is UTC."""
+        """Takes an answer's Date for now, in whole seconds; without a zone it is UTC."""
         ahead = math.nan
         with contextlib.suppress(ValueError, OverflowError):
             said = parsedate_to_datetime(date)
@@ -522,9 +522,9 @@ def given_run(value: str) -> str:
 
 
 # ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
-# What may leave the process: true, false and null; a number of under five digits, or whose name ends
-# in a measure; a text whose name has a form here, if it has that form. All else that a person, a
-# model or a tool wrote in a run is shown as its hash and length.
+# What may leave the process: true, false and null; a number of under five digits, or whose name
+# ends in a measure; a text whose name has a form here, if it has that form. All else that a person,
+# a model or a tool wrote in a run is shown as its hash and length.
 
 NAME = re.compile(  # no URL, no path of a file, no address, no long number among words
     r"(?!\w:[\\/])(?!.*://)(?!.*\w@[\w.-]+\.[A-Za-z]{2,}\b)(?!\d{6,}$)(?!.* .*\d{6})(?!.*\d{6}.* )"
@@ -630,7 +630,7 @@ def as_filter(kind: str) -> str:
 # ── Records ───────────────────────────────────────────────────────────────────────────────────────
 # What the Customer API sends, one class for each JSON object. A field that is missing, null, absurd
 # or of a wrong type is None (a text "", a number or a time nan, a list empty); a word that has not
-# the form of one is its hash. So nothing above asks what type a value has, or whether a name is one.
+# the form of one is its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
 
@@ -734,7 +734,7 @@ class Agent(Record):
 
 
 class Event(Record):
-    """`tool.called`, `tool.responded`, `run.errored`, ...; what a payload holds depends on the SDK."""
+    """`tool.called`, `run.errored`, ...; what a payload holds depends on the SDK."""
 
     event_type: Word
     step_index: Count
@@ -807,8 +807,8 @@ class Signal(OfRun):
 
     @property
     def steps(self) -> set[int]:
-        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that its
-        evidence and focus come first."""
+        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
+        its evidence and focus come first."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
         listed += [int(key) for key in mapping(said.get("all_slow_steps")) if key.isdecimal()]
@@ -826,8 +826,8 @@ class Signal(OfRun):
 
 
 class Run(OfRun):
-    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals. `exit_reason` is what
-    made the backend process it: run.completed, run.errored or stalled."""
+    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals. `exit_reason` is
+    what made the backend process it: run.completed, run.errored or stalled."""
 
     started_at: Moment
     completed_at: Moment
@@ -958,7 +958,7 @@ class Version(Record):
 
 
 class Deploy(Record):
-    """A row of deploy_events, or of deploy_regressions: runs with signals in the 2 h before and after."""
+    """A row of deploy_events, or of deploy_regressions: runs in the 2 h before and after."""
 
     id: Count
     deploy_id: Count
@@ -984,7 +984,7 @@ class Spending(Record):
 
 
 class Insights(Record):
-    """GET /v1/agents/{id}/insights; systemic_patterns is None where the backend is too old for it."""
+    """GET /v1/agents/{id}/insights; systemic_patterns is None where it is too old for it."""
 
     error: Text  # why they could not be had
     systemic_patterns: Maybe[Pattern]
@@ -1009,7 +1009,7 @@ NUMBERS_AND_ADDRESSES = re.compile(r"\d{5,}|[\w.+-]+@[\w.-]+")
 
 @functools.cache
 def form_of(char: str) -> str:
-    """A character as it is compared: one form, one case, one kind of space; "" for an invisible one."""
+    """A character as it is compared: one form, case and space; "" for an invisible one."""
     folded = visible(unicodedata.normalize("NFKD", char).casefold())
     return " " if char.isspace() else folded.strip()
 
@@ -1020,7 +1020,7 @@ def folded(text: str) -> str:
 
 
 def compared(text: str) -> tuple[str, list[int]]:
-    """The same, but for white space at its ends, and where in the text each character of it stands."""
+    """The same, white space at its ends kept, and where each character of it stood."""
     form, places = "", list[int]()
     for at, char in enumerate(text):
         low = form_of(char)
@@ -1036,7 +1036,7 @@ def grams(text: str) -> set[str]:
 
 
 def leaves(value: object) -> Iterator[tuple[str, object]]:
-    """The scalars under a value with the names by which they are judged, keys that are no names too."""
+    """The scalars under a value, and keys that are no names, with names to judge them by."""
     left = [("", value)]
     while left:
         name, one = left.pop()
@@ -1066,8 +1066,8 @@ def texts_in(value: object) -> tuple[set[str], set[str]]:
 
 
 def quoted(text: str) -> str:
-    """The pattern of a short hidden text where it counts as quoted: a word, or one of three characters
-    at most, in quotation marks, another anywhere."""
+    """The pattern of a short hidden text where it counts as quoted: a word, or one of three
+    characters at most, in quotation marks, another anywhere."""
     if len(text) > 3 and not text.isalpha():
         return rf"(?<!\w){re.escape(text)}(?!\w)"
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
@@ -1077,8 +1077,8 @@ PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals
 
 
 class Redaction:
-    """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a whole
-    shorter one, which if it is but a word must stand in quotation marks; names that are shown
+    """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
+    whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
     elsewhere stay."""
 
     def __init__(self, signals: list[Signal], payloads: list[Json]) -> None:
@@ -1140,8 +1140,8 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results, or errors, of tasks that run at the same time, in their order; the client is told how
-    far it is. Raises DunetraceError when the call is over."""
+    """Results, or errors, of tasks that run at the same time, in their order; the client is told
+    how far it is. Raises DunetraceError when the call is over."""
     call, pool = current_call(), ThreadPoolExecutor(AT_ONCE)
     futures = [pool.submit(copy_context().run, result_or_error, task) for task in tasks]
     try:
@@ -1317,8 +1317,7 @@ class Api:
         return request
 
     def get(self, template: str, *ids: object, **params: Any) -> Any:
-        """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params go into the
-        query."""
+        """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params are the query."""
         path, call = template.format(*map(segment, ids)), current_call()
         query = urlencode({name: one for name, one in params.items() if one != ""})
         limits: Json = {"timeout": (3, min(15, call.seconds_left())), "allow_redirects": False}
@@ -1345,8 +1344,8 @@ class Api:
         raise self.refusal(template, path, response, mapping(data).get("detail"))
 
     def error(self, path: str, fault: str) -> DunetraceError:
-        """What was asked, what came back, what to do. A fault is its kind and what it says; the key is
-        hidden, whoever quoted it."""
+        """What was asked, what came back, what to do. A fault is its kind and what it says; the key
+        is hidden, whoever quoted it."""
         kind, what = fault.split(maxsplit=1)
         if len(self.key) > 5:
             what = what.replace(self.key, "***")
@@ -1393,7 +1392,7 @@ class Api:
     def ask_list(
         self, kind: type[R], template: str, key: str, *ids: object, **params: Any
     ) -> Found:
-        """A list of records, under a key or ("") bare, and whether what it says of its length fits."""
+        """A list of records, under a key or ("") bare, and whether its own counts fit it."""
         data = self.get(template, *ids, **params)
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
@@ -1421,8 +1420,8 @@ class Api:
         age: float = math.inf,
         **params: Any,
     ) -> Found:
-        """At most `most` rows of a list: a page, and then several at once until one is older than `age`
-        seconds as a whole. A row that two pages repeat comes once."""
+        """At most `most` rows of a list: a page, and then several at once until one is older than
+        `age` seconds as a whole. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
         pages = [first := ask(offset=0)]
@@ -1441,8 +1440,7 @@ class Api:
         return self.read("agents")
 
     def runs(self, agent_id: str = "", most: int = LARGEST_PAGE) -> Found:
-        """The newest runs of an agent, or of all, by their own times: lists come in the order of
-        processing."""
+        """The newest runs of an agent, or of all, by their own times, not by their processing."""
         found = self.read("runs", agent_id, most)
         return replace(found, rows=newest_first(found.rows))
 
@@ -1505,8 +1503,7 @@ CORE = (
 
 
 class Tool(NamedTuple):
-    """A tool: its function, what it is called and does, and words by which clients that load tools
-    late find it."""
+    """A tool: its function, what it is called and does, and words by which clients find it."""
 
     function: Callable[..., Any]
     title: str
@@ -1614,8 +1611,7 @@ class Server(FastMCP[Any]):
             raise DunetraceError(failure_text(name, error.__cause__ or error)) from None
 
     async def read_resource(self, uri: Any, *context: Any) -> Any:
-        """Reads `dunetrace://agents|runs|signals/{id}` through the tools, so that ids decode alike on
-        both majors."""
+        """Reads `dunetrace://agents|runs|signals/{id}` through the tools: ids decode alike on both."""
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun not in READERS or not ident:
             return await super().read_resource(uri, *context)
@@ -1632,8 +1628,8 @@ def schema_of(listed: Any) -> Json:
     return mapping(getattr(listed, "input_schema", None) or getattr(listed, "inputSchema", None))
 
 
-# The SDK reads its input in threads of anyio's default limiter: calls that wait there would make the
-# server deaf.
+# The SDK reads its input in threads of anyio's default limiter: calls that wait there would make
+# the server deaf.
 THREADS = anyio.CapacityLimiter(40)
 # What the HTTP transport cancels when the client of a request hangs up.
 SCOPES: ContextVar[set[anyio.CancelScope] | None] = ContextVar("SCOPES", default=None)
@@ -1656,8 +1652,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
 
 
 def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that answers with a text, as a coroutine that runs it in a thread, and whose text is
-    fit to leave."""
+    """A function that answers with a text as a coroutine, in a thread, its text fit to leave."""
 
     @functools.wraps(function)
     async def run(*given: Any, **named: Any) -> str:
@@ -1670,14 +1665,13 @@ def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def send_progress(context: Any, done: int, total: int) -> None:
-    """Sends a call's progress from its worker thread; the SDK drops it when the client asked for
-    none."""
+    """Sends a call's progress from its worker thread; the SDK drops what nobody asked for."""
     with contextlib.suppress(Exception):
         anyio.from_thread.run(context.report_progress, done, total)
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:
-    """Those of the known names that a word resembles: in spelling, in another case, or as a part."""
+    """The known names that a word resembles: in spelling, in another case, or as a part."""
     names = {one.lower(): one for one in known}
     low = re.sub(r"(?<=[a-z])(?=[A-Z])|\W", "_", word).lower()
     parts = [one for one in names if low and low in one.split("_")]
@@ -1698,8 +1692,9 @@ def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def known_arguments(name: str, given: Json) -> Json:
-    """The arguments that a tool has; raises DunetraceError for a tool that does not exist, and for an
-    argument that resembles one, which the SDKs would drop unseen. Clients add others of their own."""
+    """The arguments that a tool has; raises DunetraceError for a tool that does not exist, and for
+    an argument that resembles one, which the SDKs would drop unseen. Clients add others of their
+    own."""
     if name not in tools_on():
         raise DunetraceError(unknown_text("tool", name, tools_on()))
     known = TOOLS[name].parameters
@@ -1730,8 +1725,7 @@ NONE_OR_ALL = "all|any|none|null|"  # of an argument that might as well be left 
 
 
 def matched(pattern: str, value: object, valid: str) -> re.Match[str]:
-    """How a whole argument fits a pattern, in any case; raises DunetraceError that says what is
-    `valid`."""
+    """How a whole argument fits a pattern, in any case; raises DunetraceError that says what is valid."""
     if hit := re.fullmatch(pattern, str(value).strip(), re.I):
         return hit
     raise DunetraceError(f"{valid}, not {clean(value, 80)!r}.", "invalid")
@@ -1761,8 +1755,7 @@ def hours_of(value: object) -> int:
 
 
 def failure_type_of(value: object) -> str:
-    """A failure type as the filters are written, "" for any; raises DunetraceError when it has not
-    the form of one."""
+    """A failure type as the filters are written, "" for any; raises DunetraceError for no type."""
     valid = f"failure_type is like TOOL_LOOP. Known: {', '.join(DETECTORS)}, CUSTOM_*"
     return matched(f"{NONE_OR_ALL}|([A-Z][A-Z0-9_]*)", as_filter(str(value)), valid)[1] or ""
 
@@ -1823,7 +1816,7 @@ def listing(
 
 
 # ── One agent ─────────────────────────────────────────────────────────────────────────────────────
-# What is asked of an agent before anything is said of it: whether it exists, and how its runs ended.
+# What is asked of an agent first: whether it exists, and how its runs ended.
 
 NEWEST_RUNS = 20  # whose ends a verdict looks at
 READ_RUNS = 100  # that are read for that: lists come in the order of processing
@@ -1833,8 +1826,8 @@ LISTED = "a run is listed once it has ended, or after about 90 s without an even
 
 
 class Ends:
-    """How the newest runs of an agent, or of a fleet, ended. Every answer that speaks of runs counts
-    them here, and says it in these words."""
+    """How the newest runs of an agent, or of a fleet, ended. Every answer that speaks of runs
+    counts them here, and says it in these words."""
 
     def __init__(self, found: Found, started: int | None = 0, most: int = NEWEST_RUNS) -> None:
         self.runs: list[Run] = found.rows[:most]
@@ -1879,8 +1872,7 @@ class Ends:
         )
 
     def state(self, score: float = math.nan, worse: bool = False) -> str:
-        """The state of an agent, by how its runs ended, its score, and what else is `worse`: the
-        first rule that holds."""
+        """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
         n, ended = len(self.runs), self.count
         in_a_row = [run.outcome for run in self.runs[:IN_A_ROW]] == ["signals"] * IN_A_ROW
         return first_rule(
@@ -1903,8 +1895,7 @@ class Ends:
 
 
 def agent_named(backend: Api, agent_id: str) -> Agent:
-    """The row of one agent in GET /v1/agents; raises DunetraceError with the closest ids when there
-    is none."""
+    """The row of one agent in GET /v1/agents; raises DunetraceError with the closest ids."""
     fleet = backend.agents()
     agents: dict[str, Agent] = {agent.agent_id: agent for agent in fleet.rows}
     if agent_id in agents:
@@ -1997,7 +1988,7 @@ def fleet_order(agents: list[Agent], runs: list[Run]) -> list[tuple[Agent, str]]
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
-    """The fleet as a table; below it, by name, agents without a signal or a crash in the newest runs."""
+    """The fleet as a table; below it, by name, agents without a signal or a crash."""
     bad, quiet = list[tuple[Agent, str]](), list[tuple[str, str]]()
     for agent, crashed in fleet_order(chosen, runs.rows):
         if crashed or agent.signal_count != 0:
@@ -2058,8 +2049,7 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
 
 
 # ── Before and after ──────────────────────────────────────────────────────────────────────────────
-# Whether a share of runs changed, for a fix, a version or a deploy: one rule, never surer than its
-# sample.
+# Whether a share of runs changed, for a fix, a version or a deploy: one rule, as sure as its sample.
 
 ENOUGH_RUNS = 5  # on each side
 SEEN_RUNS = 10  # after a fix, to say that a failure is still there
@@ -2156,8 +2146,8 @@ def newest_version(insights: Insights) -> tuple[Version, Side, Side]:
 
 
 def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
-    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, "" where
-    it is not."""
+    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, ""
+    where it is not."""
     shares = " → ".join(map(of_side, sides))
     return (
         f"worse {what}, {ago(at)}: {shares} of runs with signals"
@@ -2182,7 +2172,7 @@ def of_side(side: Side) -> str:
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
-# The score of an agent, which the backend makes from signals alone, beside how its newest runs ended.
+# The score of an agent, made by the backend from signals alone, beside how its runs ended.
 
 
 def score_text(health: Health, ends: Ends) -> str:
@@ -2265,8 +2255,7 @@ def in_week(pattern: Pattern) -> str:
 def summary_verdict(
     agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found
 ) -> str:
-    """The state of an agent in a sentence: how its newest runs went, which failure leads, and what
-    made it worse."""
+    """The state of an agent in a sentence: how its runs went, which failure leads, what made it worse."""
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
     critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
@@ -2303,8 +2292,7 @@ def cost_line(cost: Spending) -> str:
 
 
 def made_up(agent: Agent, runs: Found, recent: Found, insights: Insights) -> None:
-    """Fills the row of an agent that GET /v1/agents failed to give from its lists: types are those of
-    30 days."""
+    """Fills the row that GET /v1/agents failed to give from lists: types are those of 30 days."""
     agent.run_count, agent.signal_count = runs.total, recent.total
     agent.last_seen = max((run.at for run in runs.rows if run.at > 0), default=math.nan)
     for trend in insights.signal_trends:
@@ -2461,8 +2449,7 @@ OF_RUN = """\
 def entries(
     signals: list[Signal], template: str = SIGNAL, events: Iterable[Event] = ()
 ) -> list[str]:
-    """Signals laid out; an explanation that an entry of the same type gave before, or that is
-    missing, is left out."""
+    """Signals laid out; what is missing, or an entry of the same type said before, is left out."""
     said, texts = set[tuple[str, str]](), []
     for group in fold_signals(without_raw(signals, events)):
         text = facts(group)
@@ -2501,8 +2488,8 @@ class Filters(NamedTuple):
         return now() - self.hours * HOUR if self.hours else math.nan
 
     def matches(self, row: Signal) -> bool:
-        """What not every backend compares: none has times, and each version its own types. What has no
-        time may match: nothing says that it is too old."""
+        """What not every backend compares: none has times, and each version its own types. What has
+        no time may match: nothing says that it is too old."""
         same = self.failure_type in ("", as_filter(row.failure_type))
         return same and not row.at < self.since
 
@@ -2517,8 +2504,8 @@ def check_type(kind: str, agents: list[Agent]) -> None:
 
 
 def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> str:
-    """Why an agent, or the fleet (""), has no signals to show, never as if that were a clean bill: how
-    the newest runs ended, which agents crashed, and what there is without the filters."""
+    """Why an agent, or the fleet (""), has no signals to show, never as if that were a clean bill:
+    how the newest runs ended, which agents crashed, and what there is without the filters."""
     listed, lists = at_once(
         lambda: Found([agent_named(backend, agent_id)]) if agent_id else backend.agents(),
         lambda: runs_within(backend, agent_id, filters.hours, READ_RUNS),
@@ -2714,8 +2701,7 @@ def in_its_run(
 
 
 def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, Run]:
-    """The explained signal of an id, and its run; raises DunetraceError that says how many were read
-    for it."""
+    """The explained signal of an id, and its run; raises DunetraceError with how many were read."""
     agent, run_id = backend.homes.get(signal_id, ("", ""))
     if (
         run_id
@@ -2760,8 +2746,9 @@ COUNTED = 2_000  # matches that are read to count them by severity, agent and ty
 
 
 def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> Found:
-    """The matches of one list, as far as it is read; without their explanations, of which a thousand
-    agents' would not fit into memory. Older backends refuse types that they do not know."""
+    """The matches of one list, as far as it is read; without their explanations, of which a
+    thousand agents' would not fit into memory. Older backends refuse types that they do not
+    know."""
 
     def read(kind: str) -> Found:
         """Asks the backend for one type, "" for all."""
@@ -2785,8 +2772,7 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
 
 
 def search_verdict(found: Found, filters: Filters) -> str:
-    """How many signals match, and all of them by severity, agent and type, as far as they were
-    read."""
+    """How many signals match, and by severity, agent and type those that were read."""
     part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
     since = "" if filters.hours else f" since {ago(min(row.at for row in found.rows))}"
     severe = named_counts(Counter(dash(row.severity) for row in found.rows))
@@ -2831,7 +2817,7 @@ def search_signals(
 
 
 # ── Runs ──────────────────────────────────────────────────────────────────────────────────────────
-# The runs of one agent or of all. A run that errored or stalled has failed, with signals or without.
+# The runs of one agent or of all. A run that errored or stalled has failed, with or without signals.
 
 
 def run_status(run: Run, cause: str = "") -> str:
@@ -2843,7 +2829,7 @@ def run_status(run: Run, cause: str = "") -> str:
 
 
 def run_table(runs: list[Run], causes: Mapping[str, str], of_all: bool) -> list[str]:
-    """Runs as a table, with tokens and cost where they have any, and their agents where it is `of_all`."""
+    """Runs as a table, with tokens and cost where they have any, and agents if `of_all`."""
     wide = min(100, max(12, *(len(run.shown) for run in runs), 0))
     priced = any(run.total_tokens for run in runs)
     head = f"{'RUN ID':<{wide}} {'STARTED':<24} DUR  STEPS{'   TOKENS    COST' if priced else ''} SIGS  STATUS"
@@ -2872,7 +2858,7 @@ def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
 
 
 def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
-    """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of so many hours."""
+    """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of hours."""
     age, most = (hours * HOUR, MOST_ROWS) if hours else (math.inf, wanted)
     ask = functools.partial(backend.read, "runs", most=most, age=age)
     found = ask_lists(backend, "runs", agent_id, ask)
@@ -2915,8 +2901,7 @@ def get_agent_runs(
 
 
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
-# From the events of a run to lines of text: join responses to calls, fold what repeats, choose what
-# fits.
+# From the events of a run to lines of text: join responses to calls, fold repeats, choose.
 
 MOST_ENTRIES, MOST_VITAL = 40, 70  # of a timeline; and of those that must stay
 LONGEST_REMARK = 300  # characters of what an entry says below its line, if it is not shown in full
@@ -2964,8 +2949,9 @@ class Step:
 
     @functools.cached_property
     def said(self) -> Json:
-        """The fields of the call and of its response, whose word counts where both have one; without
-        what says nothing: an empty one, a usual reason, the length of a text that is there."""
+        """The fields of the call and of its response, whose word counts where both have one;
+        without what says nothing: an empty one, a usual reason, the length of a text that is
+        there."""
         answered = {name: one for name, one in self.response.payload.items() if one is not None}
         both = self.event.payload | answered
         return {
@@ -3034,7 +3020,7 @@ def steps_of(events: list[Event]) -> list[Step]:
 
 
 def joined(step: Step, waiting: Waiting, unique: bool) -> bool:
-    """Whether a response found its call; one without a name may belong to the only ones that wait."""
+    """Whether a response found its call; a nameless one may belong to the only ones that wait."""
     key = step.noun, step.name
     if key not in waiting:
         alike = [one for one in waiting if one[0] == step.noun]
@@ -3054,9 +3040,9 @@ def joined(step: Step, waiting: Waiting, unique: bool) -> bool:
 
 
 def call_of(response: Step, calls: list[Step], unique: bool) -> Step | None:
-    """The call of a response: the one of its id, if no other response has it; the only one; or the only
-    one that began when the response's timestamp less its latency says. None where the data cannot
-    tell. A latency of 0 was not measured."""
+    """The call of a response: the one of its id, if no other response has it; the only one; or the
+    only one that began when the response's timestamp less its latency says. None where the data
+    cannot tell. A latency of 0 was not measured."""
     if len(calls) > MOST_AT_ONCE:
         return None
     ident = response.call_id if unique else ""
@@ -3151,7 +3137,8 @@ class Entry(NamedTuple):
         return first_rule((first.ended_run, 1), (pointed, 2), (first.failed, 3), (True, 4))
 
     def folded(self) -> str:
-        """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that repeat."""
+        """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that
+        repeat."""
         if len(self.steps) == 1:
             return ""
         wrong = [one.said for one in self.steps if one.failed]
@@ -3269,8 +3256,7 @@ def calls_of(steps: list[Step]) -> Counter[str]:
 
 
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean: `5 of 166 calls failed (pay×5); 1 call without a
-    response`."""
+    """What speaks against calling a run clean, such as `5 of 166 calls failed (pay×5)`."""
     failed, said = failed_calls(steps), [step.said for step in steps]
     calls = plural(max(calls_of(steps).total(), failed.total()), "call")
     kinds = Counter(step.lost or step.event.event_type for step in steps)
@@ -3293,8 +3279,7 @@ def doubts(run: Run, steps: list[Step]) -> str:
 
 
 def run_verdict(run: Run, steps: list[Step]) -> str:
-    """How a run ended, its worst signal, and what else speaks against it: the first rule that holds
-    gives the icon."""
+    """How a run ended, its worst signal, and what else speaks against it: the first rule gives the icon."""
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
     most = "the worst " if len(signals) > 1 else ""
@@ -3317,7 +3302,7 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
 
 
 def step_count(run: Run) -> str:
-    """The steps of a run as its list counts them: v0.3.0 puts the number of events into the detail."""
+    """The steps of a run as its list counts them: v0.3.0's detail counts events."""
     highest = max((event.step_index or 0 for event in run.events), default=0)
     of_events = run.step_count == len(run.events) != highest
     return dash(highest + 1 if of_events and run.events else run.step_count)
@@ -3346,8 +3331,7 @@ def half(parts: list[str], what: str) -> list[str]:
 
 
 def run_text(run: Run) -> str:
-    """One run: verdict, head, signals and timeline. A run that went well is short: what its calls
-    were given is left out."""
+    """One run: verdict, head, signals and timeline. A run that went well is short."""
     steps, signals = steps_of(run.events), run.signals or []
     verdict = run_verdict(run, steps)
     laid = half(entries(signals, OF_RUN, run.events), "more (get_agent_signals lists them)")
@@ -3403,8 +3387,7 @@ def part_text(run: Run, steps: str) -> str:
 
 
 def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
-    """A run by its id, or by the beginning of it; raises DunetraceError where that is none, or that of
-    several."""
+    """A run by its id, or by the beginning of it; raises DunetraceError for none or several."""
     try:
         return run_of(backend, backend.whole.get(name, name))
     except DunetraceError as error:
@@ -3459,7 +3442,7 @@ WELL_ABOVE = 0.25  # by which an input's rate must exceed the agent's own to say
 
 
 def systemic_lines(insights: Insights) -> list[str]:
-    """systemic_patterns, 7 days: those that are systemic one by one, the others by name and count."""
+    """systemic_patterns, 7 days: the systemic ones one by one, the others by name and count."""
     systemic, rest = systemic_in(insights), defaultdict[str, list[str]](list)
     wide = max((len(one.failure_type) for one in systemic), default=0)
     lines = [
@@ -3501,8 +3484,8 @@ def trend_lines(trends: list[Pattern]) -> list[str]:
 
 
 def input_lines(insights: Insights) -> list[str]:
-    """input_patterns with a rate of 0.5 or more, those of one input together, beside the agent's own
-    rate; lower ones, or of too few runs to tell, are noise."""
+    """input_patterns with a rate of 0.5 or more, those of one input together, beside the agent's
+    own rate; lower ones, or of too few runs to tell, are noise."""
     rates = {
         one.failure_type: ratio(one.affected_runs, one.total_runs)
         for one in insights.systemic_patterns or []
@@ -3556,8 +3539,7 @@ def deploy_lines(insights: Insights) -> list[str]:
 
 
 def patterns_verdict(insights: Insights, trends: list[str]) -> str:
-    """Whether failures are systemic or occasional, as far as the backend tells: the first rule that
-    holds."""
+    """Whether failures are systemic or occasional, as far as the backend tells."""
     patterns, systemic = insights.systemic_patterns, systemic_in(insights)
     total = max((one.total_runs or 0 for one in patterns or []), default=0)
     more = f" and {plural(len(systemic) - 1, 'more type')}" if len(systemic) > 1 else ""
@@ -3620,7 +3602,7 @@ class Quartiles(Record):
 
 
 class Depth(Record):
-    """GET /v1/agents/{id}/failure-patterns/{TYPE}; of its evidence the API sends numbers as text."""
+    """GET /v1/agents/{id}/failure-patterns/{TYPE}; numbers in its evidence are text."""
 
     failure_type: Kind
     overview: One[Pattern]
@@ -3724,8 +3706,8 @@ def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
 
 
 def did(step: Step) -> str:
-    """What a step did, as two runs are compared: kind and name, whether it failed or brought nothing,
-    and how it ended."""
+    """What a step did, as two runs are compared: kind and name, whether it failed or brought
+    nothing, and how it ended."""
     model = field_text([step], "model") if "model" in step.said else ""
     ends = [step.said.get(key) for key in ("finish_reason", "exit_reason")]
     brought = step.response.payload
@@ -3735,7 +3717,8 @@ def did(step: Step) -> str:
 
 def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     """The place at which two runs part, and by what: kind, name or outcome of a step over the whole
-    run first or, where they are alike in that, arguments that both recorded; None where they do not.
+    run first or, where they are alike in that, arguments that both recorded; None where they do
+    not.
 
     >>> step = lambda **said: Step(Event.of({"event_type": "tool.called", "payload": said}))
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
@@ -3847,8 +3830,7 @@ def compare_runs(
 
 
 class Window(Record):
-    """Tokens and US dollars of 1, 7 or 30 days; wasted: in runs with signals; excess: above the
-    agent's own baseline."""
+    """Tokens and US dollars of 1, 7 or 30 days; wasted: in runs with signals; excess: above its baseline."""
 
     total_tokens: Count
     total_cost_usd: Number
@@ -4348,8 +4330,8 @@ def sides_text(moment: Change, runs: list[Run]) -> str:
 def trial_text(
     backend: Api, agent: Agent, kind: str, moment: Change, known: list[Change], fixes: list[Applied]
 ) -> str:
-    """The verdict on a fix, with the rates and intervals that it is made from, and the other moments
-    that it could be judged by."""
+    """The verdict on a fix, with the rates and intervals that it is made from, and the other
+    moments that it could be judged by."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
         lambda: backend.read("runs", name, age=now() - begin),
@@ -4388,7 +4370,7 @@ WAIT_SECONDS, PAUSE = 40, 3.0
 
 
 def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -> str:
-    """The verdict on the new runs: how they ended, and the worst of them against the runs before."""
+    """The verdict on the new runs: how they ended, and the worst against those before."""
     worst = max(new, key=lambda run: (run.failed, run.signal_count or 0))
     earlier = [run for run in runs if run not in new][:NEWEST_RUNS]
     since = min((run.started_at for run in earlier), default=now())
@@ -4487,8 +4469,8 @@ def no_arrival(agent_id: str, runs: list[Run], waited: float) -> str:
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────
-# Texts for people who instrument agents, and questions ready to be asked. The contents are at the end
-# of the file.
+# Texts for people who instrument agents, and questions ready to be asked. The contents are at the
+# end of the file.
 
 DOCUMENTED = "python langchain typescript haystack otel policies".split()  # also as resources
 SEE = 'After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.'
@@ -4501,8 +4483,8 @@ def chapters(text: str) -> dict[str, str]:
 
 
 def guide_text(framework: str) -> str:
-    """A guide by its name or another that its heading has, in any spelling, and for no name the list
-    of them; raises DunetraceError."""
+    """A guide by its name or another that its heading has, in any spelling, and for no name the
+    list of them; raises DunetraceError."""
     key, known = re.sub(r"[\s_-]", "", framework).lower(), chapters(GUIDES)
     names = [heading.split()[0] for heading in known]
     for heading, text in known.items():
@@ -4580,7 +4562,7 @@ def add_documents(server: Server) -> None:
 
 
 def numbered(text: str) -> str:
-    """A prompt whose lines with a dash become numbered steps, without those of tools that are off."""
+    """A prompt: lines with a dash become numbered steps, without those of tools that are off."""
     number = itertools.count(1)
     kept = [line for line in text.splitlines() if is_on(line) or not line.startswith("- ")]
     return re.sub("(?m)^- ", lambda _: f"{next(number)}. ", "\n".join(kept))
@@ -4907,8 +4889,9 @@ class Criterion(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the gate knows of an agent: its row, its runs and signals of the window, its health (each may
-    say why it could not be had), and the runs that may have failed in the window at a time not told."""
+    """What the gate knows of an agent: its row, its runs and signals of the window, its health
+    (each may say why it could not be had), and the runs that may have failed in the window at a
+    time not told."""
 
     agent: Agent | DunetraceError
     runs: Found
@@ -4925,8 +4908,8 @@ class Seen(NamedTuple):
 
 
 def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
-    """That runs were processed in the window and the agent is in the list, by clocks that agree, and
-    that nothing came after the newest of them: without that, nothing else says anything."""
+    """That runs were processed in the window and the agent is in the list, by clocks that agree,
+    and that nothing came after the newest of them: without that, nothing else says anything."""
     runs, clocks, listed = seen.runs.rows, current_call().clocks, isinstance(seen.agent, Agent)
     last = seen.agent.last_seen if isinstance(seen.agent, Agent) else math.nan
     off = not (clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks))
@@ -4959,8 +4942,8 @@ def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 
 
 def errored_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
-    """The share of the window's runs, and of its newest 20, that errored or stalled. Runs in flight and
-    of unknown end or time may have."""
+    """The share of the window's runs, and of its newest 20, that errored or stalled. Runs in flight
+    and of unknown end or time may have."""
     runs, bound = seen.runs.rows, options.max_errored / 100
     waiting = (0 if math.isnan(seen.flying) else int(seen.flying)) + len(seen.untimed)
     sides = [runs, runs[:NEWEST_RUNS]]
@@ -4987,8 +4970,8 @@ def errored_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 
 
 def signals_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
-    """That no signal of the window is of the type, and of the severity or worse; one of no known severity
-    is worst, one of no known type could be any."""
+    """That no signal of the window is of the type, and of the severity or worse; one of no known
+    severity is worst, one of no known type could be any."""
     kind, worst = options.failure_type, options.fail_on
     bound = [*SEVERITIES].index(worst) if worst else len(SEVERITIES)
     rows = [
@@ -5007,8 +4990,8 @@ def signals_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 
 
 def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
-    """That the health score is high enough; skipped only where the backend has none at all and none was
-    asked for. There HIGH signals in more than half of the runs are a warning."""
+    """That the health score is high enough; skipped only where the backend has none at all and none
+    was asked for. There HIGH signals in more than half of the runs are a warning."""
     least, score = 70 if options.min_score is None else options.min_score, seen.health.score
     high = {one.run_id for one in seen.signals.rows if one.rank <= 1} & {
         run.run_id for run in seen.runs.rows
@@ -5037,7 +5020,8 @@ def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
 
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
-    among those of the window but is not of it by its own clock, or has none, is of no known time."""
+    among those of the window but is not of it by its own clock, or has none, is of no known
+    time."""
     agent, *lists, health = at_once(
         lambda: agent_named(backend, agent_id),
         lambda: backend.read("runs", agent_id, age=hours * HOUR),
@@ -5374,8 +5358,8 @@ def typed_options(typed: list[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    """The command dunetrace-mcp. It ends at once: a thread that still waits for a slow backend would
-    hold it for seconds."""
+    """The command dunetrace-mcp. It ends at once: a thread that still waits for a slow backend
+    would hold it for seconds."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
@@ -5426,7 +5410,7 @@ def demo_events(kind: Json, moment: float) -> list[Json]:
 
 
 def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
-    """A run that began hours ago: GET /v1/runs/{id}, and at the same time the signal that it has."""
+    """A run that began hours ago: GET /v1/runs/{id}, and the signal that it has."""
     events = demo_events(kind, DEMO_NOW - hours * HOUR)
     ended = events[-1]["timestamp"]
     return {
@@ -5444,7 +5428,7 @@ def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
 
 
 def tallies(rows: list[Json], *names: str) -> list[Json]:
-    """Runs or signals, newest first, grouped by some fields, with each count that a backend makes."""
+    """Runs or signals, newest first, grouped by some fields, with a backend's counts."""
     groups: dict[tuple[str, ...], list[Json]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[name] for name in names)].append(row)
