@@ -1144,6 +1144,19 @@ def test_steps_of_a_run_in_any_form(serve, steps):
     assert "steps 0-2 in full:" in ask("get_run_detail", run_id=uuid(1), steps=steps)
 
 
+def test_steps_that_do_not_fit_are_counted_and_asked_for(serve):
+    serve(fleet([{**run(1, "a", 1), "events": tool_calls(900, note="some words " * 8)}]))
+    shown, steps, left = [], "1-900", None
+    while steps:
+        said = ask("get_run_detail", run_id=uuid(1), steps=steps)
+        some = [int(n) for n in re.findall(r"(?m)^ {2}\[ *(\d+)\]", said)]
+        assert left in (None, 900 - len(shown))
+        shown += some
+        more = re.search(r'\n… (\d+) more not shown: steps="(.*)"\.$', said)
+        left, steps = (int(more[1]), more[2]) if more else (None, "")
+    assert shown == [*range(1, 901)]
+
+
 @pytest.mark.parametrize("steps", ["x", "5-3", "1-2-3"])
 def test_steps_that_are_none(serve, steps):
     serve(RICH)
