@@ -1074,6 +1074,12 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
     assert [step.lost for step in steps] == ["(in parallel)"] * 3 + [""] * 3
     assert dm.failed_calls(steps) == {"t": 1}
+    strange = [
+        event("llm.called", 1, NOW, call_id="a"),
+        event("llm.called", 1, NOW),
+        event("llm.responded", 1, NOW + 9, call_id="z", latency_ms=100),
+    ]
+    assert len(dm.steps_of(map(dm.Event.of, strange))) == 3  # nothing tells whose response it is
     named = [
         event(f"llm.{verb}", 1, NOW, call_id=one)
         for verb, one in (("called", "a"), ("called", "b"), ("responded", "a"), ("responded", "b"))
@@ -1249,6 +1255,7 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
     assert dm.hashed("1234567") == "hidden (7 chars)"
     assert dm.hashed("12345678") == "sha256:ef797c81 (8 chars)"
     assert dm.hashed({"b": 1, "a": [2]}) == dm.hashed({"a": [2], "b": 1})
+    assert dm.safe("args", {"b": [1], "a": None}, raw=True) == '{"a": null, "b": [1]}'
     nested = []
     for _ in range(100_000):
         nested = [nested]
@@ -1995,6 +2002,14 @@ def test_a_gate_names_its_backend_and_says_a_line_for_each_criterion(serve):
             "PASS    signals of severity CRITICAL or worse in the last 24 h: 0, allowed 0",
             "PASS    health score 90, needs 70",
         ],
+    )
+
+
+def test_a_gate_counts_what_it_cannot_tell(serve):
+    serve(with_runs((20, 0.1, DONE, 0), (3, 1, DONE, None)))
+    assert gated("a")[1][2] == (
+        "UNKNOWN errored or stalled: 0 of 23 runs, 0 of the newest 20, at most 10%; "
+        "3 more in flight, or of unknown end or time"
     )
 
 
