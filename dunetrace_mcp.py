@@ -465,6 +465,11 @@ def shortened(lines: list[str], most: int, what: str) -> list[str]:
     return [*lines[:most], f"  … {len(lines) - most} {what} not shown"]
 
 
+def half(parts: list[str], what: str) -> list[str]:
+    """As many parts as fit into half an answer, and how many are left out."""
+    return shortened(parts, len(fitting(parts, ROOM // 2)), what)
+
+
 def delivered(text: str) -> str:
     """The last step of every text on its way out: printable, and nothing over BUDGET."""
     text = "\n".join(map(visible, text.split("\n")))
@@ -489,6 +494,11 @@ def first_rule(*rules: tuple[object, T]) -> T:
 def newest_first(rows: Iterable[Any]) -> list[Any]:
     """Rows by their times (`at`); those without one come last."""
     return sorted(rows, key=lambda row: -row.at if row.at > 0 else math.inf)
+
+
+def times_of(rows: Iterable[Any]) -> list[float]:
+    """The known times of rows (`at`), oldest first; nan alone where there are none."""
+    return sorted(row.at for row in rows if row.at > 0) or [math.nan]
 
 
 RUN_IN_TEXT = re.compile(
@@ -1836,7 +1846,7 @@ class Ends:
         self.failed = [run for run in self.runs if run.failed]
         # Runs that have started and are not processed, and so not listed.
         self.flying = 0 if self.error else max(0, (started or 0) - found.total)
-        self.newest = max((run.at for run in self.runs if run.at > 0), default=math.nan)
+        self.newest = times_of(self.runs)[-1]
 
     def first(self, *outcomes: str) -> Run:
         """The newest run with one of these outcomes; an empty one where there is none."""
@@ -2206,16 +2216,10 @@ def value_of(part: Component) -> str:
 )
 def get_agent_health(agent_id: AgentId) -> str:
     backend = api()
-    health, runs, listed = at_once(
+    ends, health = gather(
+        lambda: ends_of(backend, agent_id),
         lambda: ask_agent(backend, Health, agent_id, "health-score"),
-        lambda: backend.runs(agent_id, READ_RUNS),
-        lambda: agent_named(backend, agent_id),
     )
-    found: Found = or_empty(runs, Found)
-    agent = or_id(listed, agent_id, found)
-    if isinstance(health, DunetraceError):
-        raise health
-    ends = Ends(found, agent.run_count)
     return blocks(
         f"{ends.state(health.score)[0]} Health score for {shown_id(agent_id)}: {score_text(health, ends)}\n"
         f"   Runs:            {ends}\n"
@@ -2255,7 +2259,7 @@ def in_week(pattern: Pattern) -> str:
 def summary_verdict(
     agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found
 ) -> str:
-    """The state of an agent in a sentence: how its runs went, which failure leads, what made it worse."""
+    """The state of an agent in a sentence: its runs, the leading failure, what made it worse."""
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
     critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
@@ -2294,7 +2298,7 @@ def cost_line(cost: Spending) -> str:
 def made_up(agent: Agent, runs: Found, recent: Found, insights: Insights) -> None:
     """Fills the row that GET /v1/agents failed to give from lists: types are those of 30 days."""
     agent.run_count, agent.signal_count = runs.total, recent.total
-    agent.last_seen = max((run.at for run in runs.rows if run.at > 0), default=math.nan)
+    agent.last_seen = times_of(runs.rows)[-1]
     for trend in insights.signal_trends:
         known = agent.failure_types.get(trend.failure_type, 0)
         agent.failure_types[trend.failure_type] = known + (trend.count or 0)
@@ -2309,9 +2313,9 @@ def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
 
 
 def summary_text(
-    agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found, *notes: str
+    agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found, causes: str
 ) -> str:
-    """The summary; `notes` are the causes of its errors, and what could not be had."""
+    """The summary; `causes` are those of its errors."""
     latest: dict[str, Signal] = {}
     for signal in recent.rows:
         latest.setdefault(signal.failure_type, signal)
@@ -2324,13 +2328,13 @@ def summary_text(
         f"Total runs:    {dash(agent.run_count)}\n"
         f"Total signals: {dash(agent.signal_count)}\n"
         f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
-        notes[0],
+        causes,
         section("Failure breakdown:", breakdown(agent, insights)),
         section("Most recent signals:", newest)
         or (recent.error and f"Signals: not available: {recent.error}")
         or none,
         cost_line(insights.cost_stats),
-        *notes[1:],
+        insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
         next_line(
             ends.look(),
             "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",
@@ -2364,11 +2368,9 @@ def summarize_agent(agent_id: AgentId) -> str:
         made_up(agent, runs, recent, insights)
     ends = Ends(runs, agent.run_count)
     causes = causes_text(ends, causes_of(backend, ends.failed, 5))
-    missing = (
-        insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
-        f"Totals are those of its lists: {listed}" if isinstance(listed, DunetraceError) else "",
-    )
-    return summary_text(agent, health, insights, ends, recent, causes, *missing)
+    text = summary_text(agent, health, insights, ends, recent, causes)
+    lost = isinstance(listed, DunetraceError)
+    return blocks(text, f"Totals are those of its lists: {listed}" if lost else "")
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
@@ -2645,7 +2647,7 @@ def signal_text(signal: Signal, run: Run) -> str:
         section("Why it matters:", [paragraph(told.why_it_matters)]),
         section(
             f"Evidence ({shown}):",
-            shortened(evidence, len(fitting(evidence[:60], ROOM // 2)), "more fields"),
+            half(evidence, "more fields"),
         ),
         section(f"Suggested fixes ({len(told.suggested_fixes)}):", fix_lines(told.suggested_fixes)),
         section("Where to look in your code:", [where_to_look(signal)]),
@@ -2774,7 +2776,7 @@ def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> F
 def search_verdict(found: Found, filters: Filters) -> str:
     """How many signals match, and by severity, agent and type those that were read."""
     part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
-    since = "" if filters.hours else f" since {ago(min(row.at for row in found.rows))}"
+    since = "" if filters.hours else f" since {ago(times_of(found.rows)[0])}"
     severe = named_counts(Counter(dash(row.severity) for row in found.rows))
     counted = {
         "agent": Counter(row.agent for row in found.rows),
@@ -3279,7 +3281,7 @@ def doubts(run: Run, steps: list[Step]) -> str:
 
 
 def run_verdict(run: Run, steps: list[Step]) -> str:
-    """How a run ended, its worst signal, and what else speaks against it: the first rule gives the icon."""
+    """How a run ended, its worst signal, and what else speaks against it."""
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
     most = "the worst " if len(signals) > 1 else ""
@@ -3323,11 +3325,6 @@ def run_head(run: Run) -> str:
         f"Parent:   {first_of(sorted(parents), 5)}" if parents else "",
         gap="\n",
     )
-
-
-def half(parts: list[str], what: str) -> list[str]:
-    """As many parts as fit into half an answer, and how many are left out."""
-    return shortened(parts, len(fitting(parts, ROOM // 2)), what)
 
 
 def run_text(run: Run) -> str:
@@ -3462,7 +3459,7 @@ def systemic_lines(insights: Insights) -> list[str]:
 
 def trend_lines(trends: list[Pattern]) -> list[str]:
     """signal_trends of the last 7 days as a table of types and days (UTC)."""
-    week = f"{datetime.fromtimestamp(now() - 6 * DAY, UTC):%Y-%m-%d}"
+    week = date_text(now() - 6 * DAY)[:10]
     cut = min(row.day for row in trends) if len(trends) >= MOST_TRENDS else ""
     table = defaultdict[str, Counter[str]](Counter)
     for row in trends:
@@ -3830,7 +3827,7 @@ def compare_runs(
 
 
 class Window(Record):
-    """Tokens and US dollars of 1, 7 or 30 days; wasted: in runs with signals; excess: above its baseline."""
+    """Tokens and US dollars of some days; wasted: in runs with signals; excess: above its baseline."""
 
     total_tokens: Count
     total_cost_usd: Number
@@ -4215,12 +4212,12 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
 
 
 def iso(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M}Z" if moment > 0 else ""
+    return f"{date_text(moment)[:16]}Z".replace(" ", "T")
 
 
-def moment_of_fix(since: str, known: list[Change]) -> Change:
+def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
     """What `24h`, `3d`, an ISO time, a version or a deploy means, and "" the newest change; raises
-    DunetraceError where it is nothing that has passed."""
+    DunetraceError where it is nothing that has passed, with what of the changes was `lost`."""
     for one in known:
         if since in ("", one.since, f"v{one.since}"):
             return one
@@ -4235,7 +4232,7 @@ def moment_of_fix(since: str, known: list[Change]) -> Change:
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
         f"{f'No moment that has passed is called {clean(since, 80)!r}' if since else 'No change is known'}: "
-        f"give since as an ISO time, 24h, 3d, a version or a deploy. Known: {names}.",
+        f"give since as an ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
         "invalid",
     )
 
@@ -4246,6 +4243,10 @@ class Trial(NamedTuple):
     before: Side
     after: Side
     neither: Counter[str]
+
+    @property
+    def state(self) -> str:
+        return change(self.before, self.after)
 
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
@@ -4278,12 +4279,11 @@ def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
-    state = change(trial.before, trial.after)
     waits = f"⚪ Too early to tell ({plural(flying, 'run')} not processed yet)"
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
-        (state[0] in "✅🟡" and flying > trial.after.runs, waits),
-        (True, state),
+        (trial.state[0] in "✅🟡" and flying > trial.after.runs, waits),
+        (True, trial.state),
     )
 
 
@@ -4311,11 +4311,12 @@ def verify_fix(
     if isinstance(agent, DunetraceError):
         raise agent
     check_type(failure_type, [agent])
-    rows = or_empty(listed, Found).rows
-    fixes = [one for one in rows if as_filter(one.failure_type) == failure_type]
-    known = changes(fixes, or_empty(told, Insights))
-    moment = moment_of_fix(since.strip(), known)
-    return trial_text(backend, agent, failure_type, moment, known, fixes)
+    found, insights = or_empty(listed, Found), or_empty(told, Insights)
+    fixes = [one for one in found.rows if as_filter(one.failure_type) == failure_type]
+    known, lost = changes(fixes, insights), found.error or insights.error
+    lost = lost and f"Not every change is known: {lost}"
+    moment = moment_of_fix(since.strip(), known, lost)
+    return blocks(trial_text(backend, agent, failure_type, moment, known, fixes), lost)
 
 
 def sides_text(moment: Change, runs: list[Run]) -> str:
@@ -4347,8 +4348,9 @@ def trial_text(
     return blocks(
         f"{state}: {kind} in {trial} {moment.what}, {ago(moment.at)}.",
         *(
-            f"After {one.what}, {ago(one.at)}: {change(*(other := trial_of(runs, hits, one))[:2])}, {other}."
+            f"After {one.what}, {ago(one.at)}: {other.state}, {other}."
             for one in others[:few]
+            for other in [trial_of(runs, hits, one)]
         ),
         section(
             f"Fix of {kind} in {shown_id(name)}, {sides_text(moment, runs)}; before: {BEFORE_DAYS} days:",
@@ -4913,10 +4915,7 @@ def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     runs, clocks, listed = seen.runs.rows, current_call().clocks, isinstance(seen.agent, Agent)
     last = seen.agent.last_seen if isinstance(seen.agent, Agent) else math.nan
     off = not (clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks))
-    waits = (
-        math.isnan(seen.flying)
-        and not abs(last - max((run.at for run in runs), default=0)) <= SAME_MOMENT
-    )
+    waits = math.isnan(seen.flying) and not abs(last - times_of(runs)[-1]) <= SAME_MOMENT
     why = first_rule(
         (not listed, f"; {seen.agent}"),
         (seen.runs.note, f"; {seen.runs.note}"),

@@ -1150,6 +1150,14 @@ def test_steps_of_a_run_in_any_form(serve, steps):
     assert "steps 0-2 in full:" in ask("get_run_detail", run_id=uuid(1), steps=steps)
 
 
+def test_a_fix_says_which_changes_could_not_be_asked(serve):
+    serve(RICH, **{"insights$": (500, JSON, "{}")})
+    said = ask("verify_fix", agent_id="shop-agent", failure_type="TOOL_LOOP", since="36h")
+    assert (
+        "\n\nNot every change is known: http://localhost:8002/v1/agents/shop-agent/insights" in said
+    )
+
+
 def test_steps_that_do_not_fit_are_counted_and_asked_for(serve):
     serve(fleet([{**run(1, "a", 1), "events": tool_calls(900, note="some words " * 8)}]))
     shown, steps, left = [], "1-900", None
