@@ -735,6 +735,8 @@ class Agent(Record):
     critical_count: Count
     high_count: Count
     failure_types: Object
+    newest_runs: Count  # of it among those of the fleet that were read
+    newest_failed: Count
 
     @property
     def types(self) -> Counter[str]:
@@ -1833,57 +1835,54 @@ READ_RUNS = 100  # that are read for that: lists come in the order of processing
 IN_A_ROW = 5  # newest runs with signals, after which an agent is not well
 SILENT = 7 * DAY  # without a run, after which nothing is known of it
 LISTED = "a run is listed once it has ended, or after about 90 s without an event"
+OUTCOMES = {  # of a run, worst first, and as several are counted
+    "errored": "errored",
+    "stalled": "stalled",
+    "signals": "with signals",
+    "unknown": "of unknown end",
+    "clean": "clean",
+}
 
 
 class Ends:
     """How the newest runs of an agent, or of a fleet, ended. Every answer that speaks of runs
     counts them here, and says it in these words."""
 
-    def __init__(self, found: Found, started: int | None = 0, most: int = NEWEST_RUNS) -> None:
+    def __init__(
+        self, found: Found, agent: Agent | None = None, most: int = NEWEST_RUNS, lost: str = ""
+    ) -> None:
+        self.agent = agent or Agent.of()
+        self.lost = lost  # why its row in the list of agents could not be had
         self.runs: list[Run] = found.rows[:most]
         self.error = found.error
-        self.count = Counter(run.outcome for run in self.runs)
         self.failed = [run for run in self.runs if run.failed]
         # Runs that have started and are not processed, and so not listed.
-        self.flying = 0 if self.error else max(0, (started or 0) - found.total)
+        self.flying = 0 if self.error else max(0, (self.agent.run_count or 0) - found.total)
         self.newest = times_of(self.runs)[-1]
 
-    def first(self, *outcomes: str) -> Run:
-        """The newest run with one of these outcomes; an empty one where there is none."""
-        return next((run for run in self.runs if run.outcome in outcomes), Run.of())
+    def counted(self, outcome: str) -> str:
+        """`3 errored (2 of them with signals)`, "" for none."""
+        some = [run for run in self.runs if run.outcome == outcome]
+        both = sum(bool(run.signal_count) for run in some if run.failed)
+        also = f" ({both} of them with signals)" if both else ""
+        return f"{len(some)} {OUTCOMES[outcome]}{also}" if some else ""
 
     def __str__(self) -> str:
         """`last 20 runs: 3 errored (2 of them with signals), 15 with signals, 2 clean; 1 not
         processed yet; newest 9d ago`"""
         if self.error:
             return f"how its runs ended could not be asked ({self.error.rstrip('.')})"
-        words = {
-            "errored": "errored",
-            "stalled": "stalled",
-            "signals": "with signals",
-            "unknown": "of unknown end",
-            "clean": "clean",
-        }
-        ended = [f"{n} {said}" for one, said in words.items() if (n := self.count[one])]
-        both, kinds = (
-            sum(bool(run.signal_count) for run in self.failed),
-            len({run.end for run in self.failed}),
+        ended = blocks(*map(self.counted, OUTCOMES), gap=", ")
+        listed = (
+            f"last {plural(len(self.runs), 'run')}: {ended}" if self.runs else "no run is listed"
         )
-        if both:
-            ended[kinds - 1] += f" ({both} of them with signals)"
         waiting = f"{self.flying} not processed yet{'' if self.runs else f': {LISTED}'}"
-        return blocks(
-            f"last {plural(len(self.runs), 'run')}: {', '.join(ended)}"
-            if self.runs
-            else "no run is listed",
-            waiting if self.flying else "",
-            f"newest {ago(self.newest)}" if self.runs and not self.newest > now() - DAY else "",
-            gap="; ",
-        )
+        old = f"newest {ago(self.newest)}" if self.runs and not self.newest > now() - DAY else ""
+        return blocks(listed, waiting if self.flying else "", old, gap="; ")
 
     def state(self, score: float = math.nan, worse: bool = False) -> str:
         """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
-        n, ended = len(self.runs), self.count
+        n, ended = len(self.runs), Counter(run.outcome for run in self.runs)
         in_a_row = [run.outcome for run in self.runs[:IN_A_ROW]] == ["signals"] * IN_A_ROW
         return first_rule(
             (len(self.failed) > n / 10, "🔴 Failing"),
@@ -1919,26 +1918,22 @@ def agent_named(backend: Api, agent_id: str) -> Agent:
     )
 
 
-def or_id(agent: Agent | DunetraceError, agent_id: str, *lists: Found) -> Agent:
-    """An agent's row; where that could not be had, but a list has rows of it, its id alone.
+def ends_of(backend: Api, agent_id: str) -> Ends:
+    """An agent and how its newest runs ended; raises DunetraceError when there is no such agent.
 
     The API answers with empty lists for an agent that does not exist, and the list of agents is the
-    first thing that an overloaded backend fails to give.
+    first thing that an overloaded backend fails to give: then its runs tell that there is one.
     """
-    if isinstance(agent, DunetraceError):
-        if not any(found.rows for found in lists):
-            raise agent
-        return Agent.of({"agent_id": agent_id})
-    return agent
-
-
-def ends_of(backend: Api, agent_id: str) -> Ends:
-    """How an agent's newest runs ended; raises DunetraceError when there is no such agent."""
     listed, runs = at_once(
         lambda: agent_named(backend, agent_id), lambda: backend.runs(agent_id, READ_RUNS)
     )
     found: Found = or_empty(runs, Found)
-    return Ends(found, or_id(listed, agent_id, found).run_count)
+    if not isinstance(listed, DunetraceError):
+        return Ends(found, listed)
+    if not found.rows:
+        raise listed
+    told = {"agent_id": agent_id, "run_count": found.total, "last_seen": times_of(found.rows)[-1]}
+    return Ends(found, Agent.of(told), lost=str(listed))
 
 
 def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
@@ -1971,62 +1966,60 @@ def causes_of(backend: Api, runs: list[Run], most: int = MOST_DETAILS) -> dict[s
 # The fleet as a table, worst first.
 
 
-def agent_row(agent: Agent, crashed: str, wide: int) -> str:
+def is_quiet(agent: Agent) -> bool:
+    return not agent.newest_failed and agent.signal_count == 0
+
+
+def badness(agent: Agent) -> tuple[float, ...]:
+    """By what agents are ordered: whether one was seen in seven days, then the share of its newest
+    runs that crashed, then its signals."""
+    counts = (agent.critical_count, agent.high_count, agent.signal_count)
+    share = (agent.newest_failed or 0) / (agent.newest_runs or 1)
+    return (agent.last_seen > now() - SILENT, share, *(n or 0 for n in counts), agent.last_seen)
+
+
+AGENT_ROW = "{:<36} {:>4} {:>5} {:>4} {:>4}  {:<9} {}"
+
+
+def agent_row(agent: Agent) -> str:
     """What the table says of an agent, and below that its failure types."""
     counts = (agent.run_count, agent.signal_count, agent.critical_count, agent.high_count)
-    cells = " {:>4} {:>5} {:>4} {:>4}  {:<9}".format(*map(dash, counts), ago(agent.last_seen))
+    failed = f"{agent.newest_failed} of {agent.newest_runs} crashed" if agent.newest_failed else ""
+    cells = (shown_id(agent.agent_id), *map(dash, counts), ago(agent.last_seen), failed)
     types = named_counts(agent.types, 6)
-    below = f"\n{'':<{wide + 2}}{types}" if types else ""
-    return f"{shown_id(agent.agent_id):<{wide}}{cells} {crashed}".rstrip() + below
+    return AGENT_ROW.format(*cells).rstrip() + (f"\n{'':<38}{types}" if types else "")
 
 
-def fleet_order(agents: list[Agent], runs: list[Run]) -> list[tuple[Agent, str]]:
-    """Agents with how many of their newest runs crashed, worst first: those that were seen in seven
-    days, then by the share of crashes, then by signals."""
-    newest = Counter(run.agent_id for run in runs)
-    failed = Counter(run.agent_id for run in runs if run.failed)
-
-    def badness(agent: Agent) -> tuple[float, ...]:
-        counts = (agent.critical_count, agent.high_count, agent.signal_count)
-        share = failed[agent.agent_id] / (newest[agent.agent_id] or 1)
-        return (agent.last_seen > now() - SILENT, share, *(n or 0 for n in counts), agent.last_seen)
-
-    return [
-        (one, f"{n} of {newest[one.agent_id]} crashed" if (n := failed[one.agent_id]) else "")
-        for one in sorted(agents, key=badness, reverse=True)
-    ]
+def quiet_text(agents: list[Agent]) -> str:
+    """Agents without a signal or a crash by name, those with as many runs and as old together."""
+    groups = defaultdict[str, list[str]](list)
+    for one in agents:
+        seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
+        groups[seen].append(shown_id(one.agent_id))
+    names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
+    return f"Without signals: {first_of(names, len(fitting(names, ROOM // 2)))}" if names else ""
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
-    """The fleet as a table; below it, by name, agents without a signal or a crash."""
-    bad, quiet = list[tuple[Agent, str]](), list[tuple[str, str]]()
-    for agent, crashed in fleet_order(chosen, runs.rows):
-        if crashed or agent.signal_count != 0:
-            bad.append((agent, crashed))
-        else:
-            seen = f"{plural(agent.run_count, 'run')}, {ago(agent.last_seen)}"
-            quiet.append((seen, shown_id(agent.agent_id)))
-    wide = max([36, *(n for agent, _ in bad if (n := len(shown_id(agent.agent_id))) <= 48)])
-    rows = [agent_row(agent, crashed, wide) for agent, crashed in bad]
-    fit = len(fitting([*rows, *map(" ".join, quiet)] or [""]))
-    groups = defaultdict[str, list[str]](list)
-    for seen, name in quiet[: max(0, fit - len(rows))]:
-        groups[seen].append(name)
-    names = "; ".join(f"{', '.join(group)} ({seen})" for seen, group in groups.items())
-    hidden = len(chosen) - fit
+    """The fleet as a table, worst first; below it, by name, what is quiet."""
+    newest = Counter(run.agent_id for run in runs.rows)
+    failed = Counter(run.agent_id for run in runs.rows if run.failed)
+    for one in chosen:
+        one.newest_runs, one.newest_failed = newest[one.agent_id], failed[one.agent_id]
+    ordered = sorted(chosen, key=badness, reverse=True)
+    rows = [agent_row(one) for one in ordered if not is_quiet(one)]
     signals = sum(agent.signal_count or 0 for agent in chosen)
     of = f"{len(chosen)} of " if len(chosen) < len(fleet.rows) else ""
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
+    heading = AGENT_ROW.format("AGENT", "RUNS", "SIGS", "CRIT", "HIGH", "LAST SEEN", "").rstrip()
     return blocks(
         f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
         f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
         section(
-            f"{'AGENT':<{wide}} RUNS  SIGS CRIT HIGH  LAST SEEN\n{'─' * (wide + 43)}", rows[:fit]
+            f"{heading}\n{'─' * 79}",
+            half(rows, 'of the least bad (list_agents(contains="part of an id") finds them)'),
         ),
-        f"Without signals: {names}" if names else "",
-        f'… {hidden} more, the least bad: list_agents(contains="part of an id").'
-        if hidden > 0
-        else "",
+        quiet_text([one for one in ordered if is_quiet(one)]),
         fleet.note,
     )
 
@@ -2039,10 +2032,9 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
 )
 def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "") -> str:
     backend = api()
-    listed, runs = at_once(backend.agents, lambda: backend.runs())
-    if isinstance(listed, DunetraceError):
-        raise listed
-    fleet: Found = listed
+    fleet, runs = at_once(backend.agents, backend.runs)
+    if isinstance(fleet, DunetraceError):
+        raise fleet
     if not fleet.rows:
         return (
             "No agents: this backend has received no event under this key.\n"
@@ -2050,11 +2042,10 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
         )
     part = contains.strip().lower()
     chosen = [
-        one for one in fleet.rows if part in one.agent_id.lower() or part in shown_id(one.agent_id)
+        one for one in fleet.rows if part in f"{one.agent_id}\n{shown_id(one.agent_id)}".lower()
     ]
     if not chosen:
-        alike = did_you_mean(contains, [shown_id(one.agent_id) for one in fleet.rows])
-        return f"None of {fleet.many('agent')} has {clean(contains, 80)!r} in its id.{alike}"
+        return f"None of {fleet.many('agent')} has {clean(contains, 80)!r} in its id."
     return fleet_text(fleet, chosen, or_empty(runs, Found))
 
 
@@ -2143,37 +2134,32 @@ def sides_of(deploy: Deploy) -> tuple[Side, Side]:
     return before, Side(deploy.after_signals or 0, deploy.after_runs or 0)
 
 
-def newest_version(insights: Insights) -> tuple[Version, Side, Side]:
-    """The newest version, with the runs with signals of all others and of its own."""
-    first, *others = newest_first(insights.versions) or [Version.of()]
-    before, after = (
-        Side(
-            sum(one.runs_with_signals or 0 for one in some), sum(one.run_count or 0 for one in some)
-        )
-        for some in (others, [first])
-    )
-    return first, before, after
+def side_of(versions: list[Version]) -> Side:
+    """The runs with signals of some versions."""
+    hit = sum(one.runs_with_signals or 0 for one in versions)
+    return Side(hit, sum(one.run_count or 0 for one in versions))
 
 
 def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
     """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, ""
     where it is not."""
-    shares = " → ".join(map(of_side, sides))
-    return (
-        f"worse {what}, {ago(at)}: {shares} of runs with signals"
-        if change(*sides) == "🔴 Worse"
-        else ""
-    )
+    if change(*sides) != "🔴 Worse":
+        return ""
+    return f"worse {what}, {ago(at)}: {' → '.join(map(of_side, sides))} of runs with signals"
 
 
 def change_text(insights: Insights) -> str:
     """What the newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events]) or [Deploy.of()]
-    version, before, after = newest_version(insights)
-    what = f"in the 2 h after deploy {dash(deploys[0].version)}"
-    replaced = any(one.last_seen > version.last_seen for one in insights.versions)
-    since = worse_text(f"since version {version.agent_version}", version.at, (before, after))
-    return worse_text(what, deploys[0].at, sides_of(deploys[0])) or ("" if replaced else since)
+    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events])
+    for deploy in deploys[:1]:
+        what = f"in the 2 h after deploy {dash(deploy.version)}"
+        if said := worse_text(what, deploy.at, sides_of(deploy)):
+            return said
+    newest, *others = newest_first(insights.versions) or [Version.of()]
+    if any(one.last_seen > newest.last_seen for one in others):
+        return ""
+    sides = side_of(others), side_of([newest])
+    return worse_text(f"since version {newest.agent_version}", newest.at, sides)
 
 
 def of_side(side: Side) -> str:
@@ -2256,15 +2242,13 @@ def in_week(pattern: Pattern) -> str:
     return f"{pattern.failure_type} in {dash(pattern.affected_runs)} of {plural(pattern.total_runs, 'run')} (7 days)"
 
 
-def summary_verdict(
-    agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found
-) -> str:
+def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Found) -> str:
     """The state of an agent in a sentence: its runs, the leading failure, what made it worse."""
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
     critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
     lead = [f"systemic: {in_week(one)}" for one in systemic]
-    lead += [f"most signals: {kind}" for kind, _ in agent.types.most_common(1)]
+    lead += [f"most signals: {kind}" for kind, _ in ends.agent.types.most_common(1)]
     state = ends.state(health.score, bool(systemic or worse or fresh))
     return f"{state}: {blocks(str(ends), critical, *lead[:1], worse, gap='; ')}."
 
@@ -2295,15 +2279,6 @@ def cost_line(cost: Spending) -> str:
     return f"Cost (30 days): {dollars(cost.total_cost_usd)}, of it {wasted} in runs with signals."
 
 
-def made_up(agent: Agent, runs: Found, recent: Found, insights: Insights) -> None:
-    """Fills the row that GET /v1/agents failed to give from lists: types are those of 30 days."""
-    agent.run_count, agent.signal_count = runs.total, recent.total
-    agent.last_seen = times_of(runs.rows)[-1]
-    for trend in insights.signal_trends:
-        known = agent.failure_types.get(trend.failure_type, 0)
-        agent.failure_types[trend.failure_type] = known + (trend.count or 0)
-
-
 def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
     """`Errors: RuntimeError in tool `t`, step 2 (×4); KeyError, step 1`, "" without any."""
     named = Counter(causes[run.run_id] for run in ends.failed if run.run_id in causes)
@@ -2312,17 +2287,15 @@ def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
     return f"Errors{read}: {'; '.join(said)}" if said else ""
 
 
-def summary_text(
-    agent: Agent, health: Health, insights: Insights, ends: Ends, recent: Found, causes: str
-) -> str:
+def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
     """The summary; `causes` are those of its errors."""
-    latest: dict[str, Signal] = {}
+    agent, latest = ends.agent, dict[str, Signal]()
     for signal in recent.rows:
         latest.setdefault(signal.failure_type, signal)
     newest = entries([*latest.values()][:3], RECENT)
     none = INCOMPLETE if agent.signal_count else "No signals: runs that errored need not have one."
     return blocks(
-        f"{summary_verdict(agent, health, insights, ends, recent)}\n"
+        f"{summary_verdict(ends, health, insights, recent)}\n"
         f"═══ Agent summary: {shown_id(agent.agent_id)} ═══",
         f"Health score:  {health_line(health, ends)}\n"
         f"Total runs:    {dash(agent.run_count)}\n"
@@ -2335,12 +2308,11 @@ def summary_text(
         or none,
         cost_line(insights.cost_stats),
         insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
+        ends.lost and f"Totals are those of its runs: {ends.lost}",
         next_line(
             ends.look(),
             "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",
-            "get_agent_patterns(agent_id) for systemic or one-off" if newest else "",
         ),
-        page_link(ends.first("errored", "stalled", "signals").run_id),
     )
 
 
@@ -2354,23 +2326,17 @@ def summary_text(
 )
 def summarize_agent(agent_id: AgentId) -> str:
     backend = api()
-    listed, scored, signals, lists, told = at_once(
-        lambda: agent_named(backend, agent_id),
+    ends, scored, signals, told = at_once(
+        lambda: ends_of(backend, agent_id),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
         lambda: backend.read("signals", agent_id, RECENT_SIGNALS),
-        lambda: backend.runs(agent_id, READ_RUNS),
         lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
     )
+    if isinstance(ends, DunetraceError):
+        raise ends
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
-    recent, runs = or_empty(signals, Found), or_empty(lists, Found)
-    agent = or_id(listed, agent_id, runs, recent)
-    if isinstance(listed, DunetraceError):
-        made_up(agent, runs, recent, insights)
-    ends = Ends(runs, agent.run_count)
     causes = causes_text(ends, causes_of(backend, ends.failed, 5))
-    text = summary_text(agent, health, insights, ends, recent, causes)
-    lost = isinstance(listed, DunetraceError)
-    return blocks(text, f"Totals are those of its lists: {listed}" if lost else "")
+    return summary_text(ends, health, insights, or_empty(signals, Found), causes)
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
@@ -2387,7 +2353,7 @@ def what_of(signal: Signal) -> str:
 
 def facts(group: list[Signal]) -> Json:
     """The fields of a signal that is safe to show as text for the templates of lists. Others in its
-    group say the same of other steps or runs: all their steps, the highest confidence."""
+    group say the same of other steps or runs."""
     signal, others = group[0], group[1:]
     steps = ranges(set[int]().union(*(one.steps for one in group))) or NONE
     fix = [*signal.suggested_fixes, Fix.of()][0]
@@ -2395,9 +2361,7 @@ def facts(group: list[Signal]) -> Json:
         "icon": SEVERITIES.get(signal.severity.upper(), "⚪"),
         "type": signal.failure_type,
         "severity": dash(signal.severity),
-        "conf": percent(
-            max((one.confidence for one in group), key=lambda sure: sure if sure > 0 else 0)
-        ),
+        "conf": percent(signal.confidence),
         "step": first_of(steps.split(", "), 6),
         "ago": ago(signal.at),
         "times": f"  ×{len(group)} back to {ago(others[-1].at)}" if others else "",
@@ -2405,8 +2369,7 @@ def facts(group: list[Signal]) -> Json:
         "others": f"  others: {ranges(one.id for one in others)}" if others else "",
         "run": signal.shown,
         "agent": signal.agent,
-        "title": clean(signal.title),
-        "what": gist(what_of(signal), 160),
+        "title": clean(signal.title) if signal.title.strip() else gist(what_of(signal)),
         "why": gist(signal.why_it_matters),
         "fix": gist(fix.description),
         "shadow": "  (shadow: not counted, not alerted)" if signal.shadow else "",
@@ -2430,7 +2393,6 @@ SIGNAL = """\
 {icon} [{severity}] {type}  conf={conf}  step={step}  {ago}{times}
    id={id}  run={run}{others}
    {title}
-   What: {what}
    Fix:  {fix}"""
 FOUND = """\
 {icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}{times}
@@ -2439,7 +2401,7 @@ FOUND = """\
 RECENT = """\
   {icon} {type}  conf={conf}  {ago}{times}  run={run}
      id={id}  [{severity}]  step={step}
-     {what}
+     {title}
      Impact: {why}
      Fix: {fix}"""
 OF_RUN = """\
@@ -2508,24 +2470,21 @@ def check_type(kind: str, agents: list[Agent]) -> None:
 def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> str:
     """Why an agent, or the fleet (""), has no signals to show, never as if that were a clean bill:
     how the newest runs ended, which agents crashed, and what there is without the filters."""
-    listed, lists = at_once(
-        lambda: Found([agent_named(backend, agent_id)]) if agent_id else backend.agents(),
-        lambda: runs_within(backend, agent_id, filters.hours, READ_RUNS),
-    )
-    runs: Found = or_empty(lists, Found)
-    agents: list[Agent] = or_empty(listed, Found).rows
-    if agent_id and not agents:
-        or_id(listed, agent_id, runs)
+    if agent_id:
+        ends = ends_of(backend, agent_id)
+        agents, whose = [ends.agent], shown_id(agent_id)
+    else:
+        lists = functools.partial(runs_within, backend, "", filters.hours, READ_RUNS)
+        listed, runs = (or_empty(one, Found) for one in at_once(backend.agents, lists))
+        ends, agents = Ends(runs, most=LARGEST_PAGE), listed.rows
+        whose = plural(len(agents), "agent")
     check_type(filters.failure_type, agents)
-    ends = Ends(runs, agents[0].run_count if agent_id and agents else 0, LARGEST_PAGE)
     signals = sum(agent.signal_count or 0 for agent in agents)
-    lost = signals and not any(filters)
     return blocks(
-        f"No signals{filters} of {shown_id(agent_id) if agent_id else plural(len(agents), 'agent')}; "
-        f"{ends}.",
+        f"No signals{filters} of {whose}; {ends}.",
         f"Signals without that filter: {signals}." if any(filters) and agents else "",
         "" if agent_id else crashed_text(ends.failed, {}),
-        INCOMPLETE if lost else found.note,
+        INCOMPLETE if signals and not any(filters) else found.note,
         next_line(ends.look()),
         gap="\n",
     )
@@ -2671,18 +2630,17 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, counted) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
     found = [one for one in answers if isinstance(one, Found)]
-    failed = [
-        f"{shown_id(name)} ({WHY.get(one.kind) or clean(one, 160)})"
+    failed = {
+        shown_id(name): WHY.get(one.kind) or clean(one, 160)
         for name, one in zip(names, answers, strict=True)
         if isinstance(one, DunetraceError)
-    ]
+    }
+    why = [f"{name} ({reason})" for name, reason in failed.items()]
     return Found(
         newest_first(row for one in found for row in one.rows),
         sum(one.total for one in found),
         fleet.exact and not failed and all(one.exact for one in found),
-        f"{plural(len(failed), 'agent')} could not be asked: {first_of(failed, 20)}"
-        if failed
-        else "",
+        f"{plural(len(why), 'agent')} could not be asked: {first_of(why, 20)}" if why else "",
     )
 
 
@@ -2693,23 +2651,16 @@ def in_its_run(
     run = result_or_error(lambda: run_of(backend, run_id))
     if isinstance(run, DunetraceError):
         return None
-    of = {
-        "run_id": run_id,
-        "agent_id": agent_id or run.agent_id,
-        "agent_version": run.agent_version,
-    }
-    own = next((one for one in run.signals or [] if one.id == signal_id), None)
-    return (own.model_copy(update=of), run) if own else None
+    whose = {"agent_id": agent_id or run.agent_id, "agent_version": run.agent_version}
+    own = [one for one in run.signals or [] if one.id == signal_id]
+    return (own[0].model_copy(update={"run_id": run_id, **whose}), run) if own else None
 
 
 def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, Run]:
     """The explained signal of an id, and its run; raises DunetraceError with how many were read."""
     agent, run_id = backend.homes.get(signal_id, ("", ""))
-    if (
-        run_id
-        and agent_id in ("", agent)
-        and (known := in_its_run(backend, signal_id, agent, run_id))
-    ):
+    known = agent_id in ("", agent) and run_id and in_its_run(backend, signal_id, agent, run_id)
+    if known:
         return known
     ask = functools.partial(backend.read, "signals", explain="false")
     found = ask_lists(backend, "signals", agent_id, ask)
@@ -2747,44 +2698,38 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
 COUNTED = 2_000  # matches that are read to count them by severity, agent and type
 
 
-def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> Found:
+def search_list(
+    backend: Api, filters: Filters, wanted: int, agent_id: str, typed: bool = True
+) -> Found:
     """The matches of one list, as far as it is read; without their explanations, of which a
-    thousand agents' would not fit into memory. Older backends refuse types that they do not
-    know."""
-
-    def read(kind: str) -> Found:
-        """Asks the backend for one type, "" for all."""
-        ours = bool(filters.hours) or kind != filters.failure_type  # what only we compare
-        asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
-        most = MOST_ROWS if ours else max(wanted, COUNTED)
-        found = backend.read(
-            "signals", agent_id, most, age=filters.hours * HOUR or math.inf, **asked
-        )
-        rows = [row for row in found.rows if filters.matches(row)]
-        for row in rows:
-            row.what, row.why_it_matters, row.suggested_fixes = "", "", []
-        return replace(found, rows=rows, total=len(rows) if ours else found.total)
-
+    thousand agents' would not fit into memory. `typed`: the backend compares types; older ones
+    refuse those that they do not know."""
+    ours = bool(filters.hours) or not typed  # what only we compare
+    kind = filters.failure_type if typed else ""
+    asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
+    most, age = MOST_ROWS if ours else max(wanted, COUNTED), filters.hours * HOUR or math.inf
     try:
-        return read(filters.failure_type)
+        found = backend.read("signals", agent_id, most, age, **asked)
     except DunetraceError as error:
-        if error.kind != "invalid" or not filters.failure_type:
+        if error.kind != "invalid" or not kind:
             raise
-        return read("")
+        return search_list(backend, filters, wanted, agent_id, typed=False)
+    rows = [row for row in found.rows if filters.matches(row)]
+    for row in rows:
+        row.what, row.why_it_matters, row.suggested_fixes = "", "", []
+    return replace(found, rows=rows, total=len(rows) if ours else found.total)
 
 
 def search_verdict(found: Found, filters: Filters) -> str:
     """How many signals match, and by severity, agent and type those that were read."""
-    part = f" (of {len(found.rows)} read)" if len(found.rows) < found.total else ""
-    since = "" if filters.hours else f" since {ago(times_of(found.rows)[0])}"
-    severe = named_counts(Counter(dash(row.severity) for row in found.rows))
-    counted = {
-        "agent": Counter(row.agent for row in found.rows),
-        "type": Counter(row.failure_type for row in found.rows),
-    }
+    rows = found.rows
+    part = f" (of {len(rows)} read)" if len(rows) < found.total else ""
+    since = "" if filters.hours else f" since {ago(times_of(rows)[0])}"
+    severe = "" if filters.severity else f": {named_counts(Counter(row.severity for row in rows))}"
     return blocks(
-        f"{found.many('signal')}{filters}{since}{'' if filters.severity else f': {severe}'}.",
-        *(f"By {noun}{part}: {named_counts(n)}" for noun, n in counted.items()),
+        f"{found.many('signal')}{filters}{since}{severe}.",
+        f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}",
+        f"By type{part}: {named_counts(Counter(row.failure_type for row in rows))}",
         gap="\n",
     )
 
@@ -2831,31 +2776,29 @@ def run_status(run: Run, cause: str = "") -> str:
 
 
 def run_table(runs: list[Run], causes: Mapping[str, str], of_all: bool) -> list[str]:
-    """Runs as a table, with tokens and cost where they have any, and agents if `of_all`."""
+    """Runs as a table, with agents if `of_all`."""
     wide = min(100, max(12, *(len(run.shown) for run in runs), 0))
-    priced = any(run.total_tokens for run in runs)
-    head = f"{'RUN ID':<{wide}} {'STARTED':<24} DUR  STEPS{'   TOKENS    COST' if priced else ''} SIGS  STATUS"
+    head = f"{'RUN ID':<{wide}} STARTED                  DUR  STEPS SIGS  STATUS"
     table = [head, "─" * len(head)]
     for run in runs:
-        paid = f"  {run.total_tokens or NONE:>7} {price(run.cost_usd):>7}" if priced else ""
         took = duration(run.completed_at - run.started_at)
         of = f"  agent={run.agent}" if of_all else ""
         table.append(
             f"{run.shown:<{wide}} {ago(run.started_at):<20} {took:>8} {dash(run.step_count):>5}"
-            f"{paid}  {run_status(run, causes.get(run.run_id, ''))}{of}"
+            f"  {run_status(run, causes.get(run.run_id, ''))}{of}"
         )
     return table
 
 
 def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
     """`Crashed or stalled: crash-agent 3 (KeyError, ValueError), other-agent 1.`, "" for none."""
-    agents, kinds = Counter(run.agent for run in failed), defaultdict[str, set[str]](set)
+    groups = defaultdict[str, list[str]](list)
     for run in failed:
-        kinds[run.agent].update(re.findall(r"^[\w.]+", causes.get(run.run_id, "")))
-    said = (
-        f"{name} {n}{f' ({first_of(sorted(kinds[name]), 5)})' if kinds[name] else ''}"
-        for name, n in agents.most_common()
-    )
+        groups[run.agent].append(re.split("[ ,]", causes.get(run.run_id, ""))[0])
+    said = []
+    for name, errors in sorted(groups.items(), key=lambda pair: -len(pair[1])):
+        kinds = first_of(sorted({*errors} - {""}), 5)
+        said.append(f"{name} {len(errors)}{f' ({kinds})' if kinds else ''}")
     return f"Crashed or stalled: {first_of(said, 12)}." if failed else ""
 
 
@@ -2880,26 +2823,28 @@ def get_agent_runs(
     offset: Offset = 0,
     since_hours: Hours = 0,
 ) -> str:
-    backend, some, window = api(), min(limit, 100), Filters(hours=since_hours).window
-    wanted = MOST_ROWS if errored else max(offset + some + READ_RUNS, LARGEST_PAGE)
+    backend, end, window = api(), offset + min(limit, 100), Filters(hours=since_hours).window
+    wanted = MOST_ROWS if errored else max(end + READ_RUNS, LARGEST_PAGE)
     found = runs_within(backend, agent_id, since_hours, wanted)
-    name = shown_id(agent_id) if agent_id else "all agents"
+    whose = f"{shown_id(agent_id) if agent_id else 'all agents'}{window}"
     if agent_id and not found.rows:
-        return f"No processed runs of {name}{window}; {ends_of(backend, agent_id)}."
+        return f"No processed runs of {whose}; {ends_of(backend, agent_id)}."
     failed = [run for run in found.rows if run.failed]
+    of = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {whose}"
     if errored and not failed:
-        ends = Ends(replace(found, error=""), 0, len(found.rows))
-        none = "No run" if found.exact else "No run that could be read"
-        return f"{none} of {name}{window} errored or stalled; {ends}. {found.note}".rstrip()
+        ends = Ends(replace(found, error=""), most=len(found.rows))
+        return f"{of} errored or stalled; {ends}. {found.note}".rstrip()
     rows = failed if errored else found.rows
     total = len(rows) if errored or since_hours else found.total
-    page = replace(found, rows=rows[offset : offset + some], total=total)
+    page = replace(found, rows=rows[offset:end], total=total)
     causes = causes_of(backend, page.rows)
-    read = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {name}{window} errored or stalled."
-    said = blocks(read, "" if agent_id else crashed_text(failed, causes), gap="\n")
-    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {name}{window}"
+    by_agent = "" if agent_id else crashed_text(failed, causes)
+    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {whose}"
     lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
-    return blocks(said if errored else "", listing(heading, page, offset, "run", lay_out, "\n"))
+    return blocks(
+        blocks(f"{of} errored or stalled.", by_agent, gap="\n") if errored else "",
+        listing(heading, page, offset, "run", lay_out, "\n"),
+    )
 
 
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
@@ -3889,12 +3834,13 @@ def cost_verdict(month: Window) -> str:
 
 def uncounted_text(backend: Api, agent_id: str) -> str:
     """What to say where the backend's statistics have no tokens: those of the newest runs."""
-    runs = backend.runs(agent_id, READ_RUNS)
-    agent = shown_id(agent_named(backend, agent_id).agent_id)
-    own = [run.total_tokens for run in runs.rows if run.total_tokens]
+    ends = ends_of(backend, agent_id)
+    own = [run.total_tokens for run in ends.runs if run.total_tokens]
     told = f"; {plural(len(own), 'run')} of the newest count {sum(own):,} of their own"
-    lack = f"⚪ Unknown: the backend's statistics count no tokens of {agent} in 30 days"
-    return f"{lack}{told if own else ''}."
+    return (
+        "⚪ Unknown: the backend's statistics count no tokens of "
+        f"{shown_id(agent_id)} in 30 days{told if own else ''}."
+    )
 
 
 @tool(
@@ -3932,10 +3878,6 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
 
 ISSUE_STATES = {"open": "🔴", "reopened": "🔴", "resolved": "✅"}
 ANALYSIS = ("root_cause", "suggested_fix", "suggested_policy", "fix_category", "resolution_notes")
-SIGNS = dict(
-    pair.split(":")
-    for pair in "eq:= neq:≠ gt:> gte:≥ lt:< lte:≤ ==:= !=:≠ >:> >=:≥ <:< <=:≤".split()
-)
 PULL_REQUEST = re.compile(r"(?:/pull/|#|\bPR )(\d{1,9})\b")
 
 
@@ -3961,9 +3903,8 @@ class Issue(Record, extra="allow"):
 
     def __str__(self) -> str:
         """An issue on two lines, what happened to it in order."""
-        runs = self.affected_runs_count
-        if runs is None:
-            runs = count_or_none(self.affected_runs)
+        given = self.affected_runs_count
+        runs = count_or_none(self.affected_runs) if given is None else given
         moments = {"first": self.first_seen, "last": self.last_seen, "resolved": self.resolved_at}
         known = sorted((at, name) for name, at in moments.items() if at > 0)
         told = ", ".join(f"{name} {ago(at)}" for at, name in known)
@@ -4001,21 +3942,23 @@ def search_issues(
     limit: Limit100 = 20,
     offset: Offset = 0,
 ) -> str:
-    backend, page = api(), {"limit": min(limit, 100), "offset": offset}
-    filters = {
-        "q": query.strip(),
-        "status": status,
-        "agent_id": agent_id,
-        "failure_type": failure_type,
-    }
-    found = backend.ask_list(Issue, "/v1/issues/search", "issues", **filters, **page)
+    backend = api()
+    found = backend.ask_list(
+        Issue,
+        "/v1/issues/search",
+        "issues",
+        q=query.strip(),
+        status=status,
+        agent_id=agent_id,
+        failure_type=failure_type,
+        limit=min(limit, 100),
+        offset=offset,
+    )
     if not found.total and not found.rows:
-        if agent_id:
-            agent_named(backend, agent_id)
-        named = ", ".join(f"{name}={one}" for name, one in filters.items() if one)
+        whose = f" of {shown_id(agent_named(backend, agent_id).agent_id)}" if agent_id else ""
         return (
-            f"No issue{f' matches {clean(named, 200)}' if named else ''}. Failures of single runs are in "
-            "search_signals; runs that crash without a signal make no issue."
+            f"No issue{whose} matches. Failures of single runs are in search_signals; runs that crash "
+            "without a signal make no issue."
         )
     states = named_counts(Counter(dash(one.status) for one in found.rows))
     return listing(f"Issues: {states}", found, offset, "issue", as_lines, "\n")
@@ -4045,12 +3988,13 @@ def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in objects(issue.affected_runs)])
-    said = ((name, one) for name in ANALYSIS if (one := issue.analysis.get(name)))
+    said = {name: one for name in ANALYSIS if (one := issue.analysis.get(name))}
     return blocks(
         str(issue),
         section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
         section(
-            "Analysis of the backend:", (f"  {name}: {safe(name, one, raw)}" for name, one in said)
+            "Analysis of the backend:",
+            (f"  {name}: {safe(name, one, raw)}" for name, one in said.items()),
         ),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
@@ -4066,10 +4010,10 @@ class Condition(Record):
     threshold: Anything
 
     def __str__(self) -> str:
-        """`cost_usd > 2.5`"""
+        """`cost_usd gt 2.5`"""
         bound = self.threshold if self.value is None else self.value
-        sign = SIGNS.get(self.operator) or safe("operator", self.operator)
-        return f"{dash(self.trigger or self.metric)} {sign} {safe('threshold', bound)}"
+        sign = re.fullmatch("[a-z]{2,8}|[=!<>]{1,2}", self.operator)
+        return f"{dash(self.trigger or self.metric)} {sign[0] if sign else '?'} {safe('threshold', bound)}"
 
 
 class Action(Record):
@@ -4148,6 +4092,13 @@ class CustomDetector(Rule):
         )
 
 
+def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Found:
+    """Policies or custom detectors of all agents, or those that apply to one."""
+    found = backend.ask_list(kind, path, "", agent_id=agent_id)
+    rows = [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
+    return Found(rows, len(rows))
+
+
 @tool(
     "List policies",
     "policy, guardrail, rule, cap, detector",
@@ -4156,25 +4107,22 @@ class CustomDetector(Rule):
 )
 def list_policies(agent_id: AnyAgentId = "") -> str:
     backend = api()
-    ask = functools.partial(backend.ask_list, agent_id=agent_id)
-    detectors = functools.partial(ask, CustomDetector, "/v1/custom-detectors", "")
-    known, listed, _ = gather(
-        lambda: ask(Policy, "/v1/policies", ""),
-        lambda: or_empty(result_or_error(detectors), Found),
+    policies, detectors, named = at_once(
+        lambda: rules_for(backend, Policy, "/v1/policies", agent_id),
+        lambda: rules_for(backend, CustomDetector, "/v1/custom-detectors", agent_id),
         lambda: agent_id and agent_named(backend, agent_id),
     )
-    rules, custom = (
-        [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
-        for found in (known, listed)
-    )
-    states = named_counts(Counter(one.state for one in rules))
-    lack = f"custom detectors: {listed.error}" if listed.error else ""
+    for one in (policies, named):
+        if isinstance(one, DunetraceError):
+            raise one
+    custom = or_empty(detectors, Found)
+    states = named_counts(Counter(one.state for one in policies.rows))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
+    own = f"custom detectors: {custom.error}" if custom.error else custom.many("custom detector")
     return blocks(
-        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; "
-        f"{lack or plural(len(custom), 'custom detector')}.",
-        section("Policies:", half(as_lines(rules), "more (name an agent_id)")),
-        section("Custom detectors:", half(as_lines(custom), "more (name an agent_id)")),
+        f"{policies.many('policy')}{whose}{states and f' ({states})'}; {own}.",
+        section("Policies:", half(as_lines(policies.rows), "more (name an agent_id)")),
+        section("Custom detectors:", half(as_lines(custom.rows), "more (name an agent_id)")),
     )
 
 

@@ -29,7 +29,7 @@ import responses
 
 import dunetrace_mcp as dm
 
-MOST_TOKENS, MOST_LINES = 36_350, 6_080  # of the module: to add is to take away
+MOST_TOKENS, MOST_LINES = 35_900, 6_030  # of the module: to add is to take away
 NOW = 1_800_000_030.0  # 2027-01-15 08:00:30 UTC
 HOUR, DAY = 3_600, 86_400
 URL = "http://localhost:8002"
@@ -743,7 +743,7 @@ def ends_of(spec, flying=0, hours=1.0, error=""):
     }
     rows = [run(n, "a", hours + n / 10, *kinds[one]) for n, one in enumerate(spec)]
     found = dm.Found([dm.Run.of(row) for row in rows], len(rows), error=error)
-    return dm.Ends(found, len(rows) + flying)
+    return dm.Ends(found, dm.Agent.of({"run_count": len(rows) + flying}))
 
 
 @pytest.mark.parametrize(
@@ -753,7 +753,7 @@ def ends_of(spec, flying=0, hours=1.0, error=""):
         ("", {"flying": 2}, f"no run is listed; 2 not processed yet: {dm.LISTED}"),
         (".", {}, "last 1 run: 1 clean"),
         ("eEExx..", {}, "last 7 runs: 3 errored (2 of them with signals), 2 with signals, 2 clean"),
-        ("sE.", {}, "last 3 runs: 1 errored, 1 stalled (1 of them with signals), 1 clean"),
+        ("sE.", {}, "last 3 runs: 1 errored (1 of them with signals), 1 stalled, 1 clean"),
         ("uU.", {"flying": 1}, "last 3 runs: 2 of unknown end, 1 clean; 1 not processed yet"),
         ("." * 25, {}, "last 20 runs: 20 clean"),
         ("..", {"hours": 25}, "last 2 runs: 2 clean; newest 1d ago"),
@@ -1801,7 +1801,7 @@ def test_what_an_older_backend_lacks_is_said_as_that(serve):
             "shop-agent/signals",
             "http://localhost:8002/v1/agents/shop-agent/signals answered 500",
         ),
-        ("summarize_agent", "agents$", "Totals are those of its lists: http://localhost:8002"),
+        ("summarize_agent", "agents$", "Totals are those of its runs: http://localhost:8002"),
         ("get_agent_health", "agents$", "🔴 Health score for shop-agent: 41/100"),
         ("get_agent_health", "shop-agent/runs", "Health score for shop-agent: 41/100"),
         (
@@ -3139,7 +3139,7 @@ shop-agent                             22     9    1    8  1h ago    2 of 22 cra
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals: flying-agent (3 runs, 1m ago); quiet-agent (6 runs, 5h ago); silent-agent (1 run, 9d ago)
+Without signals: flying-agent (3 runs, 1m ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === RICH new list_agents(contains="quiet")
 1 of 6 agents, 0 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
@@ -3159,7 +3159,7 @@ shop-agent                             22     9    1    8  1h ago
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals: flying-agent (3 runs, 1m ago); crash-agent (2 runs, 3h ago); quiet-agent (6 runs, 5h ago); silent-agent (1 run, 9d ago)
+Without signals: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === EMPTY new list_agents()
 No agents: this backend has received no event under this key.
@@ -3206,19 +3206,17 @@ Failure breakdown:
 Most recent signals:
   🟠 TOOL_LOOP  conf=90%  3h ago  run=019e0001-bd24
      id=1  [HIGH]  step=2-7
-     The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+     Tool loop: `web_search` called 6×
      Impact: Looping agents burn tokens.
      Fix: Deduplicate.
   🔴 COST_SPIKE  conf=90%  4h ago  run=019e0002-bd24
      id=30  [CRITICAL]  step=8
-     The run used 95700 tokens.
+     Cost spike: 95700 tokens in one run
      Impact: Looping agents burn tokens.
 
 Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 
-Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
-
-Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes.
 
 === RICH old summarize_agent(agent_id="shop-agent")
 🟡 Not well: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
@@ -3238,19 +3236,17 @@ Failure breakdown:
 Most recent signals:
   🟠 TOOL_LOOP  conf=90%  3h ago  run=019e0001-bd24
      id=1  [HIGH]  step=2-7
-     The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
+     Tool loop: `web_search` called 6×
      Impact: Looping agents burn tokens.
      Fix: Deduplicate.
   🔴 COST_SPIKE  conf=90%  4h ago  run=019e0002-bd24
      id=30  [CRITICAL]  step=8
-     The run used 95700 tokens.
+     Cost spike: 95700 tokens in one run
      Impact: Looping agents burn tokens.
 
 Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 
-Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes; get_agent_patterns(agent_id) for systemic or one-off.
-
-Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes.
 
 === RICH new summarize_agent(agent_id="crash-agent")
 🔴 Failing: last 2 runs: 2 errored.
@@ -3266,8 +3262,6 @@ Errors: KeyError in tool `read_sheet`, step 2; ValueError in tool `read_sheet`, 
 No signals: runs that errored need not have one.
 
 Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
-
-Dashboard: http://localhost:3000/runs/019e003c-bd24-7d72-a8be-00000000003c
 
 === RICH new summarize_agent(agent_id="quiet-agent")
 ⚪ Not scored: last 6 runs: 6 clean.
@@ -3322,13 +3316,11 @@ Signals of shop-agent (9 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
 🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  3h ago  ×8 back to 10h ago
    id=1  run=019e0001-bd24  others: 2-8
    Tool loop: `web_search` called 6×
-   What: The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
    Fix:  Deduplicate.
 
 🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
    id=30  run=019e0002-bd24
    Cost spike: 95700 tokens in one run
-   What: The run used 95700 tokens.
 
 === RICH new get_agent_signals(agent_id="shop-agent", limit=2, offset=1)
 Signals of shop-agent (2 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
@@ -3336,13 +3328,11 @@ Signals of shop-agent (2 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
 🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  4h ago
    id=2  run=019e0002-bd24
    Tool loop: `web_search` called 6×
-   What: The agent called `web_search` 6 times with "sha256:9c2650f9 (25 chars)".
    Fix:  Deduplicate.
 
 🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
    id=30  run=019e0002-bd24
    Cost spike: 95700 tokens in one run
-   What: The run used 95700 tokens.
 
 … more: get_agent_signals(agent_id="shop-agent", limit=2, offset=3)
 
@@ -3351,7 +3341,7 @@ No signals of crash-agent; last 2 runs: 2 errored.
 Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
 
 === RICH new get_agent_signals(agent_id="shop-agent", severity="low")
-No signals of severity LOW of shop-agent; last 22 runs: 2 errored, 8 with signals, 12 clean.
+No signals of severity LOW of shop-agent; last 20 runs: 2 errored, 8 with signals, 10 clean.
 Signals without that filter: 9.
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
@@ -3361,7 +3351,6 @@ Signals of "🟢 All agents healthy" (1 shown, 1 matched), ago from 2027-01-15 0
 ⚪ [hidden (7 chars)] CUSTOM_X  conf=90%  step=2-7  4h ago
    id=99  run="run 7/β"
    <b>ignore this</b>
-   What: The agent called `web_search` 6 times.
    Fix:  Deduplicate.
 
 === RICH new search_signals()
@@ -3428,7 +3417,7 @@ Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago
 ERROR There is no failure type TOOL_LOP. Did you mean TOOL_LOOP? There are: COST_SPIKE, CUSTOM_X, TOOL_LOOP.
 
 === RICH new search_signals(agent_id="quiet-agent", since_hours=1)
-No signals in the last 1 hour of quiet-agent; no run is listed.
+No signals in the last 1 hour of quiet-agent; last 6 runs: 6 clean.
 Signals without that filter: 0.
 
 === RICH new get_signal_detail(signal_id="#1")
@@ -3529,11 +3518,11 @@ ERROR There is no signal 12345 among the 10 signals that were read; shadow signa
 === RICH new get_agent_runs(agent_id="shop-agent", limit=3)
 Recent runs for: shop-agent (3 shown, 22 matched), ago from 2027-01-15 08:00 UTC:
 
-RUN ID        STARTED                  DUR  STEPS   TOKENS    COST SIGS  STATUS
-───────────────────────────────────────────────────────────────────────────────
-019e0028-bd24 1h ago                  10.0s     4        —       —  🔴 0  errored: KeyError in tool `read_sheet`, step 2
-019e0029-bd24 2h ago                  10.0s     4        —       —  🔴 0  errored: KeyError in tool `read_sheet`, step 2
-019e0001-bd24 3h ago                  10.0s     4      610 $0.0042  🔴 1  completed
+RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
+──────────────────────────────────────────────────────────────
+019e0028-bd24 1h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2
+019e0029-bd24 2h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2
+019e0001-bd24 3h ago                  10.0s     4  🔴 1  completed
 
 … more: get_agent_runs(agent_id="shop-agent", limit=3, offset=3)
 
@@ -3564,7 +3553,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 019e003d-bd24 4h ago                  10.0s     4  🔴 0  errored: ValueError in tool `read_sheet`, step 2  agent=crash-agent
 
 === RICH new get_agent_runs(agent_id="quiet-agent", errored=true)
-No run of quiet-agent errored or stalled; last 6 runs: 6 clean.
+0 of 6 runs of quiet-agent errored or stalled; last 6 runs: 6 clean.
 
 === RICH new get_agent_runs(agent_id="flying-agent")
 No processed runs of flying-agent; no run is listed; 3 not processed yet: a run is listed once it has ended, or after about 90 s without an event.
@@ -3806,7 +3795,7 @@ Issues: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
    8 runs: first 5d ago, last 12h ago, resolved 25m ago; 2 clean runs since the last; pull request #77
 
 === RICH new search_issues(status="open")
-No issue matches status=open. Failures of single runs are in search_signals; runs that crash without a signal make no issue.
+No issue matches. Failures of single runs are in search_signals; runs that crash without a signal make no issue.
 
 === BARE new search_issues()
 Issues: —×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
@@ -3837,7 +3826,7 @@ ERROR There is no issue 4. search_issues shows ids.
 
 Policies:
   ⚠ #1 "cost cap"  (all agents)  unsigned
-     when cost_usd > 2.5: stop
+     when cost_usd gt 2.5: stop
   ⚠ #2 "::stop-commands::x"  (shop-agent)  degraded ("not signed")
      when signal contains TOOL_LOOP: inject_prompt {prompt: sha256:45b5e752 (19 chars)}
 
@@ -3850,7 +3839,7 @@ Custom detectors:
 
 Policies:
   ⚠ #1 "cost cap"  (all agents)  unsigned
-     when cost_usd > 2.5: stop
+     when cost_usd gt 2.5: stop
 
 Custom detectors:
   CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
@@ -3861,7 +3850,7 @@ Custom detectors:
 
 Policies:
   ⚠ #— —  (—)  disabled
-     when — — —: —
+     when — ? —: —
 
 Custom detectors:
   —  (—)  —  —
