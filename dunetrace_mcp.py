@@ -70,7 +70,14 @@ try:
     from mcp.server.lowlevel.helper_types import ReadResourceContents
     from mcp.server.transport_security import TransportSecuritySettings  # since mcp 1.9
     from mcp.types import Completion, ToolAnnotations
-    from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+    from pydantic import (
+        AfterValidator,
+        AliasChoices,
+        BaseModel,
+        BeforeValidator,
+        Field,
+        ValidationError,
+    )
     from requests.adapters import HTTPAdapter
     from starlette.datastructures import MutableHeaders
     from starlette.responses import JSONResponse
@@ -1943,8 +1950,7 @@ def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
     except DunetraceError as error:
         if error.kind in WHY:
             agent_named(backend, agent_id)
-        other = " summarize_agent takes it." if error.kind == "path" else ""
-        raise DunetraceError(f"{error}{other}", error.kind) from None
+        raise
 
 
 def run_of(backend: Api, run_id: str) -> Run:
@@ -2522,27 +2528,20 @@ class Applied(Record):
     failure_type: Kind
     applied_at: Moment
     applied_via: Word
-    langfuse_version: Anything  # of github_pr the number of the pull request
-    runs_after: Count
-    recurrences_after: Count
-    runs_after_fix: Count
-    recurrences_after_fix: Count
+    langfuse_version: Count  # of github_pr the number of the pull request
+    runs_after: Count = Field(None, validation_alias=AliasChoices("runs_after_fix", "runs_after"))
+    again: Count = Field(
+        None, validation_alias=AliasChoices("recurrences_after_fix", "recurrences_after")
+    )
     verdict: Word
 
     def __str__(self) -> str:
         """`  applied 1d ago by langfuse: 11 runs since, 8 with it again; the backend says ...`"""
-        runs = self.runs_after if self.runs_after_fix is None else self.runs_after_fix
-        again = (
-            self.recurrences_after
-            if self.recurrences_after_fix is None
-            else self.recurrences_after_fix
-        )
-        number = count_or_none(self.langfuse_version)
-        pull = f" (pull request #{number})" if number and "pr" in self.applied_via else ""
+        number = f" (pull request #{self.langfuse_version})" if "pr" in self.applied_via else ""
         return (
-            f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{pull}: "
-            f"{plural(runs, 'run')} since, {dash(again)} with it again; the backend says "
-            f"{dash(self.verdict)}"
+            f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{number}: "
+            f"{plural(self.runs_after, 'run')} since, {dash(self.again)} with it again; the backend "
+            f"says {dash(self.verdict)}"
         )
 
 
@@ -3970,12 +3969,8 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
         return backend.ask(Issue, "/v1/issues/{}", issue_id)
     except DunetraceError as error:
         paid = error.kind in {"server", "timeout", "shape"}
-        said = first_rule(
-            (error.kind == "missing", f"There is no issue {issue_id}. search_issues shows ids."),
-            (paid, f"{error} It was asked once: asking again may be paid for again."),
-            (True, str(error)),
-        )
-        raise DunetraceError(said, error.kind) from None
+        note = " It was asked once: asking again may be paid for again." if paid else ""
+        raise DunetraceError(f"{error}{note}", error.kind) from None
 
 
 @tool(

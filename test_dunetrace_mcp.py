@@ -4,6 +4,7 @@ python -m pytest              run them; they need no network but loopback
 python test_dunetrace_mcp.py --update  rewrite the transcripts and the README's outputs: read the difference
 """
 
+import ast
 import contextlib
 import doctest
 import io
@@ -330,49 +331,31 @@ def healthy(n, agent_id, hours, **more):
     return run(n, agent_id, hours, events=events, **more)
 
 
+def table(names, *rows):
+    """Objects of the fields that are named, one for each row."""
+    return [dict(zip(names.split(), row, strict=True)) for row in rows]
+
+
 def insights(*patterns, **more):
     """The insights of an agent with systemic_patterns of (type, affected, total, is_systemic)."""
-    rows = [
-        {
-            "failure_type": kind,
-            "affected_runs": affected,
-            "total_runs": total,
-            "rate": affected / total,
-            "first_seen": NOW - 5 * DAY,
-            "last_seen": NOW - 2 * HOUR,
-            "is_systemic": systemic,
-        }
-        for kind, affected, total, systemic in patterns
-    ]
-    return {"systemic_patterns": rows, **more}
+    names = "failure_type affected_runs total_runs is_systemic rate first_seen last_seen"
+    seen = (NOW - 5 * DAY, NOW - 2 * HOUR)
+    rows = [(*row, row[1] / row[2], *seen) for row in patterns]
+    return {"systemic_patterns": table(names, *rows), **more}
 
 
 def score(points, samples=24, **parts):
-    named = {
-        name: {"score": got, "max": most, "value": 50.0, "label": f"% of {name}"}
-        for name, (got, most) in parts.items()
-    }
-    return {
-        "score": points,
-        "components": named,
-        "sample_runs": samples,
-        "baseline_ready": samples >= 30,
-    }
+    rows = [(got, most, 50.0, f"% of {name}") for name, (got, most) in parts.items()]
+    named = dict(zip(parts, table("score max value label", *rows), strict=True))
+    ready = samples >= 30
+    return {"score": points, "components": named, "sample_runs": samples, "baseline_ready": ready}
 
 
 def versions(*rows):
     """`versions` of (name, runs, with signals, first seen hours ago, last seen hours ago)."""
-    return [
-        {
-            "agent_version": name,
-            "run_count": runs,
-            "runs_with_signals": hits,
-            "signal_count": hits,
-            "first_seen": NOW - first * HOUR,
-            "last_seen": NOW - last * HOUR,
-        }
-        for name, runs, hits, first, last in rows
-    ]
+    names = "agent_version run_count runs_with_signals signal_count first_seen last_seen"
+    times = [(name, runs, hits, hits, first, last) for name, runs, hits, first, last in rows]
+    return table(names, *((*row[:4], NOW - row[4] * HOUR, NOW - row[5] * HOUR) for row in times))
 
 
 LOOPS = [looping(n, "shop-agent", 2 + n, agent_version="v2") for n in range(1, 9)]
@@ -393,13 +376,104 @@ SPIKE = signal(
     step_index=8,
 )
 ODD = run("run 7/β", "🟢 All agents healthy", 4, signals=1)
+SHOP_INSIGHTS = insights(
+    ("TOOL_LOOP", 8, 22, True),
+    ("COST_SPIKE", 1, 22, False),
+    signal_trends=table(
+        "failure_type day count",
+        ("TOOL_LOOP", "2027-01-14", 6),
+        ("TOOL_LOOP", "2027-01-15", 2),
+        ("COST_SPIKE", "2027-01-15", 1),
+        ("TOOL_LOOP", "2026-12-31", 4),
+    ),
+    input_patterns=table(
+        "input_hash failure_type triggered_count total_runs",
+        ("e47617d3aa", "TOOL_LOOP", 8, 8),
+        ("e47617d3aa", "COST_SPIKE", 8, 8),
+        ("0011223344", "TOOL_LOOP", 2, 2),
+    ),
+    versions=versions(("v2", 10, 8, 12, 1), ("v1", 12, 0, 60, 30)),
+    deploy_events=table("id version deployed_at", (1, "v2", NOW - 12 * HOUR)),
+    deploy_regressions=table(
+        "deploy_id version deployed_at before_runs before_signals after_runs after_signals is_regression",
+        (1, "v2", NOW - 12 * HOUR, 12, 0, 6, 6, True),
+    ),
+    cost_stats={"total_cost_usd": 1.57, "wasted_cost_usd": 0.5, "wasted_pct": 0.318},
+)
+(MONTH,) = table(
+    "total_tokens total_cost_usd run_count wasted_tokens wasted_cost_usd wasted_pct wasted_run_count "
+    "excess_cost_usd baseline_tokens",
+    (48_800, 0.34, 22, 4_880, 0.034, 0.1, 8, 0.01, 600),
+)
+HITS = table(
+    "run_id step_index severity confidence detected_at", (uuid(1), 3, "HIGH", 0.9, NOW - 3 * HOUR)
+)
+SHOP_ANSWERS = {
+    "health-score": score(41, 22, failure_rate=(7, 40), loop_avoidance=(3, 25)),
+    "insights": SHOP_INSIGHTS,
+    "fixes": {
+        "fixes": table(
+            "failure_type applied_via langfuse_version applied_at runs_after recurrences_after verdict",
+            ("TOOL_LOOP", "github_pr", 12, NOW - 20 * HOUR, 10, 8, "still_occurring"),
+        )
+    },
+    "token-stats": {
+        "windows": dict.fromkeys(("1d", "7d", "30d"), MONTH),
+        "waste_by_failure_type": table(
+            "failure_type wasted_tokens wasted_cost_usd affected_runs",
+            ("TOOL_LOOP", 4880, 0.034, 8),
+        ),
+    },
+    "failure-patterns/TOOL_LOOP": {
+        "failure_type": "TOOL_LOOP",
+        "overview": {
+            **{"affected_runs": 8, "total_runs": 22, "avg_confidence": 0.9},
+            **{"first_seen": NOW - 10 * HOUR, "last_seen": NOW - 3 * HOUR},
+            "severity_breakdown": {"HIGH": 8, "LOW": 0},
+        },
+        "step_distribution": {"p25": 2, "p75": 7},
+        "evidence_aggregates": table("tool avg_count sample_count", ("web_search", "6.0", 8)),
+        "daily_trend": table("day affected_runs total_runs", ("2027-01-15", 8, 10)),
+        "co_occurring": table("failure_type co_rate", ("COST_SPIKE", 0.12)),
+        "top_runs": HITS,
+    },
+}
+ISSUE = {
+    **{"id": 3, "agent_id": "shop-agent", "failure_type": "TOOL_LOOP", "status": "reopened"},
+    **{"first_seen": NOW - 5 * DAY, "last_seen": NOW - 12 * HOUR, "resolved_at": NOW - 25 * 60},
+    "affected_runs": [without(HITS[0], "severity")],
+    **{"affected_runs_count": 8, "clean_runs_since": 2, "fix_category": "prompt"},
+    "root_cause": "The prompt of ann@example.com asks twice.",
+    "resolution_notes": "see https://example.com/shop/pull/77",
+    "code_references": ["src/agent.py"],
+}
+CAP = {
+    **{"id": 1, "agent_id": "*", "name": "cost cap", "enabled": True, "signature": ""},
+    "condition": {"trigger": "cost_usd", "operator": "gt", "value": 2.5},
+    "action": {"type": "stop"},
+}
+NUDGE = {
+    **{"id": 2, "agent_id": "shop-agent", "name": "::stop-commands::x", "enabled": True},
+    "condition": {"trigger": "signal", "operator": "contains", "value": "TOOL_LOOP"},
+    "action": {"type": "inject_prompt", "params": {"prompt": "Use what ann found."}},
+    **{"enforcement": "degraded", "enforcement_reason": "not signed"},
+}
+MANY = {
+    **{"agent_id": "*", "name": "CUSTOM_MANY", "status": "shadow"},
+    **{"description": "more than six calls", "shadow_fire_count": 2, "total_runs": 60},
+    "config": {
+        "severity": "LOW",
+        "conditions": [{"metric": "calls", "operator": ">", "threshold": 6}],
+    },
+}
+(APPLIED,) = table(
+    "fix_applied applied_at applied_via runs_after_fix recurrences_after_fix verdict",
+    (True, NOW - HOUR, "langfuse", 3, 0, "insufficient_data"),
+)
 RICH = fleet(
     [
         *SHOP,
-        *(
-            crashing(60 + n, "crash-agent", 3 + n, error)
-            for n, error in enumerate(["KeyError", "ValueError"])
-        ),
+        *(crashing(60 + n, "crash-agent", 3 + n, ["KeyError", "ValueError"][n]) for n in range(2)),
         *(healthy(80 + n, "quiet-agent", 5 + n) for n in range(6)),
         healthy(90, "silent-agent", 9 * 24),
         ODD,
@@ -410,203 +484,14 @@ RICH = fleet(
         signal(99, ODD, "CUSTOM_X", "odd one", title="<b>ignore\nthis</b>"),
     ],
     [agent("flying-agent", [], [], run_count=3, last_seen=NOW - 60)],
-    per_agent={
-        "shop-agent": {
-            "health-score": score(41, 22, failure_rate=(7, 40), loop_avoidance=(3, 25)),
-            "insights": insights(
-                ("TOOL_LOOP", 8, 22, True),
-                ("COST_SPIKE", 1, 22, False),
-                signal_trends=[
-                    {"failure_type": "TOOL_LOOP", "day": "2027-01-14", "count": 6},
-                    {"failure_type": "TOOL_LOOP", "day": "2027-01-15", "count": 2},
-                    {"failure_type": "COST_SPIKE", "day": "2027-01-15", "count": 1},
-                    {"failure_type": "TOOL_LOOP", "day": "2026-12-31", "count": 4},
-                ],
-                input_patterns=[
-                    {
-                        "input_hash": "e47617d3aa",
-                        "failure_type": "TOOL_LOOP",
-                        "triggered_count": 8,
-                        "total_runs": 8,
-                    },
-                    {
-                        "input_hash": "e47617d3aa",
-                        "failure_type": "COST_SPIKE",
-                        "triggered_count": 8,
-                        "total_runs": 8,
-                    },
-                    {
-                        "input_hash": "0011223344",
-                        "failure_type": "TOOL_LOOP",
-                        "triggered_count": 2,
-                        "total_runs": 2,
-                    },
-                ],
-                versions=versions(("v2", 10, 8, 12, 1), ("v1", 12, 0, 60, 30)),
-                deploy_events=[{"id": 1, "version": "v2", "deployed_at": NOW - 12 * HOUR}],
-                deploy_regressions=[
-                    {
-                        "deploy_id": 1,
-                        "version": "v2",
-                        "deployed_at": NOW - 12 * HOUR,
-                        "before_runs": 12,
-                        "before_signals": 0,
-                        "after_runs": 6,
-                        "after_signals": 6,
-                        "is_regression": True,
-                    }
-                ],
-                cost_stats={"total_cost_usd": 1.57, "wasted_cost_usd": 0.5, "wasted_pct": 0.318},
-            ),
-            "fixes": {
-                "fixes": [
-                    {
-                        "failure_type": "TOOL_LOOP",
-                        "applied_via": "github_pr",
-                        "langfuse_version": 12,
-                        "applied_at": NOW - 20 * HOUR,
-                        "runs_after": 10,
-                        "recurrences_after": 8,
-                        "verdict": "still_occurring",
-                    }
-                ]
-            },
-            "token-stats": {
-                "windows": {
-                    name: {
-                        "total_tokens": 48_800,
-                        "total_cost_usd": 0.34,
-                        "run_count": 22,
-                        "wasted_tokens": 4_880,
-                        "wasted_cost_usd": 0.034,
-                        "wasted_pct": 0.1,
-                        "wasted_run_count": 8,
-                        "excess_cost_usd": 0.01,
-                        "baseline_tokens": 600,
-                    }
-                    for name in ("1d", "7d", "30d")
-                },
-                "waste_by_failure_type": [
-                    {
-                        "failure_type": "TOOL_LOOP",
-                        "wasted_tokens": 4880,
-                        "wasted_cost_usd": 0.034,
-                        "affected_runs": 8,
-                    }
-                ],
-            },
-            "failure-patterns/TOOL_LOOP": {
-                "failure_type": "TOOL_LOOP",
-                "overview": {
-                    "affected_runs": 8,
-                    "total_runs": 22,
-                    "avg_confidence": 0.9,
-                    "first_seen": NOW - 10 * HOUR,
-                    "last_seen": NOW - 3 * HOUR,
-                    "severity_breakdown": {"HIGH": 8, "LOW": 0},
-                },
-                "step_distribution": {"p25": 2, "p75": 7},
-                "evidence_aggregates": [
-                    {"tool": "web_search", "avg_count": "6.0", "sample_count": 8}
-                ],
-                "daily_trend": [{"day": "2027-01-15", "affected_runs": 8, "total_runs": 10}],
-                "co_occurring": [{"failure_type": "COST_SPIKE", "co_rate": 0.12}],
-                "top_runs": [
-                    {
-                        "run_id": uuid(1),
-                        "step_index": 3,
-                        "severity": "HIGH",
-                        "confidence": 0.9,
-                        "detected_at": NOW - 3 * HOUR,
-                    }
-                ],
-            },
-        }
-    },
-    issues=[
-        {
-            "id": 3,
-            "agent_id": "shop-agent",
-            "failure_type": "TOOL_LOOP",
-            "status": "reopened",
-            "first_seen": NOW - 5 * DAY,
-            "last_seen": NOW - 12 * HOUR,
-            "resolved_at": NOW - 25 * 60,
-            "affected_runs": [
-                {
-                    "run_id": uuid(1),
-                    "step_index": 3,
-                    "confidence": 0.9,
-                    "detected_at": NOW - 3 * HOUR,
-                }
-            ],
-            "affected_runs_count": 8,
-            "clean_runs_since": 2,
-            "root_cause": "The prompt of ann@example.com asks twice.",
-            "fix_category": "prompt",
-            "resolution_notes": "see https://example.com/shop/pull/77",
-            "code_references": ["src/agent.py"],
-        }
-    ],
-    paths={
-        "policies": [
-            {
-                "id": 1,
-                "agent_id": "*",
-                "name": "cost cap",
-                "condition": {"trigger": "cost_usd", "operator": "gt", "value": 2.5},
-                "action": {"type": "stop"},
-                "enabled": True,
-                "signature": "",
-            },
-            {
-                "id": 2,
-                "agent_id": "shop-agent",
-                "name": "::stop-commands::x",
-                "condition": {"trigger": "signal", "operator": "contains", "value": "TOOL_LOOP"},
-                "action": {"type": "inject_prompt", "params": {"prompt": "Use what ann found."}},
-                "enabled": True,
-                "enforcement": "degraded",
-                "enforcement_reason": "not signed",
-            },
-        ],
-        "custom-detectors": [
-            {
-                "agent_id": "*",
-                "name": "CUSTOM_MANY",
-                "status": "shadow",
-                "description": "more than six calls",
-                "config": {
-                    "severity": "LOW",
-                    "conditions": [{"metric": "calls", "operator": ">", "threshold": 6}],
-                },
-                "shadow_fire_count": 2,
-                "total_runs": 60,
-            }
-        ],
-        "signals/1/fix-status": {
-            "fix_applied": True,
-            "applied_at": NOW - HOUR,
-            "applied_via": "langfuse",
-            "runs_after_fix": 3,
-            "recurrences_after_fix": 0,
-            "verdict": "insufficient_data",
-        },
-    },
+    per_agent={"shop-agent": SHOP_ANSWERS},
+    issues=[ISSUE],
+    paths={"policies": [CAP, NUDGE], "custom-detectors": [MANY], "signals/1/fix-status": APPLIED},
 )
 BARE = fleet(
     [
-        run(
-            1,
-            "bare-agent",
-            2,
-            None,
-            signals=None,
-            version=None,
-            started_at=None,
-            step_count=None,
-            total_tokens=None,
-        )
+        run(1, "bare-agent", 2, None, None, None)
+        | dict.fromkeys(["started_at", "step_count", "total_tokens"])
     ],
     [],
     [{"agent_id": "bare-agent"}],
@@ -616,113 +501,33 @@ BARE = fleet(
 )
 EMPTY = fleet([])
 
-# What is asked of which fleet and API: the texts stand at the end of this file.
-ASKED = [
-    ("RICH", "new", "list_agents", {}),
-    ("RICH", "new", "list_agents", {"contains": "quiet"}),
-    ("RICH", "new", "list_agents", {"contains": "zebra"}),
-    ("RICH", "old", "list_agents", {}),
-    ("EMPTY", "new", "list_agents", {}),
-    ("RICH", "new", "get_agent_health", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "get_agent_health", {"agent_id": "crash-agent"}),
-    ("RICH", "old", "get_agent_health", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "shop-agent"}),
-    ("RICH", "old", "summarize_agent", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "crash-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "quiet-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "silent-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "flying-agent"}),
-    ("RICH", "new", "summarize_agent", {"agent_id": "shop"}),
-    ("BARE", "new", "summarize_agent", {"agent_id": "bare-agent"}),
-    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent", "limit": 2, "offset": 1}),
-    ("RICH", "new", "get_agent_signals", {"agent_id": "crash-agent"}),
-    ("RICH", "new", "get_agent_signals", {"agent_id": "shop-agent", "severity": "low"}),
-    ("RICH", "new", "get_agent_signals", {"agent_id": '"🟢 All agents healthy"'}),
-    ("RICH", "new", "search_signals", {}),
-    ("RICH", "new", "search_signals", {"severity": "CRITICAL", "since_hours": "24h"}),
-    ("RICH", "old", "search_signals", {"failure_type": "tool-loop", "limit": 1}),
-    ("RICH", "old", "search_signals", {"failure_type": "COST_SPIKE"}),
-    ("RICH", "new", "search_signals", {"since_hours": 2}),
-    ("RICH", "new", "search_signals", {"failure_type": "TOOL_LOP"}),
-    ("RICH", "new", "search_signals", {"agent_id": "quiet-agent", "since_hours": 1}),
-    ("RICH", "new", "get_signal_detail", {"signal_id": "#1"}),
-    ("RICH", "old", "get_signal_detail", {"signal_id": 30}),
-    ("RICH", "new", "get_signal_detail", {"signal_id": 99}),
-    ("RICH", "new", "get_signal_detail", {"signal_id": 12345}),
-    ("RICH", "new", "get_agent_runs", {"agent_id": "shop-agent", "limit": 3}),
-    ("RICH", "new", "get_agent_runs", {"errored": True}),
-    ("RICH", "old", "get_agent_runs", {"errored": True, "since_hours": 4}),
-    ("RICH", "new", "get_agent_runs", {"agent_id": "quiet-agent", "errored": True}),
-    ("RICH", "new", "get_agent_runs", {"agent_id": "flying-agent"}),
-    ("BARE", "new", "get_agent_runs", {"agent_id": "bare-agent"}),
-    ("RICH", "new", "get_run_detail", {"run_id": uuid(1)}),
-    ("RICH", "new", "get_run_detail", {"run_id": uuid(40)}),
-    ("RICH", "new", "get_run_detail", {"run_id": uuid(20)}),
-    ("RICH", "new", "get_run_detail", {"run_id": uuid(1), "steps": "1-3"}),
-    ("RICH", "new", "get_run_detail", {"run_id": "019e0001"}),
-    ("RICH", "new", "get_run_detail", {"run_id": "nothing-like-it"}),
-    ("BARE", "new", "get_run_detail", {"run_id": uuid(1)}),
-    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP"}),
-    ("RICH", "new", "get_agent_patterns", {"agent_id": "shop-agent", "failure_type": "COST_SPIKE"}),
-    ("RICH", "new", "get_agent_patterns", {"agent_id": "quiet-agent"}),
-    ("RICH", "new", "compare_runs", {"run_id": uuid(1)}),
-    ("RICH", "new", "compare_runs", {"run_id": uuid(1), "other_run_id": uuid(2)}),
-    ("RICH", "new", "compare_runs", {"run_id": uuid(60)}),
-    ("RICH", "new", "get_agent_token_stats", {"agent_id": "shop-agent"}),
-    ("RICH", "new", "get_agent_token_stats", {"agent_id": "quiet-agent"}),
-    ("RICH", "new", "search_issues", {}),
-    ("RICH", "new", "search_issues", {"status": "open"}),
-    ("BARE", "new", "search_issues", {}),
-    ("RICH", "new", "get_issue", {"issue_id": "#3"}),
-    ("RICH", "new", "get_issue", {"issue_id": 4}),
-    ("RICH", "new", "list_policies", {}),
-    ("RICH", "new", "list_policies", {"agent_id": "quiet-agent"}),
-    ("BARE", "new", "list_policies", {}),
-    ("RICH", "new", "verify_fix", {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP"}),
-    (
-        "RICH",
-        "new",
-        "verify_fix",
-        {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP", "since": "20h"},
-    ),
-    (
-        "RICH",
-        "new",
-        "verify_fix",
-        {"agent_id": "shop-agent", "failure_type": "TOOL_LOOP", "since": "v9"},
-    ),
-    ("RICH", "new", "verify_fix", {"agent_id": "crash-agent", "failure_type": "TOOL_LOOP"}),
-    ("RICH", "new", "get_instrumentation_guide", {}),
-    ("RICH", "new", "get_instrumentation_guide", {"framework": "rust"}),
-]
-
-
-def title_of(asked):
-    """`new summarize_agent(agent_id="shop-agent")`, the heading of a transcript."""
-    data, api, tool, arguments = asked
-    said = ", ".join(
-        f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in arguments.items()
-    )
-    return f"=== {data} {api} {tool}({said})"
-
 
 def transcripts():
-    """The recorded texts by their headings."""
-    parts = re.split(r"^(=== .*)\n", TRANSCRIPTS, flags=re.M)[1:]
+    """The texts at the end of this file, by what was asked: `RICH new list_agents(...)`."""
+    parts = re.split(r"^=== (.*)\n", TRANSCRIPTS, flags=re.M)[1:]
     return {title: text.strip("\n") for title, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=title_of)
-def test_transcript(serve, asked):
-    data, api, tool, arguments = asked
-    serve(globals()[data], api)
-    assert ask(tool, **arguments) == transcripts()[title_of(asked)]
+def asked(title):
+    """The data, API, tool and arguments of a transcript's heading."""
+    data, api, call = title.split(" ", 2)
+    node = ast.parse(call, mode="eval").body
+    given = {one.arg: ast.literal_eval(one.value) for one in node.keywords}
+    return globals()[data], api, node.func.id, given
+
+
+TITLES = re.findall(r"^=== (.*)$", Path(__file__).read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_transcript(serve, title):
+    data, api, tool, given = asked(title)
+    serve(data, api)
+    assert ask(tool, **given) == transcripts()[title]
 
 
 def test_every_tool_but_the_waiting_one_has_a_transcript():
-    assert {tool for _, _, tool, _ in ASKED} == dm.TOOLS.keys() - {"wait_for_run"}
+    assert {asked(title)[2] for title in TITLES} == dm.TOOLS.keys() - {"wait_for_run"}
 
 
 # ── Rules ─────────────────────────────────────────────────────────────────────────────────────────
@@ -1369,8 +1174,9 @@ def test_hostile_records_break_nothing(serve):
             real(parts, query)[0],
             mutated(real(parts, query)[1]),
         )
-        for _, _, tool, arguments in ASKED:
-            said = ask(tool, **arguments)
+        for title in TITLES:
+            _, _, tool, given = asked(title)
+            said = ask(tool, **given)
             assert "could not make sense" not in said
             assert len(said.encode()) <= dm.BUDGET
             assert all(char == "\n" or char.isprintable() for char in said)
@@ -3104,14 +2910,12 @@ def update():
     README.write_text(readme, "utf-8")
     dm.time.time = lambda: NOW
     texts = []
-    for asked in ASKED:
-        data, api, tool, arguments = asked
+    for title in TITLES:
+        data, api, tool, given = asked(title)
         dm.api_at.cache_clear()
         with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-            mock.add_callback(
-                "GET", re.compile(f"{URL}/.*"), callback=Backend(globals()[data], api)
-            )
-            texts.append(f"{title_of(asked)}\n{ask(tool, **arguments)}\n")
+            mock.add_callback("GET", re.compile(f"{URL}/.*"), callback=Backend(data, api))
+            texts.append(f"=== {title}\n{ask(tool, **given)}\n")
     own, mark = Path(__file__), "# Rewritten by --" + "update.\n"
     head = own.read_text("utf-8").partition(mark)[0]
     block = f'TRANSCRIPTS = r"""\n{chr(10).join(texts)}"""\n'
@@ -3526,7 +3330,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 
 … more: get_agent_runs(agent_id="shop-agent", limit=3, offset=3)
 
-=== RICH new get_agent_runs(errored=true)
+=== RICH new get_agent_runs(errored=True)
 4 of 32 runs of all agents errored or stalled.
 Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
 
@@ -3539,7 +3343,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 019e003c-bd24 3h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=crash-agent
 019e003d-bd24 4h ago                  10.0s     4  🔴 0  errored: ValueError in tool `read_sheet`, step 2  agent=crash-agent
 
-=== RICH old get_agent_runs(errored=true, since_hours=4)
+=== RICH old get_agent_runs(errored=True, since_hours=4)
 4 of 7 runs of all agents in the last 4 hours errored or stalled.
 Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
 
@@ -3552,7 +3356,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 019e003c-bd24 3h ago                  10.0s     4  🔴 0  errored: KeyError in tool `read_sheet`, step 2  agent=crash-agent
 019e003d-bd24 4h ago                  10.0s     4  🔴 0  errored: ValueError in tool `read_sheet`, step 2  agent=crash-agent
 
-=== RICH new get_agent_runs(agent_id="quiet-agent", errored=true)
+=== RICH new get_agent_runs(agent_id="quiet-agent", errored=True)
 0 of 6 runs of quiet-agent errored or stalled; last 6 runs: 6 clean.
 
 === RICH new get_agent_runs(agent_id="flying-agent")
@@ -3819,7 +3623,7 @@ Code:
   sha256:3f21ad17 (12 chars)
 
 === RICH new get_issue(issue_id=4)
-ERROR There is no issue 4. search_issues shows ids.
+ERROR http://localhost:8002/v1/issues/4 answered 404 (Issue not found). Check the id: list_agents and get_agent_runs show the ones that exist.
 
 === RICH new list_policies()
 2 policies (degraded×1, unsigned×1); 1 custom detector.
