@@ -1885,7 +1885,8 @@ class Ends:
         )
         waiting = f"{self.flying} not processed yet{'' if self.runs else f': {LISTED}'}"
         old = f"newest {ago(self.newest)}" if self.runs and not self.newest > now() - DAY else ""
-        return blocks(listed, waiting if self.flying else "", old, gap="; ")
+        lost = self.lost and f"its counts could not be had ({self.lost.rstrip('.')})"
+        return blocks(listed, waiting if self.flying else "", old, lost, gap="; ")
 
     def state(self, score: float = math.nan, worse: bool = False) -> str:
         """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
@@ -1894,7 +1895,7 @@ class Ends:
         return first_rule(
             (len(self.failed) > n / 10, "🔴 Failing"),
             (score < 50, "🔴 Failing"),
-            (self.error or not n, "⚪ Unknown"),
+            (self.error or self.lost or not n, "⚪ Unknown"),
             (not self.newest > now() - SILENT, "⚪ Silent"),
             (self.failed or score < 80, "🟡 Not well"),
             (self.flying > n or ended["unknown"] > n / 10, "⚪ Unknown"),
@@ -1939,8 +1940,8 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
         return Ends(found, listed)
     if not found.rows:
         raise listed
-    told = {"agent_id": agent_id, "run_count": found.total, "last_seen": times_of(found.rows)[-1]}
-    return Ends(found, Agent.of(told), lost=str(listed))
+    known = {"agent_id": agent_id, "last_seen": times_of(found.rows)[-1]}
+    return Ends(found, Agent.of(known), lost=str(listed))
 
 
 def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
@@ -2314,7 +2315,6 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         or none,
         cost_line(insights.cost_stats),
         insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
-        ends.lost and f"Totals are those of its runs: {ends.lost}",
         next_line(
             ends.look(),
             "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",

@@ -1607,7 +1607,7 @@ def test_what_an_older_backend_lacks_is_said_as_that(serve):
             "shop-agent/signals",
             "http://localhost:8002/v1/agents/shop-agent/signals answered 500",
         ),
-        ("summarize_agent", "agents$", "Totals are those of its runs: http://localhost:8002"),
+        ("summarize_agent", "agents$", "its counts could not be had (http://localhost:8002"),
         ("get_agent_health", "agents$", "🔴 Health score for shop-agent: 41/100"),
         ("get_agent_health", "shop-agent/runs", "Health score for shop-agent: 41/100"),
         (
