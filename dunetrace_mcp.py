@@ -1919,8 +1919,8 @@ def agent_named(backend: Api, agent_id: str) -> Agent:
         return agents[agent_id]
     ids = [shown_id(one) for one in agents]
     raise DunetraceError(
-        f"There is no agent {shown_id(agent_id)} among the {fleet.many('agent')} that this key sees."
-        f"{did_you_mean(agent_id, ids)} list_agents shows all ids; they are case-sensitive. "
+        f"There is no agent {shown_id(agent_id)} among the {fleet.many('agent')} that this key "
+        f"sees.{did_you_mean(agent_id, ids)} list_agents shows all ids; they are case-sensitive. "
         f"{fleet.note}".rstrip(),
         "missing",
     )
@@ -2034,8 +2034,8 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
 @tool(
     "List agents",
     "fleet, all agents, which agents, overview, worst",
-    "All monitored agents, worst first: runs, signals by severity and failure type, how many of the "
-    "newest runs crashed, when last seen. For agent ids, and for which agents fail most.",
+    "All monitored agents, worst first: runs, signals by severity and failure type, how many of "
+    "the newest runs crashed, when last seen. For agent ids, and for which agents fail most.",
 )
 def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "") -> str:
     backend = api()
@@ -2045,7 +2045,8 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
     if not fleet.rows:
         return (
             "No agents: this backend has received no event under this key.\n"
-            'get_instrumentation_guide("python") shows how to send some; ingest listens on port 8001.'
+            'get_instrumentation_guide("python") shows how to send some; ingest listens on port '
+            "8001."
         )
     part = contains.strip().lower()
     chosen = [
@@ -2214,10 +2215,11 @@ def get_agent_health(agent_id: AgentId) -> str:
         lambda: ask_agent(backend, Health, agent_id, "health-score"),
     )
     return blocks(
-        f"{ends.state(health.score)[0]} Health score for {shown_id(agent_id)}: {score_text(health, ends)}\n"
-        f"   Runs:            {ends}\n"
+        f"{ends.state(health.score)[0]} Health score for {shown_id(agent_id)}: "
+        f"{score_text(health, ends)}\n   Runs:            {ends}\n"
         f"   Sample runs:     {dash(health.sample_runs)}\n"
-        f"   Baseline ready:  {'yes' if health.baseline_ready else 'no (need ≥30 runs for token/latency)'}",
+        "   Baseline ready:  "
+        f"{'yes' if health.baseline_ready else 'no (need ≥30 runs for token/latency)'}",
         section(
             "Component breakdown:",
             (
@@ -2540,8 +2542,8 @@ class Applied(Record):
         number = f" (pull request #{self.langfuse_version})" if "pr" in self.applied_via else ""
         return (
             f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{number}: "
-            f"{plural(self.runs_after, 'run')} since, {dash(self.again)} with it again; the backend "
-            f"says {dash(self.verdict)}"
+            f"{plural(self.runs_after, 'run')} since, {dash(self.again)} with it again; the "
+            f"backend says {dash(self.verdict)}"
         )
 
 
@@ -2668,7 +2670,8 @@ def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, R
             return in_its_run(backend, signal_id, row.agent_id, row.run_id) or (row, Run.of())
     of = f" of {agent_named(backend, agent_id) and shown_id(agent_id)}" if agent_id else ""
     raise DunetraceError(
-        f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that were "
+        f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that "
+        "were "
         f"read; shadow signals are not listed. search_signals shows ids. {found.note}".rstrip(),
         "missing",
     )
@@ -2677,8 +2680,8 @@ def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, R
 @tool(
     "Explain a signal",
     "evidence, alert, fix, code, root cause",
-    "One signal in full: what happened, why it matters, complete evidence, every suggested fix with "
-    "code, where to look in your code. Use it once a list has shown the id.",
+    "One signal in full: what happened, why it matters, complete evidence, every suggested fix "
+    "with code, where to look in your code. Use it once a list has shown the id.",
 )
 def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
     backend = api()
@@ -2736,9 +2739,9 @@ def search_verdict(found: Found, filters: Filters) -> str:
 @tool(
     "Search failures",
     "failed, errors, alerts, today, crash, critical",
-    "What failed, and where else? Failure signals (alerts) of all agents or one, by severity such as "
-    "critical, type and age, newest first, with counts by agent and type. Without since_hours it "
-    "searches all time. Crashes without a signal: get_agent_runs.",
+    "What failed, and where else? Failure signals (alerts) of all agents or one, by severity such "
+    "as critical, type and age, newest first, with counts by agent and type. Without since_hours "
+    "it searches all time. Crashes without a signal: get_agent_runs.",
     always=True,
 )
 def search_signals(
@@ -2812,8 +2815,9 @@ def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
 @tool(
     "List runs",
     "crash, crashed, errored, slow, history, executions, overnight",
-    "The newest runs of one agent, or of all without agent_id: start, duration, steps, signals, how "
-    "they ended. With errored=true the crashes by agent and error: a run may crash without a signal.",
+    "The newest runs of one agent, or of all without agent_id: start, duration, steps, signals, "
+    "how they ended. With errored=true the crashes by agent and error: a run may crash without a "
+    "signal.",
 )
 def get_agent_runs(
     agent_id: AnyAgentId = "",
@@ -3809,8 +3813,8 @@ class Waste(Record):
 
     def __str__(self) -> str:
         return (
-            f"  {self.failure_type:<30} {price(self.wasted_cost_usd):>9}  {self.wasted_tokens or 0:,} "
-            f"tokens in {plural(self.affected_runs, 'run')}"
+            f"  {self.failure_type:<30} {price(self.wasted_cost_usd):>9}  "
+            f"{self.wasted_tokens or 0:,} tokens in {plural(self.affected_runs, 'run')}"
         )
 
 
@@ -3845,8 +3849,8 @@ def uncounted_text(backend: Api, agent_id: str) -> str:
 @tool(
     "Show what an agent costs",
     "cost, money, spent, dollars, price, waste, bill",
-    "Tokens and dollars of one agent over 1, 7 and 30 days: how much in runs with signals, how much "
-    "above its own baseline, waste by failure type.",
+    "Tokens and dollars of one agent over 1, 7 and 30 days: how much in runs with signals, how "
+    "much above its own baseline, waste by failure type.",
 )
 def get_agent_token_stats(agent_id: AgentId) -> str:
     backend = api()
@@ -3860,15 +3864,16 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
     return blocks(
         f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}",
         section(
-            f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH SIGNALS':<24} ABOVE BASELINE",
+            f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH SIGNALS':<24} "
+            "ABOVE BASELINE",
             (day.row("1 day"), week.row("7 days"), month.row("30 days")),
         ),
         section(
             "Wasted by failure type (30 days; a run with several counts under each):",
             [*map(str, waste[:MOST_TYPES]), more if rest else ""],
         ),
-        "Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call "
-        "to the exact count of the answer.",
+        "Counts of auto-instrumented runs may be too high: this backend adds the estimate at the "
+        "call to the exact count of the answer.",
     )
 
 
@@ -3930,8 +3935,8 @@ def as_lines(records: Iterable[Record]) -> list[str]:
 @tool(
     "Search issues",
     "recurring, ticket, known problem",
-    "Recurring failures that the backend tracks as issues: open, reopened or resolved, since when, in "
-    "how many runs, and how many clean runs since.",
+    "Recurring failures that the backend tracks as issues: open, reopened or resolved, since "
+    "when, in how many runs, and how many clean runs since.",
 )
 def search_issues(
     query: Annotated[str, Field(description="Part of a type or agent")] = "",
@@ -3956,8 +3961,8 @@ def search_issues(
     if not found.total and not found.rows:
         whose = f" of {shown_id(agent_named(backend, agent_id).agent_id)}" if agent_id else ""
         return (
-            f"No issue{whose} matches. Failures of single runs are in search_signals; runs that crash "
-            "without a signal make no issue."
+            f"No issue{whose} matches. Failures of single runs are in search_signals; runs that "
+            "crash without a signal make no issue."
         )
     states = named_counts(Counter(dash(one.status) for one in found.rows))
     return listing(f"Issues: {states}", found, offset, "issue", as_lines, "\n")
@@ -3976,8 +3981,8 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
 @tool(
     "Read an issue",
     "root cause, suggested fix, resolution notes",
-    "One issue with its newest runs and analysis. With an LLM key on the backend, asking may make it "
-    "call a paid model and send run content to its vendor; it is asked once.",
+    "One issue with its newest runs and analysis. With an LLM key on the backend, asking may make "
+    "it call a paid model and send run content to its vendor; it is asked once.",
 )
 def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
@@ -4097,8 +4102,8 @@ def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Fou
 @tool(
     "List policies",
     "policy, guardrail, rule, cap, detector",
-    "Policies in words (condition, action, enforcing or why not) and custom detectors with their state "
-    "and how often they fired, of all agents or those that apply to one.",
+    "Policies in words (condition, action, enforcing or why not) and custom detectors with their "
+    "state and how often they fired, of all agents or those that apply to one.",
 )
 def list_policies(agent_id: AnyAgentId = "") -> str:
     backend = api()
