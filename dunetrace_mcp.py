@@ -2447,23 +2447,19 @@ class Filters(NamedTuple):
         """` of severity HIGH of type TOOL_LOOP in the last 24 hours`"""
         severity = f" of severity {self.severity}" if self.severity else ""
         kind = f" of type {self.failure_type}" if self.failure_type else ""
-        return f"{severity}{kind}{self.window}"
+        window = f" in the last {plural(self.hours, 'hour')}" if self.hours else ""
+        return f"{severity}{kind}{window}"
 
     @property
-    def window(self) -> str:
-        """` in the last 24 hours`, "" for all time."""
-        return f" in the last {plural(self.hours, 'hour')}" if self.hours else ""
-
-    @property
-    def since(self) -> float:
-        """The moment from which on it lets through, nan for all time."""
-        return now() - self.hours * HOUR if self.hours else math.nan
+    def age(self) -> float:
+        """The seconds that a row may be old."""
+        return self.hours * HOUR or math.inf
 
     def matches(self, row: Signal) -> bool:
         """What not every backend compares: none has times, and each version its own types. What has
         no time may match: nothing says that it is too old."""
         same = self.failure_type in ("", as_filter(row.failure_type))
-        return same and not row.at < self.since
+        return same and not row.at < now() - self.age
 
 
 def check_type(kind: str, agents: list[Agent]) -> None:
@@ -2482,7 +2478,7 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
         ends = ends_of(backend, agent_id)
         agents, whose = [ends.agent], shown_id(agent_id)
     else:
-        lists = functools.partial(runs_within, backend, "", filters.hours, READ_RUNS)
+        lists = functools.partial(runs_within, backend, "", filters, READ_RUNS)
         listed, runs = (or_empty(one, Found) for one in at_once(backend.agents, lists))
         ends, agents = Ends(runs, most=LARGEST_PAGE), listed.rows
         whose = plural(len(agents), "agent")
@@ -2552,7 +2548,7 @@ def fix_status(fix: Applied | DunetraceError) -> str:
     if isinstance(fix, DunetraceError):
         known = fix.kind in {"route", "missing"}
         return "" if known else f"Whether a fix was applied could not be asked: {fix}"
-    return section("Fix:", [str(fix)]) if fix.fix_applied else "Fix: none was recorded as applied."
+    return f"Fix:\n{fix}" if fix.fix_applied else "Fix: none was recorded as applied."
 
 
 DETAIL = """\
@@ -2709,9 +2705,9 @@ def search_list(
     ours = bool(filters.hours) or not typed  # what only we compare
     kind = filters.failure_type if typed else ""
     asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
-    most, age = MOST_ROWS if ours else max(wanted, COUNTED), filters.hours * HOUR or math.inf
+    most = MOST_ROWS if ours else max(wanted, COUNTED)
     try:
-        found = backend.read("signals", agent_id, most, age, **asked)
+        found = backend.read("signals", agent_id, most, filters.age, **asked)
     except DunetraceError as error:
         if error.kind != "invalid" or not kind:
             raise
@@ -2804,12 +2800,13 @@ def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
     return f"Crashed or stalled: {first_of(said, 12)}." if failed else ""
 
 
-def runs_within(backend: Api, agent_id: str, hours: int, wanted: int) -> Found:
+def runs_within(backend: Api, agent_id: str, filters: Filters, wanted: int) -> Found:
     """The newest runs of an agent, or of all (""), by their own times: `wanted`, or of hours."""
-    age, most = (hours * HOUR, MOST_ROWS) if hours else (math.inf, wanted)
-    ask = functools.partial(backend.read, "runs", most=most, age=age)
+    most = MOST_ROWS if filters.hours else wanted
+    ask = functools.partial(backend.read, "runs", most=most, age=filters.age)
     found = ask_lists(backend, "runs", agent_id, ask)
-    return replace(found, rows=newest_first(run for run in found.rows if not run.at < now() - age))
+    rows = newest_first(run for run in found.rows if not run.at < now() - filters.age)
+    return replace(found, rows=rows)
 
 
 @tool(
@@ -2826,10 +2823,10 @@ def get_agent_runs(
     offset: Offset = 0,
     since_hours: Hours = 0,
 ) -> str:
-    backend, end, window = api(), offset + min(limit, 100), Filters(hours=since_hours).window
+    backend, end, filters = api(), offset + min(limit, 100), Filters(hours=since_hours)
     wanted = MOST_ROWS if errored else max(end + READ_RUNS, LARGEST_PAGE)
-    found = runs_within(backend, agent_id, since_hours, wanted)
-    whose = f"{shown_id(agent_id) if agent_id else 'all agents'}{window}"
+    found = runs_within(backend, agent_id, filters, wanted)
+    whose = f"{shown_id(agent_id) if agent_id else 'all agents'}{filters}"
     if agent_id and not found.rows:
         return f"No processed runs of {whose}; {ends_of(backend, agent_id)}."
     failed = [run for run in found.rows if run.failed]
@@ -4077,26 +4074,23 @@ class CustomDetector(Rule):
     """A row of GET /v1/custom-detectors: what it looks for, its state and how often it fired."""
 
     status: Word
-    description: Text
     config: One[DetectorConfig]
     shadow_fire_count: Count
     total_runs: Count
 
     def __str__(self) -> str:
-        said = f"; description {hashed(self.description)}" if self.description else ""
         fired = f"  fired in {self.shadow_fire_count} of {plural(self.total_runs, 'run')}"
         return (
             f"  {self.title}  ({self.whose})  {dash(self.status)}  {dash(self.config.severity)}"
             f"{fired if self.shadow_fire_count is not None else ''}\n"
-            f"     when {' and '.join(map(str, self.config.conditions)) or NONE}{said}"
+            f"     when {' and '.join(map(str, self.config.conditions)) or NONE}"
         )
 
 
-def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Found:
+def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> list[Any]:
     """Policies or custom detectors of all agents, or those that apply to one."""
-    found = backend.ask_list(kind, path, "", agent_id=agent_id)
-    rows = [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
-    return Found(rows, len(rows))
+    rows = backend.ask_list(kind, path, "", agent_id=agent_id).rows
+    return [one for one in rows if not agent_id or one.agent_id in ("*", agent_id)]
 
 
 @tool(
@@ -4107,22 +4101,23 @@ def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Fou
 )
 def list_policies(agent_id: AnyAgentId = "") -> str:
     backend = api()
-    policies, detectors, named = at_once(
+    ask_own = functools.partial(
+        rules_for, backend, CustomDetector, "/v1/custom-detectors", agent_id
+    )
+    rules, own, _ = gather(
         lambda: rules_for(backend, Policy, "/v1/policies", agent_id),
-        lambda: rules_for(backend, CustomDetector, "/v1/custom-detectors", agent_id),
+        lambda: result_or_error(ask_own),
         lambda: agent_id and agent_named(backend, agent_id),
     )
-    for one in (policies, named):
-        if isinstance(one, DunetraceError):
-            raise one
-    custom = or_empty(detectors, Found)
-    states = named_counts(Counter(one.state for one in policies.rows))
+    lost = isinstance(own, DunetraceError)
+    custom = f"custom detectors: {own}" if lost else f"{plural(len(own), 'custom detector')}."
+    states = named_counts(Counter(one.state for one in rules))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
-    own = f"custom detectors: {custom.error}" if custom.error else custom.many("custom detector")
+    more = "more (name an agent_id)"
     return blocks(
-        f"{policies.many('policy')}{whose}{states and f' ({states})'}; {own}.",
-        section("Policies:", half(as_lines(policies.rows), "more (name an agent_id)")),
-        section("Custom detectors:", half(as_lines(custom.rows), "more (name an agent_id)")),
+        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; {custom}",
+        section("Policies:", half(as_lines(rules), more)),
+        section("Custom detectors:", [] if lost else half(as_lines(own), more)),
     )
 
 

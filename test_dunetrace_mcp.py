@@ -3636,7 +3636,7 @@ Policies:
 
 Custom detectors:
   CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
-     when calls > 6; description sha256:b8902604 (19 chars)
+     when calls > 6
 
 === RICH new list_policies(agent_id="quiet-agent")
 1 policy for quiet-agent (unsigned×1); 1 custom detector.
@@ -3647,7 +3647,7 @@ Policies:
 
 Custom detectors:
   CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
-     when calls > 6; description sha256:b8902604 (19 chars)
+     when calls > 6
 
 === BARE new list_policies()
 1 policy (disabled×1); 1 custom detector.
