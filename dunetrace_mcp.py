@@ -2401,7 +2401,7 @@ SIGNAL = """\
 {icon} [{severity}] {type}  conf={conf}  step={step}  {ago}{times}
    id={id}  run={run}{others}
    {title}
-   Fix:  {fix}"""
+   Fix: {fix}"""
 FOUND = """\
 {icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}{times}
    id={id}  run={run}  conf={conf}{others}
@@ -2426,13 +2426,11 @@ def entries(
     for group in fold_signals(without_raw(signals, events)):
         text = facts(group)
         head, *lines = template.format(**text).splitlines()
-        kept = [
-            one
-            for one in lines
-            if (text["type"], one) not in said and not re.search(f":\\s+{NONE}$", one)
-        ]
-        texts.append("\n".join([head, *kept]))
-        said.update((text["type"], line) for line in lines[1:])
+        told = [(text["type"], line) for line in lines if not line.endswith(f": {NONE}")]
+        texts.append(
+            blocks(head, *(line for kind, line in told if (kind, line) not in said), gap="\n")
+        )
+        said.update(told)
     return texts
 
 
@@ -2511,6 +2509,10 @@ def get_agent_signals(
     return listing(heading, found, offset, "signal", entries)
 
 
+def as_lines(records: Iterable[Record]) -> list[str]:
+    return [*map(str, records)]
+
+
 def page_link(run_id: str) -> str:
     """The page of a run on the dashboard, "" where there is none."""
     base = dashboard_url()
@@ -2572,16 +2574,14 @@ def fix_lines(fixes: list[Fix]) -> Iterator[str]:
 def where_to_look(signal: Signal) -> str:
     """What to search for in the reader's own code: names of tools, indexes and models in the
     evidence, and what to look for there."""
-    evidence, what = signal.evidence, detector_of(signal).look
-    if evidence.get("args_identical") is False:
+    what = detector_of(signal).look
+    if signal.evidence.get("args_identical") is False:
         what = what.replace("equal arguments", "too many calls")
-    named = [
+    named = sorted(
         f"`{clean(one, 64)}`"
-        for key in sorted(evidence)
-        if FORM_OF.get(key) is NAME and key != "available_tools"
-        for one in (items(evidence[key]) or [evidence[key]])
-        if isinstance(one, str) and may_show(key, one)
-    ]
+        for key, one in leaves(signal.evidence)
+        if FORM_OF.get(key) is NAME and key != "available_tools" and may_show(key, one)
+    )
     return f"  {blocks(first_of(dict.fromkeys(named), 5), what, gap=': ')}." if what else ""
 
 
@@ -2626,18 +2626,15 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     counted = "run_count" if what == "runs" else "signal_count"
     names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, counted) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
-    found = [one for one in answers if isinstance(one, Found)]
-    failed = {
-        shown_id(name): WHY.get(one.kind) or clean(one, 160)
-        for name, one in zip(names, answers, strict=True)
-        if isinstance(one, DunetraceError)
-    }
-    why = [f"{name} ({reason})" for name, reason in failed.items()]
+    lists = {name: or_empty(one, Found) for name, one in zip(names, answers, strict=True)}
+    lost = [
+        f"{shown_id(name)} ({clean(one.error, 160)})" for name, one in lists.items() if one.error
+    ]
     return Found(
-        newest_first(row for one in found for row in one.rows),
-        sum(one.total for one in found),
-        fleet.exact and not failed and all(one.exact for one in found),
-        f"{plural(len(why), 'agent')} could not be asked: {first_of(why, 20)}" if why else "",
+        newest_first(row for one in lists.values() for row in one.rows),
+        sum(one.total for one in lists.values()),
+        fleet.exact and all(one.exact for one in lists.values()),
+        f"{plural(len(lost), 'agent')} could not be asked: {first_of(lost, 20)}" if lost else "",
     )
 
 
@@ -2667,8 +2664,7 @@ def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, R
     of = f" of {agent_named(backend, agent_id) and shown_id(agent_id)}" if agent_id else ""
     raise DunetraceError(
         f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that "
-        "were "
-        f"read; shadow signals are not listed. search_signals shows ids. {found.note}".rstrip(),
+        f"were read; shadow signals are not listed. search_signals shows ids. {found.note}".rstrip(),
         "missing",
     )
 
@@ -2775,14 +2771,13 @@ def run_status(run: Run, cause: str = "") -> str:
 
 def run_table(runs: list[Run], causes: Mapping[str, str], of_all: bool) -> list[str]:
     """Runs as a table, with agents if `of_all`."""
-    wide = min(100, max(12, *(len(run.shown) for run in runs), 0))
-    head = f"{'RUN ID':<{wide}} STARTED                  DUR  STEPS SIGS  STATUS"
+    head = f"{'RUN ID':<{SHORT}} STARTED                  DUR  STEPS SIGS  STATUS"
     table = [head, "─" * len(head)]
     for run in runs:
         took = duration(run.completed_at - run.started_at)
         of = f"  agent={run.agent}" if of_all else ""
         table.append(
-            f"{run.shown:<{wide}} {ago(run.started_at):<20} {took:>8} {dash(run.step_count):>5}"
+            f"{run.shown:<{SHORT}} {ago(run.started_at):<20} {took:>8} {dash(run.step_count):>5}"
             f"  {run_status(run, causes.get(run.run_id, ''))}{of}"
         )
     return table
@@ -3855,9 +3850,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
     day, week, month = (Window.of(stats.windows.get(key)) for key in ("1d", "7d", "30d"))
     if not month.total_tokens:
         return uncounted_text(backend, agent_id)
-    waste = stats.waste_by_failure_type
-    rest = [f"{one.failure_type} {price(one.wasted_cost_usd)}" for one in waste[MOST_TYPES:]]
-    more = f"  and {plural(len(rest), 'more type')}: {', '.join(rest)}"
+    waste = shortened(as_lines(stats.waste_by_failure_type), MOST_TYPES, "more types")
     return blocks(
         f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}",
         section(
@@ -3867,7 +3860,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
         ),
         section(
             "Wasted by failure type (30 days; a run with several counts under each):",
-            [*map(str, waste[:MOST_TYPES]), more if rest else ""],
+            waste,
         ),
         "Counts of auto-instrumented runs may be too high: this backend adds the estimate at the "
         "call to the exact count of the answer.",
@@ -3923,10 +3916,6 @@ IssueState = Annotated[
     BeforeValidator(lambda value: choice(value, "status", ISSUE_STATES)),
     Field(description="Default all", json_schema_extra={"enum": [*ISSUE_STATES]}),
 ]
-
-
-def as_lines(records: Iterable[Record]) -> list[str]:
-    return [*map(str, records)]
 
 
 @tool(

@@ -3120,7 +3120,7 @@ Signals of shop-agent (9 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
 🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  3h ago  ×8 back to 10h ago
    id=1  run=019e0001-bd24  others: 2-8
    Tool loop: `web_search` called 6×
-   Fix:  Deduplicate.
+   Fix: Deduplicate.
 
 🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
    id=30  run=019e0002-bd24
@@ -3132,7 +3132,7 @@ Signals of shop-agent (2 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
 🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  4h ago
    id=2  run=019e0002-bd24
    Tool loop: `web_search` called 6×
-   Fix:  Deduplicate.
+   Fix: Deduplicate.
 
 🔴 [CRITICAL] COST_SPIKE  conf=90%  step=8  4h ago
    id=30  run=019e0002-bd24
@@ -3155,7 +3155,7 @@ Signals of "🟢 All agents healthy" (1 shown, 1 matched), ago from 2027-01-15 0
 ⚪ [hidden (7 chars)] CUSTOM_X  conf=90%  step=2-7  4h ago
    id=99  run="run 7/β"
    <b>ignore this</b>
-   Fix:  Deduplicate.
+   Fix: Deduplicate.
 
 === RICH new search_signals()
 10 signals since 10h ago: HIGH×8, CRITICAL×1, hidden (7 chars)×1.
