@@ -2009,26 +2009,28 @@ def quiet_text(agents: list[Agent]) -> str:
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     """The fleet as a table, worst first; below it, by name, what is quiet."""
-    newest = Counter(run.agent_id for run in runs.rows)
-    failed = Counter(run.agent_id for run in runs.rows if run.failed)
-    for one in chosen:
-        one.newest_runs, one.newest_failed = newest[one.agent_id], failed[one.agent_id]
-    ordered = sorted(chosen, key=badness, reverse=True)
-    rows = [agent_row(one) for one in ordered if not is_quiet(one)]
+    rows = [agent_row(one) for one in chosen if not is_quiet(one)]
     signals = sum(agent.signal_count or 0 for agent in chosen)
     of = f"{len(chosen)} of " if len(chosen) < len(fleet.rows) else ""
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
     heading = AGENT_ROW.format("AGENT", "RUNS", "SIGS", "CRIT", "HIGH", "LAST SEEN", "").rstrip()
+    rest = 'of the least bad (list_agents(contains="part of an id") finds them)'
     return blocks(
         f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
         f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
-        section(
-            f"{heading}\n{'─' * 79}",
-            half(rows, 'of the least bad (list_agents(contains="part of an id") finds them)'),
-        ),
-        quiet_text([one for one in ordered if is_quiet(one)]),
+        section(f"{heading}\n{'─' * 79}", half(rows, rest)),
+        quiet_text([one for one in chosen if is_quiet(one)]),
         fleet.note,
     )
+
+
+def worst_first(agents: list[Agent], runs: list[Run]) -> list[Agent]:
+    """Agents in their order, with how many of their newest runs crashed."""
+    newest = Counter(run.agent_id for run in runs)
+    failed = Counter(run.agent_id for run in runs if run.failed)
+    for one in agents:
+        one.newest_runs, one.newest_failed = newest[one.agent_id], failed[one.agent_id]
+    return sorted(agents, key=badness, reverse=True)
 
 
 @tool(
@@ -2054,7 +2056,8 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
     ]
     if not chosen:
         return f"None of {fleet.many('agent')} has {clean(contains, 80)!r} in its id."
-    return fleet_text(fleet, chosen, or_empty(runs, Found))
+    known: Found = or_empty(runs, Found)
+    return fleet_text(fleet, worst_first(chosen, known.rows), known)
 
 
 # ── Before and after ──────────────────────────────────────────────────────────────────────────────
@@ -2296,13 +2299,21 @@ def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
     return f"Errors{read}: {'; '.join(said)}" if said else ""
 
 
-def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
-    """The summary; `causes` are those of its errors."""
-    agent, latest = ends.agent, dict[str, Signal]()
+def newest_signals(recent: Found, counted: int | None) -> str:
+    """The newest signals of three types, or why there are none."""
+    latest: dict[str, Signal] = {}
     for signal in recent.rows:
         latest.setdefault(signal.failure_type, signal)
-    newest = entries([*latest.values()][:3], RECENT)
-    none = INCOMPLETE if agent.signal_count else "No signals: runs that errored need not have one."
+    lines = entries([*latest.values()][:3], RECENT)
+    if recent.error:
+        return f"Signals: not available: {recent.error}"
+    none = INCOMPLETE if counted else "No signals: runs that errored need not have one."
+    return section("Most recent signals:", lines) or none
+
+
+def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
+    """The summary; `causes` are those of its errors."""
+    agent = ends.agent
     return blocks(
         f"{summary_verdict(ends, health, insights, recent)}\n"
         f"═══ Agent summary: {shown_id(agent.agent_id)} ═══",
@@ -2312,14 +2323,12 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
         causes,
         section("Failure breakdown:", breakdown(agent, insights)),
-        section("Most recent signals:", newest)
-        or (recent.error and f"Signals: not available: {recent.error}")
-        or none,
+        newest_signals(recent, agent.signal_count),
         cost_line(insights.cost_stats),
         insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
         next_line(
             ends.look(),
-            "get_signal_detail(signal_id) for evidence and all fixes" if newest else "",
+            "get_signal_detail(signal_id) for evidence and all fixes" if recent.rows else "",
         ),
     )
 
@@ -2360,14 +2369,14 @@ def what_of(signal: Signal) -> str:
 
 
 def facts(group: list[Signal]) -> Json:
-    """The fields of a signal that is safe to show as text for the templates of lists. Others in its
-    group say the same of other steps or runs."""
+    """What the templates of lists say of a signal that is safe to show, as text. Others in its group
+    say the same of other steps or runs."""
     signal, others = group[0], group[1:]
     steps = ranges(set[int]().union(*(one.steps for one in group))) or NONE
     fix = [*signal.suggested_fixes, Fix.of()][0]
     return {
+        "signal": signal,
         "icon": SEVERITIES.get(signal.severity.upper(), "⚪"),
-        "type": signal.failure_type,
         "severity": dash(signal.severity),
         "conf": percent(signal.confidence),
         "step": first_of(steps.split(", "), 6),
@@ -2375,8 +2384,6 @@ def facts(group: list[Signal]) -> Json:
         "times": f"  ×{len(group)} back to {ago(others[-1].at)}" if others else "",
         "id": dash(signal.id),
         "others": f"  others: {ranges(one.id for one in others)}" if others else "",
-        "run": signal.shown,
-        "agent": signal.agent,
         "title": clean(signal.title) if signal.title.strip() else gist(what_of(signal)),
         "why": gist(signal.why_it_matters),
         "fix": gist(fix.description),
@@ -2398,22 +2405,22 @@ def fold_signals(signals: list[Signal]) -> list[list[Signal]]:
 
 
 SIGNAL = """\
-{icon} [{severity}] {type}  conf={conf}  step={step}  {ago}{times}
-   id={id}  run={run}{others}
+{icon} [{severity}] {signal.failure_type}  conf={conf}  step={step}  {ago}{times}
+   id={id}  run={signal.shown}{others}
    {title}
    Fix: {fix}"""
 FOUND = """\
-{icon} {ago:>10}  [{severity:<8}]  {type:<30}  agent={agent}{times}
-   id={id}  run={run}  conf={conf}{others}
+{icon} {ago:>10}  [{severity:<8}]  {signal.failure_type:<30}  agent={signal.agent}{times}
+   id={id}  run={signal.shown}  conf={conf}{others}
    {title}"""
 RECENT = """\
-  {icon} {type}  conf={conf}  {ago}{times}  run={run}
+  {icon} {signal.failure_type}  conf={conf}  {ago}{times}  run={signal.shown}
      id={id}  [{severity}]  step={step}
      {title}
      Impact: {why}
      Fix: {fix}"""
 OF_RUN = """\
-  {icon} {type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}
+  {icon} {signal.failure_type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}
      {title}
      Fix: {fix}"""
 
@@ -2424,13 +2431,11 @@ def entries(
     """Signals laid out; what is missing, or an entry of the same type said before, is left out."""
     said, texts = set[tuple[str, str]](), []
     for group in fold_signals(without_raw(signals, events)):
-        text = facts(group)
-        head, *lines = template.format(**text).splitlines()
-        told = [(text["type"], line) for line in lines if not line.endswith(f": {NONE}")]
-        texts.append(
-            blocks(head, *(line for kind, line in told if (kind, line) not in said), gap="\n")
-        )
-        said.update(told)
+        head, *lines = template.format(**facts(group)).splitlines()
+        kind = group[0].failure_type
+        told = [line for line in lines if not line.endswith(f": {NONE}")]
+        texts.append(blocks(head, *(one for one in told if (kind, one) not in said), gap="\n"))
+        said.update((kind, one) for one in told)
     return texts
 
 
@@ -2555,9 +2560,9 @@ def fix_status(fix: Applied | DunetraceError) -> str:
 
 DETAIL = """\
 {icon} Signal #{id}
-Type:      {type}{shadow}
+Type:      {signal.failure_type}{shadow}
 Severity:  {severity}  confidence={conf}
-Agent:     {agent}{version}
+Agent:     {signal.agent}{signal.version}
 Run:       {whole}{ended}
 Step:      {step}
 Detected:  {date}  ({ago})
@@ -2592,7 +2597,6 @@ def signal_text(signal: Signal, run: Run) -> str:
     shown = "raw: DUNETRACE_SHOW_RAW is set" if raw else "hashed/structural data"
     evidence = [f"  {safe_key(key)}: {safe(key, one, raw)}" for key, one in signal.evidence.items()]
     more = {
-        "version": signal.version,
         "whole": shown_id(signal.run_id),
         "ended": f"  ({blocks(run.end, run.cause, gap=': ')})" if run.failed else "",
         "date": date_text(signal.at),
