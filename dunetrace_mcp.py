@@ -2489,7 +2489,7 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
     signals = sum(agent.signal_count or 0 for agent in agents)
     return blocks(
         f"No signals{filters} of {whose}; {ends}.",
-        f"Signals without that filter: {signals}." if any(filters) and agents else "",
+        f"Signals of any severity, type and age: {signals}." if any(filters) and agents else "",
         "" if agent_id else crashed_text(ends.failed, {}),
         INCOMPLETE if signals and not any(filters) else found.note,
         next_line(ends.look()),

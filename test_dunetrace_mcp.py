@@ -3063,7 +3063,7 @@ Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago
 
 === RICH new get_agent_signals(agent_id="shop-agent", severity="low")
 No signals of severity LOW of shop-agent; last 20 runs: 2 errored, 8 with signals, 10 clean.
-Signals without that filter: 9.
+Signals of any severity, type and age: 9.
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH new get_agent_signals(agent_id="\"🟢 All agents healthy\"")
@@ -3130,7 +3130,7 @@ Signals (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 
 === RICH new search_signals(since_hours=2)
 No signals in the last 2 hours of 6 agents; last 1 run: 1 errored.
-Signals without that filter: 10.
+Signals of any severity, type and age: 10.
 Crashed or stalled: shop-agent 1.
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
@@ -3139,7 +3139,7 @@ ERROR There is no failure type TOOL_LOP. Did you mean TOOL_LOOP? There are: COST
 
 === RICH new search_signals(agent_id="quiet-agent", since_hours=1)
 No signals in the last 1 hour of quiet-agent; last 6 runs: 6 clean.
-Signals without that filter: 0.
+Signals of any severity, type and age: 0.
 
 === RICH new get_signal_detail(signal_id="#1")
 🟠 Signal #1
