@@ -1840,6 +1840,7 @@ def listing(
 NEWEST_RUNS = 20  # whose ends a verdict looks at
 READ_RUNS = 100  # that are read for that: lists come in the order of processing
 IN_A_ROW = 5  # newest runs with signals, after which an agent is not well
+SAME_MOMENT = 600.0  # seconds that an agent's last event may be behind its newest processed run
 SILENT = 7 * DAY  # without a run, after which nothing is known of it
 LISTED = "a run is listed once it has ended, or after about 90 s without an event"
 OUTCOMES = {  # of a run, worst first, and as several are counted
@@ -1859,13 +1860,14 @@ class Ends:
         self, found: Found, agent: Agent | None = None, most: int = NEWEST_RUNS, lost: str = ""
     ) -> None:
         self.agent = agent or Agent.of()
-        self.lost = lost  # why its row in the list of agents could not be had
         self.runs: list[Run] = found.rows[:most]
-        self.error = found.error
+        self.error, self.lost = found.error, lost or found.note  # why not all is known
         self.failed = [run for run in self.runs if run.failed]
         # Runs that have started and are not processed, and so not listed.
         self.flying = 0 if self.error else max(0, (self.agent.run_count or 0) - found.total)
         self.newest = times_of(self.runs)[-1]
+        # It was seen, but no run is under way and none of then was processed.
+        self.stuck = not self.flying and self.agent.last_seen - self.newest > SAME_MOMENT
 
     def counted(self, outcome: str) -> str:
         """`3 errored (2 of them with signals)`, "" for none."""
@@ -1885,8 +1887,9 @@ class Ends:
         )
         waiting = f"{self.flying} not processed yet{'' if self.runs else f': {LISTED}'}"
         old = f"newest {ago(self.newest)}" if self.runs and not self.newest > now() - DAY else ""
-        lost = self.lost and f"its counts could not be had ({self.lost.rstrip('.')})"
-        return blocks(listed, waiting if self.flying else "", old, lost, gap="; ")
+        stuck = f"events came later, {ago(self.agent.last_seen)}" if self.stuck else ""
+        lost = self.lost and f"not all is known ({self.lost.rstrip('.')})"
+        return blocks(listed, waiting if self.flying else "", old, stuck, lost, gap="; ")
 
     def state(self, score: float = math.nan, worse: bool = False) -> str:
         """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
@@ -1898,7 +1901,7 @@ class Ends:
             (self.error or self.lost or not n, "⚪ Unknown"),
             (not self.newest > now() - SILENT, "⚪ Silent"),
             (self.failed or score < 80, "🟡 Not well"),
-            (self.flying > n or ended["unknown"] > n / 10, "⚪ Unknown"),
+            (self.stuck or self.flying > n / 2 or ended["unknown"] > n / 10, "⚪ Unknown"),
             (worse or in_a_row or ended["signals"] > n / 2, "🟡 Not well"),
             (math.isnan(score), "⚪ Not scored"),
             (True, "🟢 Healthy"),
@@ -2004,7 +2007,8 @@ def quiet_text(agents: list[Agent]) -> str:
         seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
         groups[seen].append(shown_id(one.agent_id))
     names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
-    return f"Without signals: {first_of(names, len(fitting(names, ROOM // 2)))}" if names else ""
+    said = first_of(names, len(fitting(names, ROOM // 2)))
+    return f"Without signals, and without crashes among those runs: {said}" if names else ""
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
@@ -2020,7 +2024,7 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
         f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
         section(f"{heading}\n{'─' * 79}", half(rows, rest)),
         quiet_text([one for one in chosen if is_quiet(one)]),
-        fleet.note,
+        fleet.note or runs.note,
     )
 
 
@@ -2239,7 +2243,7 @@ def get_agent_health(agent_id: AgentId) -> str:
 
 FEWEST_RUNS = 3  # of which a share says something
 MOST_TYPES = 8  # that are shown one by one
-RECENT_SIGNALS = 20  # among which the newest of each type is looked for
+RECENT_SIGNALS = 100  # among which the newest of each type is looked for
 
 
 def systemic_in(insights: Insights) -> list[Pattern]:
@@ -2352,8 +2356,10 @@ def summarize_agent(agent_id: AgentId) -> str:
     if isinstance(ends, DunetraceError):
         raise ends
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
+    recent: Found = or_empty(signals, Found)
+    ends.lost = ends.lost or recent.error
     causes = causes_text(ends, causes_of(backend, ends.failed, 5))
-    return summary_text(ends, health, insights, or_empty(signals, Found), causes)
+    return summary_text(ends, health, insights, recent, causes)
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
@@ -2488,7 +2494,8 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
     check_type(filters.failure_type, agents)
     signals = sum(agent.signal_count or 0 for agent in agents)
     return blocks(
-        f"No signals{filters} of {whose}; {ends}.",
+        f"{'No signals' if found.exact else 'No signals that could be read'}{filters} of {whose}; "
+        f"{ends}.",
         f"Signals of any severity, type and age: {signals}." if any(filters) and agents else "",
         "" if agent_id else crashed_text(ends.failed, {}),
         INCOMPLETE if signals and not any(filters) else found.note,
@@ -3876,7 +3883,7 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
 
 ISSUE_STATES = {"open": "🔴", "reopened": "🔴", "resolved": "✅"}
 ANALYSIS = ("root_cause", "suggested_fix", "suggested_policy", "fix_category", "resolution_notes")
-PULL_REQUEST = re.compile(r"(?:/pull/|#|\bPR )(\d{1,9})\b")
+PULL_REQUEST = re.compile(r"(?:/pull/|\bPR #?)(\d{1,6})\b")
 
 
 class Issue(Record, extra="allow"):
@@ -4815,8 +4822,6 @@ def check(options: argparse.Namespace) -> int:
 # ── Gate ──────────────────────────────────────────────────────────────────────────────────────────
 # For CI before a deploy: one line for each criterion. A pass that is wrong is the worst that this
 # program can print, so whatever lacks an input that it needs is UNKNOWN.
-
-SAME_MOMENT = 600.0  # seconds between an agent's last event and the end of its newest processed run
 
 
 class Criterion(NamedTuple):

@@ -534,9 +534,9 @@ def test_every_tool_but_the_waiting_one_has_a_transcript():
 # A row that fires each rule and one that does not, or its boundary.
 
 
-def ends_of(spec, flying=0, hours=1.0, error=""):
+def ends_of(spec, flying=0, hours=1.0, error="", seen=None):
     """Ends of runs written as letters, newest first: e(rrored), E with signals, s(talled), x signals,
-    u(nknown), . clean."""
+    u(nknown), . clean; the last event came `seen` seconds after the newest."""
     kinds = {
         "e": ("run.errored", 0),
         "E": ("run.errored", 2),
@@ -548,7 +548,8 @@ def ends_of(spec, flying=0, hours=1.0, error=""):
     }
     rows = [run(n, "a", hours + n / 10, *kinds[one]) for n, one in enumerate(spec)]
     found = dm.Found([dm.Run.of(row) for row in rows], len(rows), error=error)
-    return dm.Ends(found, dm.Agent.of({"run_count": len(rows) + flying}))
+    last = None if seen is None else NOW - hours * HOUR + seen
+    return dm.Ends(found, dm.Agent.of({"run_count": len(rows) + flying, "last_seen": last}))
 
 
 @pytest.mark.parametrize(
@@ -582,8 +583,10 @@ def test_how_runs_ended(spec, more, said):
         ("....", 90, {"error": "x"}, "⚪ Unknown"),
         ("....", 90, {"hours": 6.9 * 24}, "🟢 Healthy"),
         ("....", 90, {"hours": 7.1 * 24}, "⚪ Silent"),
-        ("....", 90, {"flying": 4}, "🟢 Healthy"),
-        ("....", 90, {"flying": 5}, "⚪ Unknown"),
+        ("....", 90, {"flying": 2}, "🟢 Healthy"),
+        ("....", 90, {"flying": 3}, "⚪ Unknown"),
+        ("....", 90, {"seen": 600}, "🟢 Healthy"),
+        ("....", 90, {"seen": 601}, "⚪ Unknown"),
         ("uuu" + "." * 17, 90, {}, "⚪ Unknown"),
         ("uu" + "." * 18, 90, {}, "🟢 Healthy"),
         ("xxxxx" + "." * 15, 90, {}, "🟡 Not well"),  # the newest five in a row
@@ -1524,7 +1527,7 @@ def test_what_an_older_backend_lacks_is_said_as_that(serve):
             "shop-agent/signals",
             "http://localhost:8002/v1/agents/shop-agent/signals answered 500",
         ),
-        ("summarize_agent", "agents$", "its counts could not be had (http://localhost:8002"),
+        ("summarize_agent", "agents$", "not all is known (http://localhost:8002"),
         ("get_agent_health", "agents$", "🔴 Health score for shop-agent: 41/100"),
         ("get_agent_health", "shop-agent/runs", "Health score for shop-agent: 41/100"),
         (
@@ -2860,12 +2863,12 @@ shop-agent                             22     9    1    8  1h ago    2 of 22 cra
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals: flying-agent (3 runs, 1m ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
+Without signals, and without crashes among those runs: flying-agent (3 runs, 1m ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === RICH new list_agents(contains="quiet")
 1 of 6 agents, 0 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
 
-Without signals: quiet-agent (6 runs, 5h ago)
+Without signals, and without crashes among those runs: quiet-agent (6 runs, 5h ago)
 
 === RICH new list_agents(contains="zebra")
 None of 6 agents has 'zebra' in its id.
@@ -2880,7 +2883,9 @@ shop-agent                             22     9    1    8  1h ago
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
+Without signals, and without crashes among those runs: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
+
+this backend is too old for it
 
 === EMPTY new list_agents()
 No agents: this backend has received no event under this key.
