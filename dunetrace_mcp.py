@@ -2905,10 +2905,10 @@ def get_agent_runs(
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
 # From the events of a run to lines of text: join responses to calls, fold repeats, choose.
 
-MOST_ENTRIES, MOST_VITAL = 40, 70  # of a timeline; and of those that must stay
+MOST_ENTRIES = 40  # of a timeline
 LONGEST_REMARK = 300  # characters of what an entry says below its line, if it is not shown in full
 SAME_TIME = 0.005  # seconds between a call and the moment at which its response says it began
-MOST_AT_ONCE = 1_000  # calls of one name that wait together, beyond which none is paired
+MOST_AT_ONCE = 200  # calls of one kind that wait together; an older one is lost
 # What the line of a step shows by itself, under these labels; its other fields follow below.
 LABELS = {
     "tool_name": "tool=",
@@ -2927,10 +2927,13 @@ LABELS = {
 }
 DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
-    "instrumented"
+    "instrumented source_file"
 ).split()
 USUAL_REASONS = ("stop", "tool_calls", "end_turn", "tool_use")
-ARGUMENTS = ("args", "args_hash", "args_original_length", "query", "query_hash")
+ARGUMENTS = (
+    "args args_hash args_original_length args_truncated query query_hash query_truncated".split()
+)
+CUT = re.compile(r'_truncated": true|\[REDACTED\]')
 NAMES = ("tool_name", "index_name", "policy_name")  # no models: the answering one may be another
 # A turn of one to eight steps (in the group of that number), three times or more in a row; or one.
 TURN = re.compile("|".join(rf"(.{{{n}}})\{n}{{2,}}" for n in range(1, 9)) + "|.", re.S)
@@ -2941,34 +2944,34 @@ class Step:
 
     def __init__(self, event: Event) -> None:
         self.event, self.response = event, Event.of()
+        self.rivals = 0  # responses that may be this call's or another's
         self.noun, _, self.verb = event.event_type.partition(".")
         self.is_call = self.verb in ("called", "responded")
         self.ended_run = event.event_type in ("run.errored", "policy.triggered")
-        said = [text_or_empty(event.payload.get(key)) for key in NAMES]
-        self.name = next(filter(None, said), self.noun)
-        self.call_id = text_or_empty(event.payload.get("call_id"))
-        self.rivals = list[Event]()  # responses that may be this call's or another's
+        names = (event.payload.get(key) for key in NAMES)
+        name = next((safe("tool_name", one) for one in names if one), "")
+        self.name, self.keys = (
+            name or self.noun,
+            (name, text_or_empty(event.payload.get("call_id"))),
+        )
 
     @functools.cached_property
     def said(self) -> Json:
-        """The fields of the call and of its response, whose word counts where both have one;
+        """The fields of the call and of its response, whose word counts where both have one,
         without what says nothing: an empty one, a usual reason, the length of a text that is
         there."""
-        answered = {name: one for name, one in self.response.payload.items() if one is not None}
-        both = self.event.payload | answered
-        return {
-            name: one
-            for name, one in both.items()
-            if one not in (None, "", [], {})
-            and not (name == "finish_reason" and one in USUAL_REASONS)
-            and not (name.endswith("_length") and name.removesuffix("_length") in both)
-        }
+        pairs = [*self.event.payload.items(), *self.response.payload.items()]
+        both = {name: one for name, one in pairs if one not in (None, "", [], {})}
+        if self.is_call and both.keys() & {"error", "error_hash"}:
+            both.setdefault("success", False)
+        if both.get("finish_reason") in USUAL_REASONS:
+            del both["finish_reason"]
+        lengths = {f"{name}_length" for name, _ in pairs}
+        return {name: one for name, one in both.items() if name not in lengths}
 
     @property
     def failed(self) -> bool:
-        said, ok = self.said, self.said.get("success")
-        wrong = said.get("error") or said.get("error_hash") or ok is False
-        return self.ended_run or bool(wrong and not ok)
+        return self.ended_run or self.said.get("success") is False
 
     @property
     def indexes(self) -> set[int]:
@@ -2981,7 +2984,7 @@ class Step:
         """Why a call has no response; nothing for other steps."""
         if self.verb != "called" or self.response.event_type:
             return ""
-        return "(in parallel)" if self.rivals else "(no response)"
+        return "(in parallel, response below)" if self.rivals else "(no response)"
 
     @property
     def ms(self) -> float:
@@ -2991,11 +2994,7 @@ class Step:
         return measured if measured > 0 else passed
 
 
-# Calls that wait, by noun and name, and the responses to some of them that nothing tells apart.
-Waiting = dict[tuple[str, str], tuple[list[Step], list[Event]]]
-
-
-def steps_of(events: list[Event]) -> list[Step]:
+def steps_of(events: Iterable[Event]) -> list[Step]:
     """Events in order, each response joined to its call where the data tell which that is.
 
     A response carries the step_index of the call opened last, so that calls in parallel cannot be
@@ -3004,57 +3003,44 @@ def steps_of(events: list[Event]) -> list[Step]:
 
     >>> two = [Event.of({"event_type": "tool.called", "payload": {"tool_name": "a"}}) for _ in "12"]
     >>> told = Event.of({"event_type": "tool.responded", "payload": {"tool_name": "a"}})
-    >>> [(step.verb, step.lost) for step in steps_of([*two, told])]
-    [('called', '(in parallel)'), ('called', '(in parallel)'), ('responded', '')]
-    >>> [step.lost for step in steps_of([two[0], told])]
-    ['']
+    >>> [(step.verb, step.rivals) for step in steps_of([*two, told])]
+    [('called', 1), ('called', 1), ('responded', 0)]
+    >>> [step.verb for step in steps_of([two[0], told])]
+    ['called']
     """
-    waiting: Waiting = defaultdict(lambda: ([], []))
-    steps, own = [], [Step(event) for event in events]
-    ids = Counter(step.call_id for step in own if step.verb == "responded")
-    for step in own:
+    waiting, steps = defaultdict[str, list[Step]](list), []
+    for step in map(Step, events):
+        calls = waiting[step.noun]
         if step.verb == "called":
-            calls, step.rivals = waiting[step.noun, step.name]
             calls.append(step)
-        if step.verb != "responded" or not joined(step, waiting, ids[step.call_id] == 1):
+            del calls[:-MOST_AT_ONCE]
+        if step.verb != "responded" or not joined(step, calls):
             steps.append(step)
     return steps
 
 
-def joined(step: Step, waiting: Waiting, unique: bool) -> bool:
-    """Whether a response found its call; a nameless one may belong to the only ones that wait."""
-    key = step.noun, step.name
-    if key not in waiting:
-        alike = [one for one in waiting if one[0] == step.noun]
-        if len(alike) == 1 and step.noun in (step.name, alike[0][1]):
-            key = alike[0]
-    calls, undecided = waiting[key]
-    call = call_of(step, calls, unique)
+def joined(response: Step, calls: list[Step]) -> bool:
+    """Whether a response found its call among those that wait and have no other name or id: the
+    only one, or the only one that began when its timestamp less its latency says. A latency of 0
+    was not measured. Calls that as many responses may belong to wait no longer."""
+    fit = [
+        one
+        for one in calls
+        if all(a == b or not (a and b) for a, b in zip(one.keys, response.keys, strict=True))
+    ]
+    latency = number_or_nan(response.said.get("latency_ms")) or math.nan
+    began = response.event.timestamp - latency / 1000
+    timed = [one for one in fit if abs(one.event.timestamp - began) <= SAME_TIME]
+    call = next((some[0] for some in (fit, timed) if len(some) == 1), None)
     if call:
-        call.response = step.event
-        call.name = step.name if call.name == call.noun else call.name
+        call.response = response.event
         calls.remove(call)
-    else:
-        undecided.append(step.event)
-    if len(undecided) >= len(calls):  # there is a response for every call
-        del waiting[key]
-    return bool(call)
-
-
-def call_of(response: Step, calls: list[Step], unique: bool) -> Step | None:
-    """The call of a response: the one of its id, if no other response has it; the only one; or the
-    only one that began when the response's timestamp less its latency says. None where the data
-    cannot tell. A latency of 0 was not measured."""
-    if len(calls) > MOST_AT_ONCE:
-        return None
-    ident = response.call_id if unique else ""
-    named = [step for step in calls if ident and step.call_id == ident]
-    fit = named or [step for step in calls if not (ident and step.call_id)]
-    if len(fit) > 1 or (len(calls) > 1 and not named):
-        latency = number_or_nan(response.said.get("latency_ms")) or math.nan
-        began = response.event.timestamp - latency / 1000
-        fit = [step for step in fit if abs(step.event.timestamp - began) <= SAME_TIME]
-    return fit[0] if len(fit) == 1 else None
+        return True
+    for one in fit:
+        one.rivals += 1
+    if fit and fit[0].rivals >= len(fit):
+        calls[:] = [one for one in calls if one not in fit]
+    return False
 
 
 def spread(values: Iterable[float]) -> str:
@@ -3066,62 +3052,51 @@ def spread(values: Iterable[float]) -> str:
 def field_text(steps: list[Step], name: str) -> str:
     """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where the answer says
     another model, or count of tokens, than the call."""
-    asked = [one.event.payload.get(name) for one in steps]
-    told = [one.said.get(name) for one in steps]
-    texts = (
-        spread(map(number_or_nan, some)) or safe(name, some[0], show_raw())
-        for some in (asked, told)
-        if some[0] is not None
-    )
-    return "→".join(dict.fromkeys(texts))
+    sides = ([one.event.payload.get(name) for one in steps], [one.said[name] for one in steps])
+    texts = (spread(map(number_or_nan, some)) or safe(name, some[0], show_raw()) for some in sides)
+    return "→".join(dict.fromkeys(text for text in texts if text != NONE))
 
 
 def headline(steps: list[Step]) -> str:
     """What a line says of one step, or of equal ones: `tool=web_search  ok=True  200ms`."""
     said = steps[0].said
     took = spread(round(one.ms) for one in steps if one.ms >= 0)
-    told = steps[0].failed and steps[0].is_call and "success" not in said
-    line = blocks(
-        *(f"{LABELS[name]}{field_text(steps, name)}" for name in LABELS if name in said),
-        "failed" if told else "",
-        steps[0].lost,
-        took and f"{took}ms",
-        gap="  ",
+    shown = (f"{LABELS[name]}{field_text(steps, name)}" for name in LABELS if name in said)
+    line = blocks(*shown, steps[0].lost, took and f"{took}ms", gap="  ")
+    return line.replace("p=", "p≈") if said.get("prompt_tokens_estimated") is True else line
+
+
+def remarks(step: Step, whole: bool) -> str:
+    """The other fields of a step, `name=value`; those of which only a hash may be shown if it
+    failed, or is shown as a `whole`."""
+    raw, said = show_raw(), step.said
+    texts = {name: safe(name, said[name], raw) for name in said if name not in (*LABELS, *DULL)}
+    line = "  ".join(
+        f"{safe_key(name)}={text}"
+        for name, text in texts.items()
+        if whole or step.failed or text != hashed(said[name])
     )
-    exact = steps[0].response.payload.get("prompt_tokens")
-    guessed = said.get("prompt_tokens_estimated") is True and not exact
-    return line.replace("p=", "p≈") if guessed else line
-
-
-def remarks(step: Step) -> list[str]:
-    """The other fields of a step, `name=value`."""
-    raw = show_raw()
-    hidden = [*LABELS, *DULL, "" if raw else "source_file"]
-    other = (pair for pair in step.said.items() if pair[0] not in hidden)
-    shown = [f"{safe_key(name)}={safe(name, one, raw)}" for name, one in other]
-    return shortened(shown, 60, "more fields")
+    return line and clean(line, LONGEST_TEXT if whole else LONGEST_REMARK)
 
 
 def arguments_of(step: Step) -> str:
     """What a call was given, equal for equal objects; "" where nothing was recorded."""
     given = {name: step.said[name] for name in ARGUMENTS if name in step.said}
-    for name in ("args", "query"):
+    for name in given.keys() & {"args", "query"}:
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            given[name] = json.loads(given.get(name) or "")
+            given[name] = json.loads(given[name])
     return as_json(given) if given else ""
 
 
 def variety(steps: list[Step]) -> str:
     """`same arguments`, `37 different arguments`, or how far that is known."""
     given = Counter(map(arguments_of, steps))
-    flags = [one.said.get(f"{name}_truncated") for one in steps for name in ("args", "query")]
-    cut = any(flags) or "[REDACTED]" in "".join(given)
     most = max(given.values())
     often = f", one of them ×{most}" if most > 1 else ""
     return first_rule(
         ("" in given, "arguments not recorded" if steps[0].noun in ("tool", "retrieval") else ""),
         (len(given) > 1, f"{len(given)} different arguments{often}"),
-        (cut, "arguments cut, so alike as far as kept"),
+        (CUT.search(" ".join(given)), "arguments cut, so alike as far as kept"),
         (True, "same arguments"),
     )
 
@@ -3143,25 +3118,40 @@ class Entry(NamedTuple):
         repeat."""
         if len(self.steps) == 1:
             return ""
-        wrong = [one.said for one in self.steps if one.failed]
-        errors = {as_json(one.get("error") or one.get("error_hash")) for one in wrong}
+        errors = {as_json(one.said.get("error", one.said.get("error_hash"))) for one in self.steps}
         alike = "same error" if len(errors) == 1 else f"{len(errors)} different errors"
         last = max(self.steps[-1].indexes, default=None)
         said = blocks(
             f"×{len(self.steps)} to [{dash(last):>3}]",
             f"these {self.turn} in turn" if self.turn > 1 else "",
             variety(self.steps),
-            alike if errors - {"null"} else "",
+            alike if errors != {"null"} else "",
             gap=", ",
         )
         return f"  {said}"
 
+    def text(self, zero: float, whole: bool = False) -> str:
+        """Its line and, below it, its remarks."""
+        first = self.steps[0]
+        event, below = first.event, remarks(first, whole)
+        offset = f"{event.timestamp - zero:+.1f}s".replace("+nans", NONE)
+        place = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20}"
+        line = f"{place} {headline(self.steps)}".rstrip()
+        return f"{line}{self.folded()}" + (f"\n{'':19}{below}" if below else "")
+
+
+def did(step: Step) -> str:
+    """What a step did, as two steps are compared: kind and name, whether it failed or brought
+    nothing, and how it ended."""
+    said = step.said
+    ends = [said.get(key) for key in ("model", "finish_reason", "exit_reason")]
+    empty = [said.get(key) == 0 for key in ("result_count", "output_length")]
+    return as_json([step.event.event_type, step.name, step.failed, empty, ends])
+
 
 def sameness(step: Step) -> str:
-    """Equal for calls of the same name and outcome, and for other events that say the same."""
-    ends = [step.said.get("model"), step.said.get("finish_reason")]
-    said = ends if step.is_call else step.said
-    return as_json([step.event.event_type, step.name, step.lost, step.failed, said])
+    """Equal for calls that did the same, and for other events that say the same."""
+    return as_json([did(step), step.lost, {} if step.is_call else step.said])
 
 
 def fold_repeats(steps: list[Step]) -> list[Entry]:
@@ -3181,49 +3171,22 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
     return folded
 
 
-def entry_text(
-    entry: Entry, zero: float, above: Collection[str] = (), most: int = LONGEST_TEXT
-) -> str:
-    """An entry's line and, below it, its remarks but for those that stand `above`."""
-    event = entry.steps[0].event
-    passed = event.timestamp - zero
-    offset = NONE if math.isnan(passed) else f"{passed:+.1f}s"
-    line = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20} {headline(entry.steps)}"
-    said = "  ".join(one for one in remarks(entry.steps[0]) if one not in above)
-    return f"{line.rstrip()}{entry.folded()}" + (f"\n{'':19}{clean(said, most)}" if said else "")
-
-
-def timeline(run: Run, steps: list[Step], short: bool, room: int) -> str:
+def timeline(run: Run, steps: list[Step], room: int) -> str:
     """The timeline of a run as far as there is room: the most important entries are shown, of equal
-    ones those nearest to both ends. A `short` one has no remarks."""
+    ones those nearest to both ends."""
     folded = fold_repeats(steps)
     named = set[int]().union(*(one.steps for one in run.signals or []))
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
-    ranks[0] = ranks[-1] = (0, 0)
-    order = sorted(range(len(folded)), key=ranks.__getitem__)
-    vital = sum(rank < 4 for rank, _ in ranks)
-    most = max(min(vital, MOST_VITAL), MOST_ENTRIES)
-    while size_of(text := chosen(run, folded, order[:most], short)) > room and most > 2:
-        most = most * 3 // 4
-    return text
-
-
-def chosen(run: Run, folded: list[Entry], kept: list[int], short: bool) -> str:
-    """The lines of some entries of a timeline, and of what is left out between them; what a remark
-    repeats from the entry of its kind above is not said again."""
-    lines, above = list[str](), dict[str, list[str]]()
-    for shown, places in itertools.groupby(range(len(folded)), {*kept}.__contains__):
-        group = [folded[n] for n in places]
-        if not shown:
-            hidden = [step for entry in group for step in entry.steps]
+    order = sorted(range(len(folded)), key=ranks.__getitem__)[:MOST_ENTRIES]
+    texts = fitting([folded[n].text(run.start) for n in order], room)
+    shown, lines = dict(zip(order, texts, strict=False)), list[str]()
+    for is_shown, places in itertools.groupby(range(len(folded)), shown.__contains__):
+        if is_shown:
+            lines += [shown[n] for n in places]
+        else:
+            hidden = [step for n in places for step in folded[n].steps]
             how = f'steps="{steps_text(hidden)}" shows them'
             lines.append(f"  … {plural(len(hidden), 'step')} not shown ({how})")
-            continue
-        for entry in group:
-            kind, said = entry.steps[0].event.event_type, remarks(entry.steps[0])
-            left_out = said if short else above.get(kind, ())
-            lines.append(entry_text(entry, run.start, left_out, LONGEST_REMARK))
-            above[kind] = said
     return "\n".join(lines)
 
 
@@ -3237,45 +3200,33 @@ def steps_text(steps: list[Step]) -> str:
 
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 # What an agent may call the end of a run that went well; any other word of its own is a doubt.
-GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "")
+GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "", None)
 
 
 def failed_calls(steps: list[Step]) -> Counter[str]:
     """The calls that failed, by name; of those in parallel, their responses."""
-    failed = (step for step in steps if step.is_call and step.failed)
-    return Counter(safe("tool_name", step.name) for step in failed)
+    return Counter(step.name for step in steps if step.is_call and step.failed)
 
 
 def calls_of(steps: list[Step]) -> Counter[str]:
-    """The calls of models by model, all others by name."""
-    return Counter(
-        field_text([step], "model")
-        if step.noun == "llm" and "model" in step.said
-        else safe("tool_name", step.name)
-        for step in steps
-        if step.verb == "called"
-    )
+    return Counter(step.name for step in steps if step.verb == "called")
 
 
 def doubts(run: Run, steps: list[Step]) -> str:
     """What speaks against calling a run clean, such as `5 of 166 calls failed (pay×5)`."""
-    failed, said = failed_calls(steps), [step.said for step in steps]
+    failed, word = failed_calls(steps), run.last("run.completed").payload.get("exit_reason")
     calls = plural(max(calls_of(steps).total(), failed.total()), "call")
-    kinds = Counter(step.lost or step.event.event_type for step in steps)
-    lost, policies = kinds["(no response)"], kinds["policy.triggered"]
-    degraded = sum(one.get("instrumentation_degraded") is True for one in said)
-    dropped = sum(count_or_none(one.get("dropped_events")) or 0 for one in said)
-    dry = len(run.dry_run_verdicts)
-    ends = [s.said.get("exit_reason", "") for s in steps if s.event.event_type == "run.completed"]
-    own = [safe("exit_reason", one) for one in ends if one not in GOOD_ENDS]
+    found = Counter({"policy triggers in a dry run": len(run.dry_run_verdicts)})
+    for step in steps:
+        kind, said = step.event.event_type, step.said
+        found["calls without a response"] += bool(step.lost and not step.rivals)
+        found["calls recorded in part"] += said.get("instrumentation_degraded") is True
+        found["events dropped"] += count_or_none(said.get("dropped_events")) or 0
+        found["policy triggers"] += kind == "policy.triggered"
     return blocks(
         f"{failed.total()} of {calls} failed ({named_counts(failed, 3)})" if failed else "",
-        f"{plural(lost, 'call')} without a response" if lost else "",
-        f"{plural(degraded, 'call')} recorded in part" if degraded else "",
-        f"{plural(dropped, 'event')} dropped" if dropped else "",
-        f"{plural(policies, 'policy trigger')}" if policies else "",
-        f"{plural(dry, 'policy trigger')} in a dry run" if dry else "",
-        f"ended by its own word as {own[-1]}" if own else "",
+        *(f"{what}: {n}" for what, n in found.items() if n),
+        "" if word in GOOD_ENDS else f"ended by its own word as {safe('exit_reason', word)}",
         gap="; ",
     )
 
@@ -3285,22 +3236,22 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
     most = "the worst " if len(signals) > 1 else ""
-    unsent = run.signals is None or run.signal_count
-    icon = first_rule(
-        (run.failed, "🔴"),
-        (signals, SEVERITIES.get(worst.severity.upper(), "⚪")),
-        (unsent or run.end != "completed", "⚪"),
-        (against, "🟡"),
-        (True, "✅"),
-    )
-    kind = f"{most}{worst.failure_type} ({dash(worst.severity)})"
-    raised = first_rule(
-        (signals, f" with {plural(len(signals), 'signal')}, {kind}"),
-        (unsent, ", its signals were not sent"),
-        (True, " without signals"),
+    icon, raised = first_rule(
+        (
+            signals,
+            (
+                SEVERITIES.get(worst.severity.upper(), "⚪"),
+                f" with {plural(len(signals), 'signal')}, {most}{worst.failure_type} ({dash(worst.severity)})",
+            ),
+        ),
+        (run.signals is None or run.signal_count, ("⚪", ", its signals were not sent")),
+        (run.end != "completed", ("⚪", " without signals")),
+        (against, ("🟡", " without signals")),
+        (True, ("✅", " without signals")),
     )
     said = "Of unknown end" if run.end == "end unknown" else run.end.capitalize()
-    return f"{icon} {said}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
+    whole = f"{said}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
+    return f"{'🔴' if run.failed else icon} {whole}"
 
 
 def step_count(run: Run) -> str:
@@ -3328,58 +3279,40 @@ def run_head(run: Run) -> str:
 
 
 def run_text(run: Run) -> str:
-    """One run: verdict, head, signals and timeline. A run that went well is short."""
+    """One run: verdict, head, signals and timeline."""
     steps, signals = steps_of(run.events), run.signals or []
-    verdict = run_verdict(run, steps)
     laid = half(entries(signals, OF_RUN, run.events), "more (get_agent_signals lists them)")
     before = blocks(
-        f"{verdict}\n{run_head(run)}",
+        f"{run_verdict(run, steps)}\n{run_head(run)}",
         section(f"Signals ({len(signals)}):", laid),
     )
-    if not steps:
-        return blocks(
-            before, "Event timeline: no events, the backend has pruned them.", page_link(run.run_id)
-        )
-    short = verdict.startswith("✅") and not show_raw()
-    lines = timeline(run, steps, short, ROOM - size_of(before))
+    head = f'Event timeline ({plural(len(steps), "step")}; steps="{steps_text(steps)}" shows them in full):'
     return blocks(
         before,
-        f"Event timeline ({plural(len(run.events), 'event')}):\n{lines}",
-        f'steps="{steps_text(steps)}" shows what its calls were given.' if short else "",
-        parallel_note(steps),
+        f"{head}\n{timeline(run, steps, ROOM - size_of(before))}"
+        if steps
+        else "Event timeline: no events, the backend has pruned them.",
         page_link(run.run_id),
-    )
-
-
-def parallel_note(steps: list[Step]) -> str:
-    """What (in parallel) means, where a step is marked so."""
-    if not any(step.lost == "(in parallel)" for step in steps):
-        return ""
-    return (
-        "Calls marked (in parallel) overlapped, or lost a response, and nothing recorded tells which "
-        "response is whose: the responses stand on lines of their own."
     )
 
 
 def part_text(run: Run, steps: str) -> str:
     """The steps of `80-90` or `84` of a run in full, nothing folded; raises DunetraceError."""
-    ends = [int(n) for n in re.findall(r"(?<!\d)-?\d{1,9}", steps)]
+    ends = [int(n) for n in re.findall(r"\d{1,9}", steps)]
     if len(ends) not in (1, 2) or ends != sorted(ends):
         said = f'steps must be like "80-90" or "84", not {clean(steps, 80)!r}.'
         raise DunetraceError(said, "invalid")
     wanted, own = range(ends[0], ends[-1] + 1), steps_of(run.events)
     part = [step for step in own if any(index in wanted for index in step.indexes)]
+    part.sort(key=lambda step: min(step.indexes))
     head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {ends[0]}-{ends[-1]}"
     if not part:
-        has = f"It has steps {steps_text(own)}." if own else "It has no events."
-        raise DunetraceError(f"{head}: none. {has}", "invalid")
-    part.sort(key=lambda step: min(step.indexes))
-    kept = fitting([entry_text(Entry([step]), run.start) for step in part])
+        raise DunetraceError(f"{head}: none. Its steps: {steps_text(own) or 'none'}.", "invalid")
+    kept = fitting([Entry([step]).text(run.start, True) for step in part])
     rest = part[len(kept) :]
     return blocks(
         section(f"{head} in full:", kept),
         f'… {len(rest)} more not shown: steps="{min(rest[0].indexes)}-{ends[-1]}".' if rest else "",
-        parallel_note(part),
     )
 
 
@@ -3390,27 +3323,22 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
     except DunetraceError as error:
         if error.kind != "missing":
             raise
+    shown, found = shown_id(name), Found()
     if " " in name:
-        said = (
-            f"There is no run id in {clean(name, 80)!r}: no link with /runs/, no run_id, no UUID."
-        )
-        raise DunetraceError(f"{said} get_agent_runs shows run ids.", "missing")
-    found = Found(
-        error=f"A beginning takes {ENOUGH_OF_ID} characters." if len(name) < ENOUGH_OF_ID else ""
-    )
-    if len(name) >= ENOUGH_OF_ID and not UUID.fullmatch(name):
+        found.error = "No link with /runs/, no run_id and no UUID is in it."
+    elif len(name) < ENOUGH_OF_ID:
+        found.error = f"A beginning takes {ENOUGH_OF_ID} characters."
+    elif not UUID.fullmatch(name):
         found = ask_lists(backend, "runs", agent_id, functools.partial(backend.read, "runs"))
     ids = sorted({run.run_id for run in found.rows if run.run_id.startswith(name)})
     if len(ids) == 1:
-        note = f"  (there is no run {shown_id(name)}; only this one begins so)"
-        asked = {"asked": "" if UUID.fullmatch(ids[0]) else note}
-        return run_of(backend, ids[0]).model_copy(update=asked)
+        asked = f"  (the only one that begins with {shown})"
+        return run_of(backend, ids[0]).model_copy(update={"asked": asked})
     if ids:
-        said = f"{len(ids)} runs begin with {shown_id(name)}: {first_of(map(shown_id, ids), 10)}."
+        said = f"{len(ids)} runs begin with {shown}: {first_of(map(shown_id, ids), 10)}."
         raise DunetraceError(f"{said} Give more of it.", "invalid")
-    lost = f"There is no run {shown_id(name)}.{found.note and f' {found.note}'}"
-    said = f"{lost} get_agent_runs shows run ids; {LISTED}."
-    raise DunetraceError(said, "missing")
+    lost = blocks(f"There is no run {shown}.", found.note, gap=" ")
+    raise DunetraceError(f"{lost} get_agent_runs shows run ids; {LISTED}.", "missing")
 
 
 @tool(
@@ -3702,16 +3630,6 @@ def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
     }
 
 
-def did(step: Step) -> str:
-    """What a step did, as two runs are compared: kind and name, whether it failed or brought
-    nothing, and how it ended."""
-    model = field_text([step], "model") if "model" in step.said else ""
-    ends = [step.said.get(key) for key in ("finish_reason", "exit_reason")]
-    brought = step.response.payload
-    empty = [brought.get(key) == 0 for key in ("result_count", "output_length")]
-    return as_json([step.event.event_type, step.name, model, step.failed, empty, ends])
-
-
 def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
     """The place at which two runs part, and by what: kind, name or outcome of a step over the whole
     run first or, where they are alike in that, arguments that both recorded; None where they do
@@ -3749,7 +3667,7 @@ def around_parting(runs: tuple[Run, Run], steps: list[list[Step]]) -> tuple[str,
     lines = []
     for label, run, own in zip(("this", "the other"), runs, steps, strict=True):
         some = own[max(0, at - 1) : at + 2]
-        lines += [f"  {label}:", *(entry_text(Entry([step]), run.start) for step in some)]
+        lines += [f"  {label}:", *(Entry([step]).text(run.start, True) for step in some)]
     return f"they part after {plural(at, 'step')}, by {what}", lines
 
 

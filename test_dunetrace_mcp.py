@@ -929,22 +929,22 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
         ({"signals": None}, "⚪ Completed, its signals were not sent."),
         ({"signal_count": 2}, "⚪ Completed, its signals were not sent."),
         ({"events": FAILED}, "🟡 Completed without signals; 1 of 1 call failed (pay×1)."),
-        ({"events": FAILED[:1]}, "🟡 Completed without signals; 1 call without a response."),
+        ({"events": FAILED[:1]}, "🟡 Completed without signals; calls without a response: 1."),
         (
             {"events": [event("run.completed", 1, NOW, dropped_events=3)]},
-            "🟡 Completed without signals; 3 events dropped.",
+            "🟡 Completed without signals; events dropped: 3.",
         ),
         (
             {"events": call("llm", 1, NOW, instrumentation_degraded=True)},
-            "🟡 Completed without signals; 1 call recorded in part.",
+            "🟡 Completed without signals; calls recorded in part: 1.",
         ),
         (
             {"dry_run_verdicts": [{}]},
-            "🟡 Completed without signals; 1 policy trigger in a dry run.",
+            "🟡 Completed without signals; policy triggers in a dry run: 1.",
         ),
         (
             {"events": [event("policy.triggered", 1, NOW)]},
-            "🟡 Completed without signals; 1 policy trigger.",
+            "🟡 Completed without signals; policy triggers: 1.",
         ),
         (
             {"events": [event("run.errored", 2, NOW, error_type="ValueError")]},
@@ -982,7 +982,7 @@ def test_the_newest_runs_are_the_newest_by_their_own_time(serve):
 
 def timeline_of(*events):
     own = dm.Run.of({**run(1, "a", 1), "started_at": NOW, "events": list(events), "signals": []})
-    text = dm.timeline(own, dm.steps_of(own.events), False, dm.ROOM)
+    text = dm.timeline(own, dm.steps_of(own.events), dm.ROOM)
     return re.split(r"\n(?= {2}\S)", text)
 
 
@@ -1072,11 +1072,11 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     ]
     blind = [{**one, "payload": {**one["payload"], "latency_ms": 0}} for one in back]
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
-    assert [step.lost for step in steps] == ["(in parallel)"] * 3 + [""] * 3
+    assert [step.lost for step in steps] == ["(in parallel, response below)"] * 3 + [""] * 3
     assert dm.failed_calls(steps) == {"t": 1}
     strange = [
         event("llm.called", 1, NOW, call_id="a"),
-        event("llm.called", 1, NOW),
+        event("llm.called", 1, NOW, call_id="b"),
         event("llm.responded", 1, NOW + 9, call_id="z", latency_ms=100),
     ]
     assert len(dm.steps_of(map(dm.Event.of, strange))) == 3  # nothing tells whose response it is
@@ -1086,7 +1086,11 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     ]
     assert all(not step.lost for step in dm.steps_of([dm.Event.of(one) for one in named]))
     twice = [*named[:3], {**named[3], "payload": {"call_id": "a"}}]
-    assert len(dm.steps_of([dm.Event.of(one) for one in twice])) == 4
+    assert [step.lost for step in dm.steps_of([dm.Event.of(one) for one in twice])] == [
+        "",
+        "(no response)",
+        "",
+    ]
 
 
 def test_the_failing_part_of_a_long_run_stays():
@@ -1136,12 +1140,14 @@ def test_remarks_say_what_a_line_does_not_and_nothing_twice():
         ),
     )
     assert lines == [
-        "  [  0]    +0.0s  run.started\n                   note=sha256:b94d27b9 (11 chars)",
-        "  [  1]    +0.0s  llm.called           model=a→b  p=8→1234  finish=length  100ms",
-        "  [  2]    +0.0s  llm.called           model=a  p≈8  failed  100ms\n                   error=rate_limited",
+        "  [  0]    +0.0s  run.started",
+        "  [  1]    +0.0s  llm.called           model=a→b  p≈8→1234  finish=length  100ms",
+        "  [  2]    +0.0s  llm.called           ok=False  model=a  p≈8  100ms\n                   error=rate_limited",
         "  [  3]    +0.0s  retrieval.called     index=docs  results=0  top=0.25  100ms",
         "  [  4]    +0.0s  external.signal      rate_limit\n                   meta={http_status: 429, user: hidden (3 chars)}",
     ]
+    started = dm.Step(dm.Event.of(event("run.started", 0, NOW, note="hello world")))
+    assert dm.remarks(started, whole=True) == "note=sha256:b94d27b9 (11 chars)"
 
 
 @pytest.mark.parametrize("steps", ["0-2", "[0..2]", "0 to 2", "0–2"])
@@ -1178,7 +1184,7 @@ def test_steps_that_are_none(serve, steps):
         'ERROR steps must be like "80-90"'
     )
     said = ask("get_run_detail", run_id=uuid(1), steps="70")
-    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. It has steps 0-8."
+    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. Its steps: 0-8."
 
 
 def test_the_clean_run_to_compare_with_was_given_the_same(serve):
@@ -3592,18 +3598,16 @@ Signals (1):
      Tool loop: `web_search` called 6×
      Fix: Deduplicate.
 
-Event timeline (16 events):
+Event timeline (9 steps; steps="0-8" shows them in full):
   [  0]    +0.0s  run.started          model=gpt-4o
-                   input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
   [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
-                   args=sha256:a827b212 (34 chars)
   [  8]    +9.0s  run.completed        final_answer
 
 Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 
 === RICH new get_run_detail(run_id="019e0028-bd24-7d72-a8be-000000000028")
-🔴 Errored (KeyError in tool `read_sheet`, step 2) without signals; 1 call without a response.
+🔴 Errored (KeyError in tool `read_sheet`, step 2) without signals; calls without a response: 1.
 Run: 019e0028-bd24-7d72-a8be-000000000028
 Agent:    shop-agent  v2
 Started:  2027-01-15 06:30 UTC  (1h ago)
@@ -3611,11 +3615,10 @@ Duration: 10.0s
 Steps:    4
 Exit:     run.errored
 
-Event timeline (5 events):
+Event timeline (4 steps; steps="0-2" shows them in full):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  llm.called           model=gpt-4o  p=40  c=5  700ms
   [  2]    +2.0s  tool.called          tool=read_sheet  (no response)
-                   args=hidden (2 chars)
   [  2]    +3.0s  run.errored          KeyError
                    error=sha256:24639e2e (25 chars) step_index=2
 
@@ -3630,12 +3633,10 @@ Duration: 10.0s
 Steps:    3
 Exit:     run.completed
 
-Event timeline (4 events):
+Event timeline (3 steps; steps="0-2" shows them in full):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
   [  2]    +2.0s  run.completed        final_answer
-
-steps="0-2" shows what its calls were given.
 
 Dashboard: http://localhost:3000/runs/019e0014-bd24-7d72-a8be-000000000014
 
@@ -3649,7 +3650,7 @@ Run 019e0001-bd24-7d72-a8be-000000000001 of shop-agent, steps 1-3 in full:
 
 === RICH new get_run_detail(run_id="019e0001")
 🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
-Run: 019e0001-bd24-7d72-a8be-000000000001
+Run: 019e0001-bd24-7d72-a8be-000000000001  (the only one that begins with 019e0001)
 Agent:    shop-agent  v2
 Started:  2027-01-15 05:00 UTC  (3h ago)
 Duration: 10.0s
@@ -3663,12 +3664,10 @@ Signals (1):
      Tool loop: `web_search` called 6×
      Fix: Deduplicate.
 
-Event timeline (16 events):
+Event timeline (9 steps; steps="0-8" shows them in full):
   [  0]    +0.0s  run.started          model=gpt-4o
-                   input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
   [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
-                   args=sha256:a827b212 (34 chars)
   [  8]    +9.0s  run.completed        final_answer
 
 Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
@@ -3753,7 +3752,7 @@ Steps         4 | 3
 Tokens        610 | —
 Cost          $0.0042 | —
 Signals       TOOL_LOOP×1 | none
-Calls         web_search×6, gpt-4o×1 | lookup×1
+Calls         web_search×6, llm×1 | lookup×1
 Failed calls  none | none
 
 Around the step where they part:
