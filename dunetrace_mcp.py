@@ -3362,96 +3362,68 @@ def get_run_detail(
 # ── Patterns ──────────────────────────────────────────────────────────────────────────────────────
 # What recurs in an agent's failures: each section is one list of GET /v1/agents/{id}/insights.
 
-MOST_TRENDS = 300  # rows that the API sends: of so many the oldest day may be cut
 WELL_ABOVE = 0.25  # by which an input's rate must exceed the agent's own to say something
 
 
+def rate_line(name: str, hit: int | None, runs: int | None, seen: Pattern | Version) -> str:
+    """`  TOOL_LOOP   12/65 runs (18%)  6d ago – 22h ago`"""
+    return f"  {name:<36}  {of_runs(hit, runs)}  {ago(seen.first_seen)} – {ago(seen.last_seen)}"
+
+
 def systemic_lines(insights: Insights) -> list[str]:
-    """systemic_patterns, 7 days: the systemic ones one by one, the others by name and count."""
-    systemic, rest = systemic_in(insights), defaultdict[str, list[str]](list)
-    wide = max((len(one.failure_type) for one in systemic), default=0)
+    """systemic_patterns, 7 days: the systemic ones one by one, the others by name and runs."""
+    systemic, known = systemic_in(insights), insights.systemic_patterns or []
     lines = [
-        f"  🚨 SYSTEMIC  {one.failure_type:<{wide}}  {bar(ratio(one.affected_runs, one.total_runs))}  "
-        f"{of_runs(one.affected_runs, one.total_runs)}  first seen {ago(one.first_seen)}  "
-        f"last seen {ago(one.last_seen)}"
+        rate_line(f"🚨 SYSTEMIC  {one.failure_type}", one.affected_runs, one.total_runs, one)
         for one in systemic
     ]
-    known = insights.systemic_patterns or []
-    for one in sorted(known, key=lambda one: -(one.affected_runs or 0)):
-        label = "⚪ Too few runs to tell" if one.is_systemic else "⚠ Occasional"
-        if one not in systemic:
-            named = f"{one.failure_type}×{dash(one.affected_runs)}"
-            rest[f"  {label}, of {plural(one.total_runs, 'run')}"].append(named)
-    return lines + [f"{label}: {', '.join(kinds)}" for label, kinds in rest.items()]
+    others = {one.failure_type: one.affected_runs or 0 for one in known if one not in systemic}
+    return [*lines, f"  Others: {named_counts(others, len(others))}"] if others else lines
 
 
 def trend_lines(trends: list[Pattern]) -> list[str]:
     """signal_trends of the last 7 days as a table of types and days (UTC)."""
-    week = date_text(now() - 6 * DAY)[:10]
-    cut = min(row.day for row in trends) if len(trends) >= MOST_TRENDS else ""
-    table = defaultdict[str, Counter[str]](Counter)
+    week, table = date_text(now() - 6 * DAY)[:10], defaultdict[str, Counter[str]](Counter)
     for row in trends:
-        if row.day >= week and row.day != cut and re.fullmatch(r"\d{4}-\d\d-\d\d", row.day):
-            table[row.failure_type][row.day] += row.count or 0
-    days = sorted({*itertools.chain(*table.values())})[-8:]
+        if row.day >= week:
+            table[row.failure_type][row.day[5:10]] += row.count or 0
+    days = sorted({*itertools.chain(*table.values())})
     kinds = sorted(table, key=lambda kind: -table[kind].total())
-    most = MOST_TYPES if len(kinds) > MOST_TYPES + 1 else len(kinds)
-    rows = {kind: table[kind] for kind in kinds[:most]}
-    for kind in kinds[most:]:
-        other = f"{len(kinds) - most} others"
-        rows[other] = rows.get(other, Counter()) + table[kind]
-    head = f"  {'FAILURE TYPE':<30}{''.join(f'  {day[5:]}' for day in days)}"
-    lines = [
-        f"  {kind:<30}{''.join(f'  {counts[day]:>5}' for day in days)}"
-        for kind, counts in rows.items()
-    ]
-    return [head, f"  {'─' * (len(head) - 2)}", *lines] if lines else []
+    rows = [f"  {kind:<30}{''.join(f'  {table[kind][day]:>5}' for day in days)}" for kind in kinds]
+    head = f"  {'FAILURE TYPE':<30}{''.join(f'  {day}' for day in days)}"
+    return [head, *shortened(rows, MOST_TYPES, "more types")] if rows else []
 
 
 def input_lines(insights: Insights) -> list[str]:
-    """input_patterns with a rate of 0.5 or more, those of one input together, beside the agent's
-    own rate; lower ones, or of too few runs to tell, are noise."""
+    """input_patterns of enough runs and with a rate of 0.5 or more that is well above the agent's
+    own, where that is known; those of one input together."""
     rates = {
         one.failure_type: ratio(one.affected_runs, one.total_runs)
         for one in insights.systemic_patterns or []
     }
-    groups = defaultdict[tuple[str, str], list[str]](list)
+    groups = defaultdict[str, list[str]](list)
     for one in insights.input_patterns:
-        rate = ratio(one.triggered_count, one.total_runs)
-        if rate >= 0.5 and (one.total_runs or 0) >= FEWEST_RUNS:
-            high = rate - rates.get(one.failure_type, math.nan) >= WELL_ABOVE
-            name = f"  hash={safe('input_hash', one.input_hash)[:8]}"
-            runs = of_runs(one.triggered_count, one.total_runs)
-            groups[name, runs].append(f"{one.failure_type}{' ↑' if high else ''}")
-    lines = [f"{name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
-    arrows = "  ↑: well above the agent's own rate of that failure in 7 days"
-    return [*lines, arrows if "↑" in "".join(lines) else ""]
-
-
-def version_lines(versions: list[Version]) -> Iterator[str]:
-    """versions: the share of runs with signals for each agent_version, newest first."""
-    for one in versions:
-        yield (
-            f"  {version_text(one.agent_version):<12}  {bar(ratio(one.runs_with_signals, one.run_count))}  "
-            f"{percent(ratio(one.runs_with_signals, one.run_count)):>4}  "
-            f"({dash(one.runs_with_signals)}/{dash(one.run_count)} runs, {dash(one.signal_count)} signals)  "
-            f"{ago(one.first_seen)} – {ago(one.last_seen)}"
-        )
+        rate, own = ratio(one.triggered_count, one.total_runs), rates.get(one.failure_type, 0)
+        if rate >= 0.5 and (one.total_runs or 0) >= FEWEST_RUNS and not rate - own < WELL_ABOVE:
+            name = f"hash={safe('input_hash', one.input_hash)[:8]}"
+            groups[f"  {name}  {of_runs(one.triggered_count, one.total_runs)}"].append(
+                one.failure_type
+            )
+    return [f"{name}  {', '.join(kinds)}" for name, kinds in groups.items()]
 
 
 def deploy_text(one: Deploy) -> str:
     """What followed a deploy. It counts signals, not crashes, so that none is called well."""
     before, after = sides_of(one)
     early = now() - one.deployed_at < 2 * HOUR or min(before.runs, after.runs) < ENOUGH_RUNS
-    none = "⚪ not compared (over 7 days old, or under 3 runs before or after)"
     state = first_rule(
-        (one.before_runs is None, none),
+        (not before.runs, "⚪ not compared (over 7 days old, or under 3 runs before or after)"),
         (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
         (early, "⚪ too early to tell"),
         (one.is_regression, "🟡 more signals, not surely more than by chance"),
         (True, "⚪ no more signals for sure"),
     )
-    sides = "" if state == none else f"  {of_side(before)} → {of_side(after)}"
+    sides = f"  {of_side(before)} → {of_side(after)}" if before.runs else ""
     return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
 
 
@@ -3467,20 +3439,13 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
     """Whether failures are systemic or occasional, as far as the backend tells."""
     patterns, systemic = insights.systemic_patterns, systemic_in(insights)
     total = max((one.total_runs or 0 for one in patterns or []), default=0)
-    more = f" and {plural(len(systemic) - 1, 'more type')}" if len(systemic) > 1 else ""
-    runs = f"{plural(total, 'run')} in 7 days"
+    week, few = f"{plural(total, 'run')} in 7 days", "too few to tell systemic from occasional"
     return first_rule(
-        (systemic, "".join(f"🚨 Systemic: {in_week(one)}{more}" for one in systemic[:1])),
-        (
-            patterns and total < FEWEST_RUNS,
-            f"⚪ Unknown: {runs}, too few to tell systemic from occasional",
-        ),
-        (patterns, f"⚠ Occasional: no type is systemic in {plural(total, 'run')} (7 days)"),
+        (systemic, f"🚨 Systemic: {first_of(map(in_week, systemic), 1)}"),
+        (patterns and total < FEWEST_RUNS, f"⚪ Unknown: {week}, {few}"),
+        (patterns, f"⚠ Occasional: no type is systemic in {week}"),
         (patterns is None, "⚪ Unknown: this backend does not tell systemic from occasional"),
-        (
-            trends,
-            "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern",
-        ),
+        (trends, "⚪ Unknown: signals in the last 7 days, but the backend names no pattern"),
         (True, "⚪ No signals in the last 7 days"),
     )
 
@@ -3488,17 +3453,19 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
 def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
     """What recurs in an agent's failures, and how its newest runs ended."""
     trends = trend_lines(insights.signal_trends)
-    failed = "🔴 " if len(ends.failed) > len(ends.runs) / 10 else ""
-    verdict = patterns_verdict(insights, trends)
+    ended = f"{'🔴 ' if len(ends.failed) > len(ends.runs) / 10 else ''}{ends}"
+    verdict = blocks(patterns_verdict(insights, trends), ended, change_text(insights), gap="; ")
+    versions = (
+        rate_line(version_text(one.agent_version), one.runs_with_signals, one.run_count, one)
+        for one in insights.versions
+    )
+    inputs = "Input patterns (rate ≥ 50%, well above the agent's own where that is known):"
     return blocks(
-        f"{blocks(verdict, f'{failed}{ends}', change_text(insights), gap='; ')}.\n"
-        f"Failure patterns for: {shown_id(agent_id)}, {as_of()}",
-        section("Systemic patterns (failure rate by type, last 7 days):", systemic_lines(insights)),
+        f"{verdict}.\nFailure patterns for: {shown_id(agent_id)}, {as_of()}",
+        section("Systemic patterns (last 7 days):", systemic_lines(insights)),
         section("Daily signal counts (last 7 days, UTC):", trends),
-        section(
-            "Input patterns that reliably trigger failures (rate ≥ 50%):", input_lines(insights)
-        ),
-        section("Runs with signals by agent version:", version_lines(insights.versions)),
+        section(inputs, input_lines(insights)),
+        section("Runs with signals by agent version:", versions),
         section("Deploys (runs with signals in the 2 h before → after):", deploy_lines(insights)),
         cost_line(insights.cost_stats),
         next_line(ends.look()),
@@ -3539,14 +3506,13 @@ class Depth(Record):
 
 
 def aggregate_text(row: Json) -> str:
-    """`  tool=web_search  avg_count=25.5  (6 signals)`"""
-    samples = plural(count_or_none(row.pop("sample_count", None)), "signal")
-    for name in row:
-        if name.startswith("avg_") or name.endswith("_rate"):
-            with contextlib.suppress(TypeError, ValueError):
-                row[name] = float(row[name])
-    said = (f"{safe_key(name)}={safe(name, value)}" for name, value in row.items())
-    return f"  {'  '.join(said)}  ({samples})"
+    """`  tool=web_search  avg_count=25.5  sample_count=6`"""
+    said = []
+    for name, value in row.items():
+        with contextlib.suppress(TypeError, ValueError):
+            value = float(value) if isinstance(value, str) else value
+        said.append(f"{safe_key(name)}={safe(name, value)}")
+    return f"  {'  '.join(said)}"
 
 
 def depth_text(agent_id: str, deep: Depth) -> str:
@@ -3559,16 +3525,14 @@ def depth_text(agent_id: str, deep: Depth) -> str:
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
-        f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}.",
-        blocks(
-            f"Severities: {dash(severities)}, confidence {percent(seen.avg_confidence)} on average",
-            f"At step {middle} (the middle half)" if middle else "",
-            f"Occurs with: {', '.join(beside)}" if beside else "",
-            f"Runs by day (UTC): {clean(', '.join(days))}" if days else "",
-            gap="\n",
-        ),
+        f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
+        f"Severities: {dash(severities)}, confidence {percent(seen.avg_confidence)} on average",
+        f"At step {middle} (the middle half)" if middle else "",
+        f"Occurs with: {', '.join(beside)}" if beside else "",
+        f"Runs by day (UTC): {', '.join(days)}" if days else "",
         section("Evidence in numbers:", map(aggregate_text, deep.evidence_aggregates)),
-        section(f"Worst runs ({as_of()}):", map(str, deep.top_runs)),
+        section("Worst runs:", map(str, deep.top_runs)),
+        gap="\n",
     )
 
 
@@ -3578,14 +3542,13 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     if deep.overview.affected_runs:
         backend.remember(deep.top_runs)
         return depth_text(agent_id, deep)
-    own = agent_named(backend, agent_id).types
-    n = sum(n for one, n in own.items() if as_filter(one) == kind)
-    listed = call_text("search_signals", failure_type=kind, agent_id=agent_id)
-    why = f"has {plural(n, 'signal')} of {kind}, too few or too old for a pattern: {listed}"
-    if not n:
-        known = f"Its failure types: {', '.join(own) or 'none'}."
-        why = f"has no {kind} on record.{did_you_mean(kind, own)} {known}"
-    raise DunetraceError(f"{shown_id(agent_id)} {why}", "missing")
+    agent = agent_named(backend, agent_id)
+    check_type(kind, [agent])
+    raise DunetraceError(
+        f"{shown_id(agent_id)} has no pattern of {kind}. Its signals by type, some of them too few or "
+        f"too old for one: {named_counts(agent.types, 30) or 'none'}.",
+        "missing",
+    )
 
 
 @tool(

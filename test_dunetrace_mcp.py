@@ -868,9 +868,9 @@ def test_deploys(row, line):
     [
         (
             [("A_B", 3, 12, True), ("C_D", 2, 12, True)],
-            "🚨 Systemic: A_B in 3 of 12 runs (7 days) and 1 more type",
+            "🚨 Systemic: A_B in 3 of 12 runs (7 days) and 1 more",
         ),
-        ([("A_B", 3, 12, False)], "⚠ Occasional: no type is systemic in 12 runs (7 days)"),
+        ([("A_B", 3, 12, False)], "⚠ Occasional: no type is systemic in 12 runs in 7 days"),
         (
             [("A_B", 2, 2, True)],
             "⚪ Unknown: 2 runs in 7 days, too few to tell systemic from occasional",
@@ -886,7 +886,7 @@ def test_patterns_verdict(patterns, verdict):
 def test_patterns_that_are_not_told():
     unknown = "⚪ Unknown: this backend does not tell systemic from occasional"
     assert dm.patterns_verdict(dm.Insights.of(), []) == unknown
-    named = "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern"
+    named = "⚪ Unknown: signals in the last 7 days, but the backend names no pattern"
     assert dm.patterns_verdict(dm.Insights.of(insights()), ["a trend"]) == named
 
 
@@ -3692,23 +3692,21 @@ Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 🚨 Systemic: TOOL_LOOP in 8 of 22 runs (7 days); last 20 runs: 2 errored, 8 with signals, 10 clean; worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
 Failure patterns for: shop-agent, ago from 2027-01-15 08:00 UTC
 
-Systemic patterns (failure rate by type, last 7 days):
-  🚨 SYSTEMIC  TOOL_LOOP  ███████░░░░░░░░░░░░░  8/22 runs (36%)  first seen 5d ago  last seen 2h ago
-  ⚠ Occasional, of 22 runs: COST_SPIKE×1
+Systemic patterns (last 7 days):
+  🚨 SYSTEMIC  TOOL_LOOP                 8/22 runs (36%)  5d ago – 2h ago
+  Others: COST_SPIKE×1
 
 Daily signal counts (last 7 days, UTC):
   FAILURE TYPE                    01-14  01-15
-  ────────────────────────────────────────────
   TOOL_LOOP                           6      2
   COST_SPIKE                          0      1
 
-Input patterns that reliably trigger failures (rate ≥ 50%):
-  hash=e47617d3  TOOL_LOOP ↑, COST_SPIKE ↑  8/8 runs (100%)
-  ↑: well above the agent's own rate of that failure in 7 days
+Input patterns (rate ≥ 50%, well above the agent's own where that is known):
+  hash=e47617d3  8/8 runs (100%)  TOOL_LOOP, COST_SPIKE
 
 Runs with signals by agent version:
-  v2            ████████████████░░░░   80%  (8/10 runs, 8 signals)  12h ago – 1h ago
-  v1            ░░░░░░░░░░░░░░░░░░░░    0%  (0/12 runs, 0 signals)  2d ago – 1d ago
+  v2                                    8/10 runs (80%)  12h ago – 1h ago
+  v1                                    0/12 runs (0%)  2d ago – 1d ago
 
 Deploys (runs with signals in the 2 h before → after):
   🚨 REGRESSION  v2  12h ago  0% (0/12) → 100% (6/6)
@@ -3718,21 +3716,18 @@ Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH new get_agent_patterns(agent_id="shop-agent", failure_type="TOOL_LOOP")
-TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago.
-
+TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago; ago from 2027-01-15 08:00 UTC.
 Severities: HIGH×8, confidence 90% on average
 At step 2…7 (the middle half)
 Occurs with: COST_SPIKE (12%)
 Runs by day (UTC): 01-15 8/10
-
 Evidence in numbers:
-  tool=web_search  avg_count=6.0  (8 signals)
-
-Worst runs (ago from 2027-01-15 08:00 UTC):
+  tool=web_search  avg_count=6.0  sample_count=8
+Worst runs:
   run=019e0001-bd24  step=3  HIGH  conf=90%  3h ago
 
 === RICH new get_agent_patterns(agent_id="shop-agent", failure_type="COST_SPIKE")
-ERROR shop-agent has 1 signal of COST_SPIKE, too few or too old for a pattern: search_signals(failure_type="COST_SPIKE", agent_id="shop-agent")
+ERROR shop-agent has no pattern of COST_SPIKE. Its signals by type, some of them too few or too old for one: TOOL_LOOP×8, COST_SPIKE×1.
 
 === RICH new get_agent_patterns(agent_id="quiet-agent")
 ⚪ Unknown: this backend does not tell systemic from occasional; last 6 runs: 6 clean.
