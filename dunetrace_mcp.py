@@ -3518,15 +3518,12 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    pairs = seen.severity_breakdown.items()
-    severities = named_counts({safe_key(key): count_or_none(n) or 0 for key, n in pairs})
     counted = [one for one in deep.daily_trend if one.total_runs]
     days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in counted]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
         f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
-        f"Severities: {dash(severities)}, confidence {percent(seen.avg_confidence)} on average",
         f"At step {middle} (the middle half)" if middle else "",
         f"Occurs with: {', '.join(beside)}" if beside else "",
         f"Runs by day (UTC): {', '.join(days)}" if days else "",
@@ -3593,91 +3590,69 @@ def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
     }
 
 
-def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
-    """The place at which two runs part, and by what: kind, name or outcome of a step over the whole
-    run first or, where they are alike in that, arguments that both recorded; None where they do
-    not.
+def parting(one: list[Step], other: list[Step]) -> tuple[str, int | None]:
+    """How two runs part, and at which place: by kind, name or outcome of a step over the whole run
+    first or, where they are alike in that, by arguments that both recorded.
 
     >>> step = lambda **said: Step(Event.of({"event_type": "tool.called", "payload": said}))
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
-    (1, 'kind, name or outcome')
-    >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
-    ((0, 'arguments'), None)
+    ('they part after 1 step, by kind, name or outcome', 1)
+    >>> parting([step(args="1")], [step(args="2")])[1], parting([step(args="1")], [step()])[1]
+    (0, None)
     """
+    if not (one and other):
+        return "where they part cannot be told, because events were not kept", None
     for what, told in (("kind, name or outcome", did), ("arguments", arguments_of)):
         pairs = itertools.zip_longest(map(told, one), map(told, other))
         for n, (a, b) in enumerate(pairs):
             if a != b and (told is did or (a and b)):
-                return n, what
-    return None
+                return f"they part after {plural(n, 'step')}, by {what}", n
+    return "their recorded steps are alike", None
 
 
 def input_of(run: Run) -> str:
-    """What a run was asked, "" where that was not recorded."""
-    started = next((one.payload for one in run.events if one.event_type == "run.started"), {})
-    asked = started.get("input_hash") or started.get("input_text")
-    return as_json(asked) if asked else ""
+    """What a run was asked, as JSON; null where that was not recorded."""
+    started = run.last("run.started").payload
+    return as_json(started.get("input_hash") or started.get("input_text"))
 
 
-def around_parting(runs: tuple[Run, Run], steps: list[list[Step]]) -> tuple[str, list[str]]:
-    """Where two runs part, in words and by the steps around it."""
-    if not all(steps):
-        return "where they part cannot be told, because events were not kept", []
-    apart = parting(*steps)
-    if not apart:
-        return "their recorded steps are alike", []
-    at, what = apart
-    lines = []
-    for label, run, own in zip(("this", "the other"), runs, steps, strict=True):
-        some = own[max(0, at - 1) : at + 2]
-        lines += [f"  {label}:", *(Entry([step]).text(run.start, True) for step in some)]
-    return f"they part after {plural(at, 'step')}, by {what}", lines
-
-
-def comparison_text(runs: tuple[Run, Run], how: str) -> str:
-    """Two runs side by side; `how` the other was chosen."""
+def comparison_text(runs: tuple[Run, Run]) -> str:
+    """Two runs side by side."""
     steps = [steps_of(run.events) for run in runs]
     verdict, other = (run_verdict(*pair).rstrip(".") for pair in zip(runs, steps, strict=True))
     left, right = map(run_columns, runs, steps)
-    parted, around = around_parting(runs, steps)
-    asked = {input_of(run) for run in runs}
-    differs = "They were given different inputs: " if len(asked - {""}) > 1 else ""
-    always = ("Ended", "Signals", "Failed calls")
-    rows = [name for name in left if left[name] != right[name] or name in always]
+    differs = len({input_of(run) for run in runs} - {"null"}) > 1
+    rows = [name for name in left if left[name] != right[name] or name in ("Ended", "Signals")]
+    parted, place = parting(*steps)
+    around = []
+    for label, run, own in zip(("this", "other"), runs, steps, strict=True):
+        some = [] if place is None else own[max(0, place - 1) : place + 2]
+        around += [f"  {label}:", *(Entry([step]).text(run.start, True) for step in some)]
     return blocks(
-        f"{differs}{verdict}; the other: {other}; {parted}.",
+        f"{'They were given different inputs: ' if differs else ''}{verdict}; the other: {other}; {parted}.",
         f"Runs of {' and '.join(dict.fromkeys(run.agent for run in runs))}:\n"
         f"  this   {shown_id(runs[0].run_id)}{runs[0].asked}\n"
-        f"  other  {shown_id(runs[1].run_id)}  ({how}){runs[1].asked}",
+        f"  other  {shown_id(runs[1].run_id)}{runs[1].asked}",
         section(f"{'':<14}THIS | OTHER", (f"{one:<14}{left[one]} | {right[one]}" for one in rows)),
-        section("Around the step where they part:", around),
+        "" if place is None else section("Around the step where they part:", around),
     )
 
 
-def clean_run_like(backend: Api, run: Run) -> tuple[Run, str]:
-    """The newest clean run of the same input, else of the same version, else of any; and how it was
-    chosen. Raises DunetraceError when there is none."""
+def clean_run_like(backend: Api, run: Run) -> Run:
+    """The newest clean run of the same input, else of the same version, else of any; raises
+    DunetraceError when there is none."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
-    rows = newest_first(found.rows)
-    others = [one for one in rows if one.outcome == "clean" and one.run_id != run.run_id]
+    rows = [one for one in newest_first(found.rows) if one.outcome == "clean"]
+    others = [one for one in rows if one.run_id != run.run_id]
     others.sort(key=lambda one: one.agent_version != run.agent_version)
     asks = (functools.partial(run_of, backend, one.run_id) for one in others[:MOST_DETAILS])
     details = [one for one in at_once(*asks) if isinstance(one, Run)]
     good = [one for one in details if run_verdict(one, steps_of(one.events)).startswith("✅")]
     if not good:
         raise DunetraceError(
-            f"No other run among the newest {len(found.rows)} without signals of {run.agent} is known "
-            "to have gone well: there is nothing to compare with. Give other_run_id.",
-            "missing",
+            f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
         )
-    asked = input_of(run)
-    best = next((one for one in good if asked and input_of(one) == asked), good[0])
-    which = first_rule(
-        (asked and input_of(best) == asked, "the same input"),
-        (best.agent_version == run.agent_version, "the same version"),
-        (True, "another version"),
-    )
-    return best, f"newest clean run of {which}"
+    return min(good, key=lambda one: input_of(one) != input_of(run))
 
 
 @tool(
@@ -3694,13 +3669,10 @@ def compare_runs(
 ) -> str:
     backend = api()
     run = run_named(backend, run_id)
-    if other_run_id:
-        other, how = run_named(backend, other_run_id), "as asked"
-    else:
-        other, how = clean_run_like(backend, run)
+    other = run_named(backend, other_run_id) if other_run_id else clean_run_like(backend, run)
     if other.run_id == run.run_id:
         raise DunetraceError(f"Both are the run {shown_id(run.run_id)}.", "invalid")
-    return comparison_text((run, other), how)
+    return comparison_text((run, other))
 
 
 # ── Cost ──────────────────────────────────────────────────────────────────────────────────────────
@@ -4063,7 +4035,6 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
 # Whether a failure became rarer after a fix, a deploy, a version or any moment.
 
 BEFORE_DAYS = 30  # before the moment
-COMPARED_RUNS = 500  # of one side
 
 
 class Change(NamedTuple):
@@ -4075,19 +4046,20 @@ class Change(NamedTuple):
     since: str
     version: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.what}, {ago(self.at)}"
+
 
 def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
     """The changes of an agent that the backend knows of, newest first; an only version is none. A
     version tells its runs better than the time of a deploy of that name."""
     versions = insights.versions if len(insights.versions) > 1 else []
-    known = [
-        *(Change(one.applied_at, "its recorded fix", iso(one.applied_at)) for one in fixes),
-        *(Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events),
-        *(
-            Change(one.at, f"version {one.agent_version}", one.agent_version, one.agent_version)
-            for one in versions
-        ),
+    known = [Change(one.applied_at, "its recorded fix", iso(one.applied_at)) for one in fixes]
+    known += [
+        Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
     ]
+    for name, at in ((one.agent_version, one.at) for one in versions):
+        known.append(Change(at, f"version {name}", name, name))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
 
@@ -4112,8 +4084,8 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
         return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
-        f"{f'No moment that has passed is called {clean(since, 80)!r}' if since else 'No change is known'}: "
-        f"give since as an ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
+        "No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a "
+        f"deploy. Known: {names}. {lost}".rstrip(),
         "invalid",
     )
 
@@ -4125,46 +4097,43 @@ class Trial(NamedTuple):
     after: Side
     neither: Counter[str]
 
-    @property
-    def state(self) -> str:
-        return change(self.before, self.after)
-
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
         before, after = self.before, self.after
         return f"{before.hit} of {plural(before.runs, 'run')} before and {after.hit} of {after.runs} after"
 
 
+def place_of(run: Run, moment: Change) -> str:
+    """On which side of a change a run is: by its own version where the change is one, else before
+    it if it ended so, and after it if it began so."""
+    return first_rule(
+        (moment.version and not run.agent_version, "of no known version"),
+        (moment.version, "after" if run.agent_version == moment.version else "before"),
+        (run.started_at >= moment.at, "after"),
+        (run.at < moment.at, "before"),
+        (True, "under way at that moment, or without a usable time"),
+    )
+
+
 def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
-    """An agent's runs on both sides: by their own version where the change is one, else those that
-    ended before it and those that began after it."""
-    groups: dict[str, list[Run]] = defaultdict(list)
+    """An agent's runs on both sides; after it, one of unknown end counts as failed."""
+    places, failed = Counter[str](), Counter[str]()
+    hit = Counter(place_of(run, moment) for run in runs if run.run_id in hits)
     for run in runs:
-        place = first_rule(
-            (moment.version and not run.agent_version, "of no known version"),
-            (moment.version, "after" if run.agent_version == moment.version else "before"),
-            (run.started_at >= moment.at, "after"),
-            (run.at < moment.at, "before"),
-            (True, "under way at that moment, or without a usable time"),
-        )
-        groups[place].append(run)
-
-    def side(name: str, *bad: str) -> Side:
-        own = groups.pop(name, [])[:COMPARED_RUNS]
-        failed = sum(run.outcome in ("errored", "stalled", "signals", *bad) for run in own)
-        return Side(sum(run.run_id in hits for run in own), len(own), failed)
-
-    before, after = side("before"), side("after", "unknown")
-    return Trial(before, after, Counter({why: len(some) for why, some in groups.items()}))
+        place = place_of(run, moment)
+        places[place] += 1
+        failed[place] += run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
+    before, after = (Side(hit[one], places.pop(one, 0), failed[one]) for one in ("before", "after"))
+    return Trial(before, after, places)
 
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
-    waits = f"⚪ Too early to tell ({plural(flying, 'run')} not processed yet)"
+    state, waits = change(trial.before, trial.after), f"{plural(flying, 'run')} not processed yet"
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
-        (trial.state[0] in "✅🟡" and flying > trial.after.runs, waits),
-        (True, trial.state),
+        (state[0] in "✅🟡" and flying > trial.after.runs, f"⚪ Too early to tell ({waits})"),
+        (True, state),
     )
 
 
@@ -4197,7 +4166,13 @@ def verify_fix(
     known, lost = changes(fixes, insights), found.error or insights.error
     lost = lost and f"Not every change is known: {lost}"
     moment = moment_of_fix(since.strip(), known, lost)
-    return blocks(trial_text(backend, agent, failure_type, moment, known, fixes), lost)
+    others = [one for one in known if one != moment]
+    return blocks(
+        trial_text(backend, agent, failure_type, moment, others),
+        section(f"Fixes of {failure_type} that the backend knows of:", map(str, fixes[:5])),
+        section("Other moments:", (f'  since="{one.since}": {one}' for one in others[:6])),
+        lost,
+    )
 
 
 def sides_text(moment: Change, runs: list[Run]) -> str:
@@ -4209,11 +4184,9 @@ def sides_text(moment: Change, runs: list[Run]) -> str:
     return f"version {moment.version} against all others{still}"
 
 
-def trial_text(
-    backend: Api, agent: Agent, kind: str, moment: Change, known: list[Change], fixes: list[Applied]
-) -> str:
-    """The verdict on a fix, with the rates and intervals that it is made from, and the other
-    moments that it could be judged by."""
+def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: list[Change]) -> str:
+    """The verdict on a change with the rates and intervals that it is made from and, where those
+    are too few, on the `others`."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
         lambda: backend.read("runs", name, age=now() - begin),
@@ -4221,28 +4194,18 @@ def trial_text(
     )
     hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
-    trial, flying = trial_of(runs, hits, moment), max(0, (agent.run_count or 0) - listed.total)
-    state = trial_verdict(trial, flying, listed.exact and signals.exact)
-    others = [one for one in known if one != moment]
+    trial, flying = trial_of(runs, hits, moment), Ends(listed, agent.run_count).flying
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
+    tried = [(one, trial_of(runs, hits, one)) for one in others[:few]]
     neither = trial.neither | Counter({"not processed yet": flying})
     return blocks(
-        f"{state}: {kind} in {trial} {moment.what}, {ago(moment.at)}.",
-        *(
-            f"After {one.what}, {ago(one.at)}: {other.state}, {other}."
-            for one in others[:few]
-            for other in [trial_of(runs, hits, one)]
-        ),
+        f"{trial_verdict(trial, flying, listed.exact and signals.exact)}: {kind} in {trial} {moment}.",
+        *(f"After {one}: {change(*two[:2])}, {two}." for one, two in tried),
         section(
             f"Fix of {kind} in {shown_id(name)}, {sides_text(moment, runs)}; before: {BEFORE_DAYS} days:",
             (f"  before:     {trial.before}", f"  after:      {trial.after}"),
         ),
-        section(f"Fixes of {kind} that the backend knows of:", map(str, fixes[:5])),
-        section("On neither side:", (f"  {n} {why}" for why, n in neither.items() if n)),
-        section(
-            "Other moments:",
-            (f'  since="{one.since}": {one.what}, {ago(one.at)}' for one in others[:6]),
-        ),
+        section("On neither side:", (f"  {n} {why}" for why, n in neither.items())),
     )
 
 
@@ -4261,51 +4224,40 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
         lambda: run_of(backend, worst.run_id),
         lambda: backend.read("signals", agent_id, age=now() - since, explain="false"),
     )
-    verdict = run_verdict(run, steps_of(run.events))
-    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new, len(new)))}."
-    return blocks(
-        f"{verdict}{among if len(new) > 1 else ''}\n"
-        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        f"Before it, {Ends(Found(earlier, len(earlier)))}." if earlier else "It is the first run.",
-        section("Failures:", failures_against(run, earlier, signals)),
-        signals.note,
-        next_line(
-            "" if verdict.startswith("✅") else call_text("compare_runs", run_id=run.run_id),
-            call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id),
-        ),
-    )
-
-
-def failures_against(run: Run, earlier: list[Run], signals: Found) -> Iterator[str]:
-    """The failure types of a run against those of earlier runs, whose `signals` these are."""
-    ids = {one.run_id for one in earlier}
+    verdict, ids = run_verdict(run, steps_of(run.events)), {one.run_id for one in earlier}
     before = {one.failure_type for one in signals.rows if one.run_id in ids}
     own = {one.failure_type for one in run.signals or []}
     gone = before - own if run.end == "completed" else set[str]()
-    for what, some in ("Same", own & before), ("New", own - before), ("Not in this run", gone):
-        if some and earlier:
-            yield f"  {what}: {', '.join(sorted(some))}"
+    kinds = {"Same": own & before, "New": own - before, "Not in this run": gone}
+    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new))}."
+    return blocks(
+        f"{verdict}{among if len(new) > 1 else ''}\n"
+        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
+        section(
+            f"Before it, {Ends(Found(earlier))}.",
+            (f"  {what}: {first_of(sorted(some), 8)}" for what, some in kinds.items() if some),
+        )
+        if earlier
+        else "It is the first run.",
+        signals.note,
+        next_line("" if verdict[0] == "✅" else call_text("compare_runs", run_id=run.run_id)),
+    )
 
 
-def known_runs(backend: Api, agent_id: str) -> list[Run]:
-    """The newest runs of an agent; raises DunetraceError where there is no such agent."""
-    runs = backend.runs(agent_id).rows
+def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> set[str]:
+    """The ids of the runs that are no newer than one of them, all for "": by their own times, for of
+    one poll the backend lists runs in any order. Raises DunetraceError for an unknown agent or
+    run."""
     if not runs:
         agent_named(backend, agent_id)
-    return runs
-
-
-def after(runs: list[Run], run_id: str) -> list[Run]:
-    """The runs that are no newer than one of them, all for "". By their own times: of one poll the
-    backend lists runs in any order."""
-    last = next((run for run in runs if run_id and run.run_id.startswith(run_id)), None)
+    last = next((run for run in runs if run.run_id.startswith(run_id)), None)
     if run_id and last is None:
         raise DunetraceError(
             f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: leave "
             "after_run_id out.",
             "missing",
         )
-    return [run for run in runs if last is None or not run.at > last.at]
+    return {run.run_id for run in runs if not (run_id and last and run.at > last.at)}
 
 
 @tool(
@@ -4319,14 +4271,14 @@ async def wait_for_run(
     after_run_id: Annotated[
         str, AfterValidator(given_run), Field(description="Default the newest now")
     ] = "",
-    timeout_s: Annotated[int, Field(description="Seconds, 1-40, default 40")] = WAIT_SECONDS,
+    timeout_s: Annotated[
+        int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40, default 40")
+    ] = WAIT_SECONDS,
 ) -> str:
-    if not 1 <= timeout_s <= WAIT_SECONDS:
-        raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
     call, backend, began = current_call(), api(), anyio.current_time()
-    ask = functools.partial(backend.runs, agent_id)
-    runs, failed = await run_in_thread(lambda: known_runs(backend, agent_id)), ""
-    known = {run.run_id for run in after(runs, backend.whole.get(after_run_id, after_run_id))}
+    ask, failed = functools.partial(backend.runs, agent_id), ""
+    runs, last = (await run_in_thread(ask)).rows, backend.whole.get(after_run_id, after_run_id)
+    known = await run_in_thread(lambda: known_before(backend, agent_id, runs, last))
     while not (new := [run for run in runs if run.run_id not in known]):
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
