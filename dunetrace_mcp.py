@@ -2948,21 +2948,18 @@ class Step:
         self.noun, _, self.verb = event.event_type.partition(".")
         self.is_call = self.verb in ("called", "responded")
         self.ended_run = event.event_type in ("run.errored", "policy.triggered")
-        names = (event.payload.get(key) for key in NAMES)
-        name = next((safe("tool_name", one) for one in names if one), "")
-        self.name, self.keys = (
-            name or self.noun,
-            (name, text_or_empty(event.payload.get("call_id"))),
-        )
+        said = event.payload.get
+        name = next((safe("tool_name", said(key)) for key in NAMES if said(key)), "")
+        self.name, self.keys = name or self.noun, (name, text_or_empty(said("call_id")))
 
     @functools.cached_property
     def said(self) -> Json:
         """The fields of the call and of its response, whose word counts where both have one,
         without what says nothing: an empty one, a usual reason, the length of a text that is
-        there."""
+        there. What has an error, and does not call itself a success, is none."""
         pairs = [*self.event.payload.items(), *self.response.payload.items()]
         both = {name: one for name, one in pairs if one not in (None, "", [], {})}
-        if self.is_call and both.keys() & {"error", "error_hash"}:
+        if self.noun != "run" and both.keys() & {"error", "error_hash"}:
             both.setdefault("success", False)
         if both.get("finish_reason") in USUAL_REASONS:
             del both["finish_reason"]
@@ -3144,14 +3141,14 @@ def did(step: Step) -> str:
     """What a step did, as two steps are compared: kind and name, whether it failed or brought
     nothing, and how it ended."""
     said = step.said
-    ends = [said.get(key) for key in ("model", "finish_reason", "exit_reason")]
-    empty = [said.get(key) == 0 for key in ("result_count", "output_length")]
-    return as_json([step.event.event_type, step.name, step.failed, empty, ends])
+    ends = (said.get(key) for key in ("model", "finish_reason", "exit_reason"))
+    empty = (said.get(key) == 0 for key in ("result_count", "output_length"))
+    return as_json([step.event.event_type, step.name, step.failed, *empty, *ends])
 
 
 def sameness(step: Step) -> str:
     """Equal for calls that did the same, and for other events that say the same."""
-    return as_json([did(step), step.lost, {} if step.is_call else step.said])
+    return as_json([did(step), step.lost, step.is_call or step.said])
 
 
 def fold_repeats(steps: list[Step]) -> list[Entry]:
@@ -3185,8 +3182,7 @@ def timeline(run: Run, steps: list[Step], room: int) -> str:
             lines += [shown[n] for n in places]
         else:
             hidden = [step for n in places for step in folded[n].steps]
-            how = f'steps="{steps_text(hidden)}" shows them'
-            lines.append(f"  … {plural(len(hidden), 'step')} not shown ({how})")
+            lines.append(f'  … {len(hidden)} more not shown: steps="{steps_text(hidden)}"')
     return "\n".join(lines)
 
 
@@ -3208,24 +3204,19 @@ def failed_calls(steps: list[Step]) -> Counter[str]:
     return Counter(step.name for step in steps if step.is_call and step.failed)
 
 
-def calls_of(steps: list[Step]) -> Counter[str]:
-    return Counter(step.name for step in steps if step.verb == "called")
-
-
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean, such as `5 of 166 calls failed (pay×5)`."""
-    failed, word = failed_calls(steps), run.last("run.completed").payload.get("exit_reason")
-    calls = plural(max(calls_of(steps).total(), failed.total()), "call")
-    found = Counter({"policy triggers in a dry run": len(run.dry_run_verdicts)})
+    """What speaks against calling a run clean, such as `failed calls of pay: 5`."""
+    word = run.last("run.completed").payload.get("exit_reason")
+    found = Counter({f"failed calls of {name}": n for name, n in failed_calls(steps).items()})
+    found["policy triggers in a dry run"] = len(run.dry_run_verdicts)
     for step in steps:
-        kind, said = step.event.event_type, step.said
+        said = step.said
         found["calls without a response"] += bool(step.lost and not step.rivals)
         found["calls recorded in part"] += said.get("instrumentation_degraded") is True
         found["events dropped"] += count_or_none(said.get("dropped_events")) or 0
-        found["policy triggers"] += kind == "policy.triggered"
+        found["policy triggers"] += step.event.event_type == "policy.triggered"
     return blocks(
-        f"{failed.total()} of {calls} failed ({named_counts(failed, 3)})" if failed else "",
-        *(f"{what}: {n}" for what, n in found.items() if n),
+        first_of([f"{what}: {n}" for what, n in found.most_common() if n], 5),
         "" if word in GOOD_ENDS else f"ended by its own word as {safe('exit_reason', word)}",
         gap="; ",
     )
@@ -3235,22 +3226,16 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     """How a run ended, its worst signal, and what else speaks against it."""
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
-    most = "the worst " if len(signals) > 1 else ""
+    kind = f"{worst.failure_type} ({dash(worst.severity)})"
+    many = f" with {plural(len(signals), 'signal')}, at worst {kind}"
     icon, raised = first_rule(
-        (
-            signals,
-            (
-                SEVERITIES.get(worst.severity.upper(), "⚪"),
-                f" with {plural(len(signals), 'signal')}, {most}{worst.failure_type} ({dash(worst.severity)})",
-            ),
-        ),
+        (signals, (SEVERITIES.get(worst.severity.upper(), "⚪"), many)),
         (run.signals is None or run.signal_count, ("⚪", ", its signals were not sent")),
         (run.end != "completed", ("⚪", " without signals")),
         (against, ("🟡", " without signals")),
         (True, ("✅", " without signals")),
     )
-    said = "Of unknown end" if run.end == "end unknown" else run.end.capitalize()
-    whole = f"{said}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
+    whole = f"{run.end.capitalize()}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
     return f"{'🔴' if run.failed else icon} {whole}"
 
 
@@ -3258,7 +3243,7 @@ def step_count(run: Run) -> str:
     """The steps of a run as its list counts them: v0.3.0's detail counts events."""
     highest = max((event.step_index or 0 for event in run.events), default=0)
     of_events = run.step_count == len(run.events) != highest
-    return dash(highest + 1 if of_events and run.events else run.step_count)
+    return dash(highest + 1 if of_events else run.step_count)
 
 
 def run_head(run: Run) -> str:
@@ -3518,8 +3503,8 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    counted = [one for one in deep.daily_trend if one.total_runs]
-    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in counted]
+    trend = (one for one in deep.daily_trend if one.total_runs)
+    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in trend]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
@@ -3576,38 +3561,38 @@ def get_agent_patterns(
 def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
     none = "none" if steps else NONE
+    calls = Counter(step.name for step in steps if step.verb == "called")
     kinds = Counter(one.failure_type for one in run.signals or [])
     return {
         "Ended": blocks(run.end, run.cause, gap=": "),
-        "Version": run.version.strip() or NONE,
+        "Version": version_text(run.agent_version),
         "Duration": duration(run.completed_at - run.started_at),
         "Steps": step_count(run),
         "Tokens": dash(run.total_tokens or None),
         "Cost": price(run.cost_usd),
         "Signals": named_counts(kinds) or (NONE if run.signals is None else "none"),
-        "Calls": named_counts(calls_of(steps)) or none,
+        "Calls": named_counts(calls) or none,
         "Failed calls": named_counts(failed_calls(steps)) or none,
     }
 
 
-def parting(one: list[Step], other: list[Step]) -> tuple[str, int | None]:
+def parting(one: list[Step], other: list[Step]) -> tuple[str, int]:
     """How two runs part, and at which place: by kind, name or outcome of a step over the whole run
     first or, where they are alike in that, by arguments that both recorded.
 
     >>> step = lambda **said: Step(Event.of({"event_type": "tool.called", "payload": said}))
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
     ('they part after 1 step, by kind, name or outcome', 1)
-    >>> parting([step(args="1")], [step(args="2")])[1], parting([step(args="1")], [step()])[1]
-    (0, None)
+    >>> parting([step(args="1")], [step(args="2")])[1], parting([step(args="1")], [step()])[0]
+    (0, 'their recorded steps are alike')
     """
-    if not (one and other):
-        return "where they part cannot be told, because events were not kept", None
     for what, told in (("kind, name or outcome", did), ("arguments", arguments_of)):
         pairs = itertools.zip_longest(map(told, one), map(told, other))
-        for n, (a, b) in enumerate(pairs):
+        for n, (a, b) in enumerate(pairs if one and other else ()):
             if a != b and (told is did or (a and b)):
                 return f"they part after {plural(n, 'step')}, by {what}", n
-    return "their recorded steps are alike", None
+    lost = "where they part cannot be told, because events were not kept"
+    return "their recorded steps are alike" if one and other else lost, len(one + other) + 1
 
 
 def input_of(run: Run) -> str:
@@ -3625,16 +3610,15 @@ def comparison_text(runs: tuple[Run, Run]) -> str:
     rows = [name for name in left if left[name] != right[name] or name in ("Ended", "Signals")]
     parted, place = parting(*steps)
     around = []
-    for label, run, own in zip(("this", "other"), runs, steps, strict=True):
-        some = [] if place is None else own[max(0, place - 1) : place + 2]
-        around += [f"  {label}:", *(Entry([step]).text(run.start, True) for step in some)]
+    for label, run, own in zip(("This", "Other"), runs, steps, strict=True):
+        some = own[max(0, place - 1) : place + 2]
+        lines = [Entry([step]).text(run.start, True) for step in some]
+        name = f"{label}: {shown_id(run.run_id)} of {run.agent}{run.asked}"
+        around.append(blocks(name, *lines, gap="\n"))
     return blocks(
         f"{'They were given different inputs: ' if differs else ''}{verdict}; the other: {other}; {parted}.",
-        f"Runs of {' and '.join(dict.fromkeys(run.agent for run in runs))}:\n"
-        f"  this   {shown_id(runs[0].run_id)}{runs[0].asked}\n"
-        f"  other  {shown_id(runs[1].run_id)}{runs[1].asked}",
         section(f"{'':<14}THIS | OTHER", (f"{one:<14}{left[one]} | {right[one]}" for one in rows)),
-        "" if place is None else section("Around the step where they part:", around),
+        *around,
     )
 
 
@@ -3643,16 +3627,16 @@ def clean_run_like(backend: Api, run: Run) -> Run:
     DunetraceError when there is none."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
     rows = [one for one in newest_first(found.rows) if one.outcome == "clean"]
-    others = [one for one in rows if one.run_id != run.run_id]
-    others.sort(key=lambda one: one.agent_version != run.agent_version)
-    asks = (functools.partial(run_of, backend, one.run_id) for one in others[:MOST_DETAILS])
-    details = [one for one in at_once(*asks) if isinstance(one, Run)]
-    good = [one for one in details if run_verdict(one, steps_of(one.events)).startswith("✅")]
+    ids = [one.run_id for one in rows if one.run_id != run.run_id]
+    details = at_once(*(functools.partial(run_of, backend, one) for one in ids[:MOST_DETAILS]))
+    known = [one for one in details if isinstance(one, Run)]
+    good = [one for one in known if run_verdict(one, steps_of(one.events)).startswith("✅")]
     if not good:
         raise DunetraceError(
             f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
         )
-    return min(good, key=lambda one: input_of(one) != input_of(run))
+    asked, version = input_of(run), run.agent_version
+    return min(good, key=lambda one: (input_of(one) != asked, one.agent_version != version))
 
 
 @tool(
@@ -4054,7 +4038,10 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
     """The changes of an agent that the backend knows of, newest first; an only version is none. A
     version tells its runs better than the time of a deploy of that name."""
     versions = insights.versions if len(insights.versions) > 1 else []
-    known = [Change(one.applied_at, "its recorded fix", iso(one.applied_at)) for one in fixes]
+    known = [
+        Change(one.applied_at, "its recorded fix", f"{date_text(one.applied_at)[:16]}Z")
+        for one in fixes
+    ]
     known += [
         Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
     ]
@@ -4062,10 +4049,6 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
         known.append(Change(at, f"version {name}", name, name))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
-
-
-def iso(moment: float) -> str:
-    return f"{date_text(moment)[:16]}Z".replace(" ", "T")
 
 
 def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
@@ -4117,12 +4100,14 @@ def place_of(run: Run, moment: Change) -> str:
 
 def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
     """An agent's runs on both sides; after it, one of unknown end counts as failed."""
-    places, failed = Counter[str](), Counter[str]()
-    hit = Counter(place_of(run, moment) for run in runs if run.run_id in hits)
-    for run in runs:
-        place = place_of(run, moment)
-        places[place] += 1
-        failed[place] += run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
+    placed = [(place_of(run, moment), run) for run in runs]
+    places = Counter(place for place, _ in placed)
+    hit = Counter(place for place, run in placed if run.run_id in hits)
+    failed = Counter(
+        place
+        for place, run in placed
+        if run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
+    )
     before, after = (Side(hit[one], places.pop(one, 0), failed[one]) for one in ("before", "after"))
     return Trial(before, after, places)
 
@@ -4229,16 +4214,12 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
     own = {one.failure_type for one in run.signals or []}
     gone = before - own if run.end == "completed" else set[str]()
     kinds = {"Same": own & before, "New": own - before, "Not in this run": gone}
+    types = [f"  {what}: {first_of(sorted(some), 8)}" for what, some in kinds.items() if some]
     among = f" It is the worst of {len(new)} new ones: {Ends(Found(new))}."
     return blocks(
         f"{verdict}{among if len(new) > 1 else ''}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        section(
-            f"Before it, {Ends(Found(earlier))}.",
-            (f"  {what}: {first_of(sorted(some), 8)}" for what, some in kinds.items() if some),
-        )
-        if earlier
-        else "It is the first run.",
+        blocks(f"Before it, {Ends(Found(earlier))}.", *types, gap="\n"),
         signals.note,
         next_line("" if verdict[0] == "✅" else call_text("compare_runs", run_id=run.run_id)),
     )

@@ -925,10 +925,10 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
         ),
         ({"exit_reason": "run.errored"}, "🔴 Errored without signals."),
         ({"exit_reason": "stalled"}, "🔴 Stalled without signals."),
-        ({"exit_reason": None}, "⚪ Of unknown end without signals."),
+        ({"exit_reason": None}, "⚪ End unknown without signals."),
         ({"signals": None}, "⚪ Completed, its signals were not sent."),
         ({"signal_count": 2}, "⚪ Completed, its signals were not sent."),
-        ({"events": FAILED}, "🟡 Completed without signals; 1 of 1 call failed (pay×1)."),
+        ({"events": FAILED}, "🟡 Completed without signals; failed calls of pay: 1."),
         ({"events": FAILED[:1]}, "🟡 Completed without signals; calls without a response: 1."),
         (
             {"events": [event("run.completed", 1, NOW, dropped_events=3)]},
@@ -952,11 +952,11 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
         ),
         (
             {"signals": [signal(1, ODD, severity="low")]},
-            "🔵 Completed with 1 signal, TOOL_LOOP (low).",
+            "🔵 Completed with 1 signal, at worst TOOL_LOOP (low).",
         ),
         (
             {"signals": [signal(1, ODD), signal(2, ODD, "X_Y", "odd"), signal(3, ODD)]},
-            "⚪ Completed with 3 signals, the worst X_Y (odd).",
+            "⚪ Completed with 3 signals, at worst X_Y (odd).",
         ),
     ],
 )
@@ -1200,7 +1200,7 @@ def test_the_clean_run_to_compare_with_was_given_the_same(serve):
         fleet([bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(4, 4, "q", "v0")])
     )
     said = ask("compare_runs", run_id=uuid(1))
-    assert f"other  {uuid(4)}\n" in said
+    assert f"\nOther: {uuid(4)} of a" in said
     serve(
         fleet(
             [bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(5, 1.5, "x", "v0")]
@@ -1208,7 +1208,7 @@ def test_the_clean_run_to_compare_with_was_given_the_same(serve):
     )
     said = ask("compare_runs", run_id=uuid(1))
     assert said.startswith("They were given different inputs: ")
-    assert f"other  {uuid(2)}\n" in said
+    assert f"\nOther: {uuid(2)} of a" in said
 
 
 # ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
@@ -2340,7 +2340,7 @@ def test_the_next_run_is_told_against_those_before_it(serve, monkeypatch):
         serve, monkeypatch, (old, signals), ([new], [signal(90, new, "COST_SPIKE", "MEDIUM")])
     )
     assert said == (
-        "🟡 Completed with 1 signal, COST_SPIKE (MEDIUM).\n"
+        "🟡 Completed with 1 signal, at worst COST_SPIKE (MEDIUM).\n"
         f"New run of a: {uuid(90)}, 36s ago\n\n"
         "Before it, last 6 runs: 3 with signals, 3 clean.\n"
         "  New: COST_SPIKE\n  Not in this run: TOOL_LOOP\n\n"
@@ -3583,7 +3583,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 019e0001-bd24 —                           —     —  ⚪ —  end unknown
 
 === RICH new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH).
 Run: 019e0001-bd24-7d72-a8be-000000000001
 Agent:    shop-agent  v2
 Started:  2027-01-15 05:00 UTC  (3h ago)
@@ -3649,7 +3649,7 @@ Run 019e0001-bd24-7d72-a8be-000000000001 of shop-agent, steps 1-3 in full:
                    args=sha256:a827b212 (34 chars)
 
 === RICH new get_run_detail(run_id="019e0001")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH).
 Run: 019e0001-bd24-7d72-a8be-000000000001  (the only one that begins with 019e0001)
 Agent:    shop-agent  v2
 Started:  2027-01-15 05:00 UTC  (3h ago)
@@ -3676,7 +3676,7 @@ Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 ERROR There is no run nothing-like-it. get_agent_runs shows run ids; a run is listed once it has ended, or after about 90 s without an event.
 
 === BARE new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
-⚪ Of unknown end without signals.
+⚪ End unknown without signals.
 Run: 019e0001-bd24-7d72-a8be-000000000001
 Agent:    bare-agent
 Started:  —  (—)
@@ -3733,11 +3733,7 @@ ERROR shop-agent has no pattern of COST_SPIKE. Its signals by type, some of them
 Failure patterns for: quiet-agent, ago from 2027-01-15 08:00 UTC
 
 === RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001")
-They were given different inputs: 🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
-
-Runs of shop-agent:
-  this   019e0001-bd24-7d72-a8be-000000000001
-  other  019e0014-bd24-7d72-a8be-000000000014
+They were given different inputs: 🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
 
               THIS | OTHER
 Ended         completed | completed
@@ -3748,27 +3744,27 @@ Cost          $0.0042 | —
 Signals       TOOL_LOOP×1 | none
 Calls         web_search×6, llm×1 | lookup×1
 
-Around the step where they part:
-  this:
+This: 019e0001-bd24-7d72-a8be-000000000001 of shop-agent
   [  0]    +0.0s  run.started          model=gpt-4o
                    input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
-  other:
+
+Other: 019e0014-bd24-7d72-a8be-000000000014 of shop-agent
   [  0]    +0.0s  run.started
                    input_text=sha256:c97fae5a (28 chars)
   [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
                    args=sha256:354aaef7 (9 chars)
 
 === RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001", other_run_id="019e0002-bd24-7d72-a8be-000000000002")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, the worst COST_SPIKE (CRITICAL); their recorded steps are alike.
-
-Runs of shop-agent:
-  this   019e0001-bd24-7d72-a8be-000000000001
-  other  019e0002-bd24-7d72-a8be-000000000002
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, at worst COST_SPIKE (CRITICAL); their recorded steps are alike.
 
               THIS | OTHER
 Ended         completed | completed
 Signals       TOOL_LOOP×1 | COST_SPIKE×1, TOOL_LOOP×1
+
+This: 019e0001-bd24-7d72-a8be-000000000001 of shop-agent
+
+Other: 019e0002-bd24-7d72-a8be-000000000002 of shop-agent
 
 === RICH new compare_runs(run_id="019e003c-bd24-7d72-a8be-00000000003c")
 ERROR No other run of crash-agent is known to have gone well. Give other_run_id.
@@ -3869,7 +3865,7 @@ Fixes of TOOL_LOOP that the backend knows of:
   applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
 
 Other moments:
-  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="2027-01-14 12:00Z": its recorded fix, 20h ago
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="20h")
@@ -3884,11 +3880,11 @@ Fixes of TOOL_LOOP that the backend knows of:
 
 Other moments:
   since="v2": version v2, 12h ago
-  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="2027-01-14 12:00Z": its recorded fix, 20h ago
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="v9")
-ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14T12:00Z" (its recorded fix), since="v1" (version v1).
+ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
 
 === RICH new verify_fix(agent_id="crash-agent", failure_type="TOOL_LOOP")
 ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: none.
