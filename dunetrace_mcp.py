@@ -2927,7 +2927,7 @@ LABELS = {
 }
 DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
-    "instrumented source_file"
+    "instrumented source_file step_index"
 ).split()
 USUAL_REASONS = ("stop", "tool_calls", "end_turn", "tool_use")
 ARGUMENTS = (
@@ -2947,7 +2947,6 @@ class Step:
         self.rivals = 0  # responses that may be this call's or another's
         self.noun, _, self.verb = event.event_type.partition(".")
         self.is_call = self.verb in ("called", "responded")
-        self.ended_run = event.event_type in ("run.errored", "policy.triggered")
         said = event.payload.get
         name = next((safe("tool_name", said(key)) for key in NAMES if said(key)), "")
         self.name, self.keys = name or self.noun, (name, text_or_empty(said("call_id")))
@@ -2968,7 +2967,7 @@ class Step:
 
     @property
     def failed(self) -> bool:
-        return self.ended_run or self.said.get("success") is False
+        return self.said.get("success") is False
 
     @property
     def indexes(self) -> set[int]:
@@ -3107,8 +3106,9 @@ class Entry(NamedTuple):
     def rank(self, named: set[int]) -> int:
         """1 for what ended the run, 2 for steps at which signals point, 3 for failures, else 4."""
         first = self.steps[0]
+        ended = first.event.event_type in ("run.errored", "policy.triggered")
         pointed = any(step.indexes & named for step in self.steps)
-        return first_rule((first.ended_run, 1), (pointed, 2), (first.failed, 3), (True, 4))
+        return first_rule((ended, 1), (pointed, 2), (first.failed, 3), (True, 4))
 
     def folded(self) -> str:
         """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that
@@ -3182,13 +3182,18 @@ def timeline(run: Run, steps: list[Step], room: int) -> str:
             lines += [shown[n] for n in places]
         else:
             hidden = [step for n in places for step in folded[n].steps]
-            lines.append(f'  … {len(hidden)} more not shown: steps="{steps_text(hidden)}"')
+            lines.append(not_shown(hidden))
     return "\n".join(lines)
 
 
 def steps_text(steps: list[Step]) -> str:
     """All steps as the argument of get_run_detail: `3-9`, or `3`."""
     return spread(n for step in steps for n in step.indexes).replace("…", "-")
+
+
+def not_shown(steps: list[Step]) -> str:
+    """How many steps are left out, and how to ask for them."""
+    return f'  … {len(steps)} more not shown: steps="{steps_text(steps)}"' if steps else ""
 
 
 # ── One run ───────────────────────────────────────────────────────────────────────────────────────
@@ -3294,11 +3299,7 @@ def part_text(run: Run, steps: str) -> str:
     if not part:
         raise DunetraceError(f"{head}: none. Its steps: {steps_text(own) or 'none'}.", "invalid")
     kept = fitting([Entry([step]).text(run.start, True) for step in part])
-    rest = part[len(kept) :]
-    return blocks(
-        section(f"{head} in full:", kept),
-        f'… {len(rest)} more not shown: steps="{min(rest[0].indexes)}-{ends[-1]}".' if rest else "",
-    )
+    return section(f"{head} in full:", [*kept, not_shown(part[len(kept) :])])
 
 
 def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
@@ -3405,8 +3406,7 @@ def deploy_text(one: Deploy) -> str:
         (not before.runs, "⚪ not compared (over 7 days old, or under 3 runs before or after)"),
         (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
         (early, "⚪ too early to tell"),
-        (one.is_regression, "🟡 more signals, not surely more than by chance"),
-        (True, "⚪ no more signals for sure"),
+        (True, "⚪ not surely more signals"),
     )
     sides = f"  {of_side(before)} → {of_side(after)}" if before.runs else ""
     return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
@@ -3503,8 +3503,11 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    trend = (one for one in deep.daily_trend if one.total_runs)
-    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in trend]
+    days = [
+        f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}"
+        for one in deep.daily_trend
+        if one.total_runs
+    ]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
@@ -3629,8 +3632,11 @@ def clean_run_like(backend: Api, run: Run) -> Run:
     rows = [one for one in newest_first(found.rows) if one.outcome == "clean"]
     ids = [one.run_id for one in rows if one.run_id != run.run_id]
     details = at_once(*(functools.partial(run_of, backend, one) for one in ids[:MOST_DETAILS]))
-    known = [one for one in details if isinstance(one, Run)]
-    good = [one for one in known if run_verdict(one, steps_of(one.events)).startswith("✅")]
+    good = [
+        one
+        for one in details
+        if isinstance(one, Run) and run_verdict(one, steps_of(one.events)).startswith("✅")
+    ]
     if not good:
         raise DunetraceError(
             f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
@@ -3654,8 +3660,6 @@ def compare_runs(
     backend = api()
     run = run_named(backend, run_id)
     other = run_named(backend, other_run_id) if other_run_id else clean_run_like(backend, run)
-    if other.run_id == run.run_id:
-        raise DunetraceError(f"Both are the run {shown_id(run.run_id)}.", "invalid")
     return comparison_text((run, other))
 
 
@@ -4256,7 +4260,7 @@ async def wait_for_run(
         int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40, default 40")
     ] = WAIT_SECONDS,
 ) -> str:
-    call, backend, began = current_call(), api(), anyio.current_time()
+    backend, began = api(), anyio.current_time()
     ask, failed = functools.partial(backend.runs, agent_id), ""
     runs, last = (await run_in_thread(ask)).rows, backend.whole.get(after_run_id, after_run_id)
     known = await run_in_thread(lambda: known_before(backend, agent_id, runs, last))
@@ -4264,7 +4268,9 @@ async def wait_for_run(
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
             return f"{no_arrival(agent_id, runs, passed)}{failed}"
-        await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=THREADS)
+        await anyio.to_thread.run_sync(
+            current_call().report, int(passed), timeout_s, limiter=THREADS
+        )
         await anyio.sleep(min(PAUSE, timeout_s - passed))
         try:
             runs, failed = (await run_in_thread(ask)).rows, ""
