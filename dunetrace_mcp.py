@@ -3086,12 +3086,10 @@ def arguments_of(step: Step) -> str:
 
 def variety(steps: list[Step]) -> str:
     """`same arguments`, `37 different arguments`, or how far that is known."""
-    given = Counter(map(arguments_of, steps))
-    most = max(given.values())
-    often = f", one of them ×{most}" if most > 1 else ""
+    given = set(map(arguments_of, steps))
     return first_rule(
         ("" in given, "arguments not recorded" if steps[0].noun in ("tool", "retrieval") else ""),
-        (len(given) > 1, f"{len(given)} different arguments{often}"),
+        (len(given) > 1, f"{len(given)} different arguments"),
         (CUT.search(" ".join(given)), "arguments cut, so alike as far as kept"),
         (True, "same arguments"),
     )
@@ -3240,8 +3238,8 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
         (against, ("🟡", " without signals")),
         (True, ("✅", " without signals")),
     )
-    whole = f"{run.end.capitalize()}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
-    return f"{'🔴' if run.failed else icon} {whole}"
+    cause, more = run.cause and f" ({run.cause})", against and f"; {against}"
+    return f"{'🔴' if run.failed else icon} {run.end.capitalize()}{cause}{raised}{more}."
 
 
 def step_count(run: Run) -> str:
@@ -3276,10 +3274,11 @@ def run_text(run: Run) -> str:
         f"{run_verdict(run, steps)}\n{run_head(run)}",
         section(f"Signals ({len(signals)}):", laid),
     )
-    head = f'Event timeline ({plural(len(steps), "step")}; steps="{steps_text(steps)}" shows them in full):'
+    how = f'steps="{steps_text(steps)}" shows them in full'
     return blocks(
         before,
-        f"{head}\n{timeline(run, steps, ROOM - size_of(before))}"
+        f"Event timeline ({plural(len(steps), 'step')}; {how}):\n"
+        f"{timeline(run, steps, ROOM - size_of(before))}"
         if steps
         else "Event timeline: no events, the backend has pruned them.",
         page_link(run.run_id),
@@ -3510,8 +3509,8 @@ def depth_text(agent_id: str, deep: Depth) -> str:
     ]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
-        f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
-        f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
+        f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of "
+        f"{shown_id(agent_id)}, first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
         f"At step {middle} (the middle half)" if middle else "",
         f"Occurs with: {', '.join(beside)}" if beside else "",
         f"Runs by day (UTC): {', '.join(days)}" if days else "",
@@ -3530,8 +3529,8 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     agent = agent_named(backend, agent_id)
     check_type(kind, [agent])
     raise DunetraceError(
-        f"{shown_id(agent_id)} has no pattern of {kind}. Its signals by type, some of them too few or "
-        f"too old for one: {named_counts(agent.types, 30) or 'none'}.",
+        f"{shown_id(agent_id)} has no pattern of {kind}. Its signals by type, some of them too few "
+        f"or too old for one: {named_counts(agent.types, 30) or 'none'}.",
         "missing",
     )
 
@@ -3540,8 +3539,8 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     "Find failure patterns",
     "systemic, trend, deploy, regression, version, since when",
     "Whether an agent's failures are systemic or one-off: rates by type, day, input and version, "
-    "before and after each deploy. With failure_type, that one in depth: steps, evidence in numbers, "
-    "worst runs.",
+    "before and after each deploy. With failure_type, that one in depth: steps, evidence in "
+    "numbers, worst runs.",
 )
 def get_agent_patterns(
     agent_id: AgentId,
@@ -3609,7 +3608,8 @@ def comparison_text(runs: tuple[Run, Run]) -> str:
     steps = [steps_of(run.events) for run in runs]
     verdict, other = (run_verdict(*pair).rstrip(".") for pair in zip(runs, steps, strict=True))
     left, right = map(run_columns, runs, steps)
-    differs = len({input_of(run) for run in runs} - {"null"}) > 1
+    inputs = {input_of(run) for run in runs} - {"null"}
+    differs = "They were given different inputs: " if len(inputs) > 1 else ""
     rows = [name for name in left if left[name] != right[name] or name in ("Ended", "Signals")]
     parted, place = parting(*steps)
     around = []
@@ -3619,7 +3619,7 @@ def comparison_text(runs: tuple[Run, Run]) -> str:
         name = f"{label}: {shown_id(run.run_id)} of {run.agent}{run.asked}"
         around.append(blocks(name, *lines, gap="\n"))
     return blocks(
-        f"{'They were given different inputs: ' if differs else ''}{verdict}; the other: {other}; {parted}.",
+        f"{differs}{verdict}; the other: {other}; {parted}.",
         section(f"{'':<14}THIS | OTHER", (f"{one:<14}{left[one]} | {right[one]}" for one in rows)),
         *around,
     )
@@ -3641,8 +3641,10 @@ def clean_run_like(backend: Api, run: Run) -> Run:
         raise DunetraceError(
             f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
         )
-    asked, version = input_of(run), run.agent_version
-    return min(good, key=lambda one: (input_of(one) != asked, one.agent_version != version))
+    return min(
+        good,
+        key=lambda one: (input_of(one) != input_of(run), one.agent_version != run.agent_version),
+    )
 
 
 @tool(
@@ -4087,7 +4089,8 @@ class Trial(NamedTuple):
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
         before, after = self.before, self.after
-        return f"{before.hit} of {plural(before.runs, 'run')} before and {after.hit} of {after.runs} after"
+        runs = plural(before.runs, "run")
+        return f"{before.hit} of {runs} before and {after.hit} of {after.runs} after"
 
 
 def place_of(run: Run, moment: Change) -> str:
@@ -4129,8 +4132,8 @@ def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
 @tool(
     "Verify a fix",
     "fixed, regression, deploy, before, after",
-    "Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a verdict "
-    "that respects how few they are: fixed, improved, still there, worse or too early.",
+    "Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a "
+    "verdict that respects how few they are: fixed, improved, still there, worse or too early.",
 )
 def verify_fix(
     agent_id: AgentId,
@@ -4164,15 +4167,6 @@ def verify_fix(
     )
 
 
-def sides_text(moment: Change, runs: list[Run]) -> str:
-    """By what runs, newest first, are told apart: a time or a version."""
-    if not moment.version:
-        return f"since {date_text(moment.at)}"
-    beside = next((run.at for run in runs if run.agent_version != moment.version), math.nan)
-    still = f" (which go on, the newest {ago(beside)})" if beside > moment.at else ""
-    return f"version {moment.version} against all others{still}"
-
-
 def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: list[Change]) -> str:
     """The verdict on a change with the rates and intervals that it is made from and, where those
     are too few, on the `others`."""
@@ -4184,14 +4178,18 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
     hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent.run_count).flying
+    state = trial_verdict(trial, flying, listed.exact and signals.exact)
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
     tried = [(one, trial_of(runs, hits, one)) for one in others[:few]]
     neither = trial.neither | Counter({"not processed yet": flying})
+    others_at = times_of(run for run in runs if run.agent_version != moment.version)[-1]
+    go_on = moment.version and others_at > moment.at
+    still = f"; other versions still run, the newest {ago(others_at)}" if go_on else ""
     return blocks(
-        f"{trial_verdict(trial, flying, listed.exact and signals.exact)}: {kind} in {trial} {moment}.",
+        f"{state}: {kind} in {trial} {moment}.",
         *(f"After {one}: {change(*two[:2])}, {two}." for one, two in tried),
         section(
-            f"Fix of {kind} in {shown_id(name)}, {sides_text(moment, runs)}; before: {BEFORE_DAYS} days:",
+            f"Runs of {shown_id(name)}, from {BEFORE_DAYS} days before it on{still}:",
             (f"  before:     {trial.before}", f"  after:      {trial.after}"),
         ),
         section("On neither side:", (f"  {n} {why}" for why, n in neither.items())),
@@ -4230,16 +4228,16 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
 
 
 def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> set[str]:
-    """The ids of the runs that are no newer than one of them, all for "": by their own times, for of
-    one poll the backend lists runs in any order. Raises DunetraceError for an unknown agent or
+    """The ids of the runs that are no newer than one of them, all for "": by their own times, for
+    of one poll the backend lists runs in any order. Raises DunetraceError for an unknown agent or
     run."""
     if not runs:
         agent_named(backend, agent_id)
     last = next((run for run in runs if run.run_id.startswith(run_id)), None)
     if run_id and last is None:
         raise DunetraceError(
-            f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: leave "
-            "after_run_id out.",
+            f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: "
+            "leave after_run_id out.",
             "missing",
         )
     return {run.run_id for run in runs if not (run_id and last and run.at > last.at)}
@@ -4248,8 +4246,8 @@ def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> s
 @tool(
     "Wait for the next run",
     "watch, poll, tail",
-    "Waits until a new run of one agent is listed (after a test or a fix) and says how it went against "
-    "the runs before it: same, new and gone failures.",
+    "Waits until a new run of one agent is listed (after a test or a fix) and says how it went "
+    "against the runs before it: same, new and gone failures.",
 )
 async def wait_for_run(
     agent_id: AgentId,
@@ -4285,8 +4283,8 @@ def no_arrival(agent_id: str, runs: list[Run], waited: float) -> str:
     seen = f"the newest is {newest.shown}, {ago(newest.at)}" if runs else "it has none yet"
     again = call_text("wait_for_run", agent_id=agent_id, after_run_id=newest.run or newest.run_id)
     return (
-        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. {LISTED.capitalize()}. "
-        f"To go on waiting: {again}"
+        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. "
+        f"{LISTED.capitalize()}. To go on waiting: {again}"
     )
 
 

@@ -1016,7 +1016,7 @@ def tool_calls(n, first=1, name="t", **said):
         ),
         (
             [*tool_calls(3, args="1"), *tool_calls(1, 4, args="2")],
-            "×4 to [  4], 2 different arguments, one of them ×3",
+            "×4 to [  4], 2 different arguments",
         ),
         (
             [*tool_calls(1, args="1"), *tool_calls(1, 2, args="2"), *tool_calls(1, 3, args="3")],
@@ -2256,6 +2256,9 @@ def test_the_sides_of_a_version_are_told_by_the_runs_own_version(serve):
         said
         == "🔴 Still there: TOOL_LOOP in 10 of 20 runs before and 8 of 13 after version v2, 8h ago."
     )
+    version_trial(serve, [*old, *new, (1, "v1")], set(), {"v2": 8, "v1": 60})
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
+    assert "before it on; other versions still run, the newest 1h ago:\n" in said
 
 
 def test_a_moment_divides_runs_by_their_own_times(serve):
@@ -3851,7 +3854,7 @@ Custom detectors:
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP")
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after version v2, 12h ago.
 
-Fix of TOOL_LOOP in shop-agent, version v2 against all others; before: 30 days:
+Runs of shop-agent, from 30 days before it on:
   before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
   after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
 
@@ -3865,7 +3868,7 @@ Other moments:
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="20h")
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after 2027-01-14 12:00 UTC, 20h ago.
 
-Fix of TOOL_LOOP in shop-agent, since 2027-01-14 12:00 UTC; before: 30 days:
+Runs of shop-agent, from 30 days before it on:
   before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
   after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
 
