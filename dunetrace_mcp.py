@@ -2908,7 +2908,7 @@ def get_agent_runs(
 MOST_ENTRIES = 40  # of a timeline
 LONGEST_REMARK = 300  # characters of what an entry says below its line, if it is not shown in full
 SAME_TIME = 0.005  # seconds between a call and the moment at which its response says it began
-MOST_AT_ONCE = 200  # calls of one kind that wait together; an older one is lost
+MOST_AT_ONCE = 100  # calls of one kind that wait together; an older one is lost
 # What the line of a step shows by itself, under these labels; its other fields follow below.
 LABELS = {
     "tool_name": "tool=",
@@ -2986,8 +2986,9 @@ class Step:
     def ms(self) -> float:
         """Milliseconds that a call took: what was measured, else the time between its events."""
         measured = number_or_nan(self.said.get("latency_ms"))
-        passed = (self.response.timestamp - self.event.timestamp) * 1000
-        return measured if measured > 0 else passed
+        if measured > 0:
+            return measured
+        return (self.response.timestamp - self.event.timestamp) * 1000
 
 
 def steps_of(events: Iterable[Event]) -> list[Step]:
@@ -3099,7 +3100,7 @@ class Entry(NamedTuple):
     """One entry of a timeline: a step, or equal steps that were folded."""
 
     steps: list[Step]
-    turn: int = 1  # how many entries repeat together
+    turn: int = 1  # how many entries from this one on repeat together; 0 for the others of them
 
     def rank(self, named: set[int]) -> int:
         """1 for what ended the run, 2 for steps at which signals point, 3 for failures, else 4."""
@@ -3109,21 +3110,19 @@ class Entry(NamedTuple):
         return first_rule((ended, 1), (pointed, 2), (first.failed, 3), (True, 4))
 
     def folded(self) -> str:
-        """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that
-        repeat."""
+        """`×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that repeat."""
         if len(self.steps) == 1:
             return ""
         errors = {as_json(one.said.get("error", one.said.get("error_hash"))) for one in self.steps}
         alike = "same error" if len(errors) == 1 else f"{len(errors)} different errors"
-        last = max(self.steps[-1].indexes, default=None)
-        said = blocks(
-            f"×{len(self.steps)} to [{dash(last):>3}]",
+        last = self.steps[-1].event.step_index
+        return blocks(
+            f"×{len(self.steps)} to [{dash(last):>3}]" if self.turn else "",
             f"these {self.turn} in turn" if self.turn > 1 else "",
             variety(self.steps),
             alike if errors != {"null"} else "",
             gap=", ",
         )
-        return f"  {said}"
 
     def text(self, zero: float, whole: bool = False) -> str:
         """Its line and, below it, its remarks."""
@@ -3131,8 +3130,8 @@ class Entry(NamedTuple):
         event, below = first.event, remarks(first, whole)
         offset = f"{event.timestamp - zero:+.1f}s".replace("+nans", NONE)
         place = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20}"
-        line = f"{place} {headline(self.steps)}".rstrip()
-        return f"{line}{self.folded()}" + (f"\n{'':19}{below}" if below else "")
+        line = blocks(f"{place} {headline(self.steps)}".rstrip(), self.folded(), gap="  ")
+        return blocks(line, below and f"{'':19}{below}", gap="\n")
 
 
 def did(step: Step) -> str:
@@ -3155,14 +3154,15 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
 
     >>> steps = [Step(Event.of({"event_type": f"tool.{verb}"})) for verb in "xabababa"]
     >>> [(entry.steps[0].verb, len(entry.steps), entry.turn) for entry in fold_repeats(steps)]
-    [('x', 1, 1), ('a', 3, 2), ('b', 3, 2), ('a', 1, 1)]
+    [('x', 1, 1), ('a', 3, 2), ('b', 3, 0), ('a', 1, 1)]
     """
     codes = dict[str, str]()
     text = "".join(codes.setdefault(sameness(one), chr(len(codes))) for one in steps)
     folded = list[Entry]()
     for match in TURN.finditer(text):
         turn, (first, end) = match.lastindex or 1, match.span()
-        folded += [Entry(steps[n:end:turn], turn) for n in range(first, first + turn)]
+        for n in range(first, first + turn):
+            folded.append(Entry(steps[n:end:turn], turn * (n == first)))
     return folded
 
 
@@ -3629,13 +3629,14 @@ def clean_run_like(backend: Api, run: Run) -> Run:
     """The newest clean run of the same input, else of the same version, else of any; raises
     DunetraceError when there is none."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
-    rows = [one for one in newest_first(found.rows) if one.outcome == "clean"]
-    ids = [one.run_id for one in rows if one.run_id != run.run_id]
+    ids = [one.run_id for one in newest_first(found.rows) if one.outcome == "clean"]
     details = at_once(*(functools.partial(run_of, backend, one) for one in ids[:MOST_DETAILS]))
     good = [
         one
         for one in details
-        if isinstance(one, Run) and run_verdict(one, steps_of(one.events)).startswith("✅")
+        if isinstance(one, Run)
+        and one.run_id != run.run_id
+        and run_verdict(one, steps_of(one.events)).startswith("✅")
     ]
     if not good:
         raise DunetraceError(
