@@ -4241,7 +4241,7 @@ def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> s
             "leave after_run_id out.",
             "missing",
         )
-    return {run.run_id for run in runs if not (run_id and last and run.at > last.at)}
+    return {run.run_id for run in runs if not (last and run.at > last.at)}
 
 
 @tool(
