@@ -2856,10 +2856,10 @@ def get_agent_runs(
 # ── Timeline ──────────────────────────────────────────────────────────────────────────────────────
 # From the events of a run to lines of text: join responses to calls, fold repeats, choose.
 
-MOST_ENTRIES, MOST_VITAL = 40, 70  # of a timeline; and of those that must stay
+MOST_ENTRIES = 40  # of a timeline
 LONGEST_REMARK = 300  # characters of what an entry says below its line, if it is not shown in full
 SAME_TIME = 0.005  # seconds between a call and the moment at which its response says it began
-MOST_AT_ONCE = 1_000  # calls of one name that wait together, beyond which none is paired
+MOST_AT_ONCE = 100  # calls of one kind that wait together; an older one is lost
 # What the line of a step shows by itself, under these labels; its other fields follow below.
 LABELS = {
     "tool_name": "tool=",
@@ -2878,10 +2878,13 @@ LABELS = {
 }
 DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
-    "instrumented"
+    "instrumented source_file step_index"
 ).split()
 USUAL_REASONS = ("stop", "tool_calls", "end_turn", "tool_use")
-ARGUMENTS = ("args", "args_hash", "args_original_length", "query", "query_hash")
+ARGUMENTS = (
+    "args args_hash args_original_length args_truncated query query_hash query_truncated".split()
+)
+CUT = re.compile(r'_truncated": true|\[REDACTED\]')
 NAMES = ("tool_name", "index_name", "policy_name")  # no models: the answering one may be another
 # A turn of one to eight steps (in the group of that number), three times or more in a row; or one.
 TURN = re.compile("|".join(rf"(.{{{n}}})\{n}{{2,}}" for n in range(1, 9)) + "|.", re.S)
@@ -2892,34 +2895,30 @@ class Step:
 
     def __init__(self, event: Event) -> None:
         self.event, self.response = event, Event.of()
+        self.rivals = 0  # responses that may be this call's or another's
         self.noun, _, self.verb = event.event_type.partition(".")
         self.is_call = self.verb in ("called", "responded")
-        self.ended_run = event.event_type in ("run.errored", "policy.triggered")
-        said = [text_or_empty(event.payload.get(key)) for key in NAMES]
-        self.name = next(filter(None, said), self.noun)
-        self.call_id = text_or_empty(event.payload.get("call_id"))
-        self.rivals = list[Event]()  # responses that may be this call's or another's
+        said = event.payload.get
+        name = next((safe("tool_name", said(key)) for key in NAMES if said(key)), "")
+        self.name, self.keys = name or self.noun, (name, text_or_empty(said("call_id")))
 
     @functools.cached_property
     def said(self) -> Json:
-        """The fields of the call and of its response, whose word counts where both have one;
+        """The fields of the call and of its response, whose word counts where both have one,
         without what says nothing: an empty one, a usual reason, the length of a text that is
-        there."""
-        answered = {name: one for name, one in self.response.payload.items() if one is not None}
-        both = self.event.payload | answered
-        return {
-            name: one
-            for name, one in both.items()
-            if one not in (None, "", [], {})
-            and not (name == "finish_reason" and one in USUAL_REASONS)
-            and not (name.endswith("_length") and name.removesuffix("_length") in both)
-        }
+        there. What has an error, and does not call itself a success, is none."""
+        pairs = [*self.event.payload.items(), *self.response.payload.items()]
+        both = {name: one for name, one in pairs if one not in (None, "", [], {})}
+        if self.noun != "run" and both.keys() & {"error", "error_hash"}:
+            both.setdefault("success", False)
+        if both.get("finish_reason") in USUAL_REASONS:
+            del both["finish_reason"]
+        lengths = {f"{name}_length" for name, _ in pairs}
+        return {name: one for name, one in both.items() if name not in lengths}
 
     @property
     def failed(self) -> bool:
-        said, ok = self.said, self.said.get("success")
-        wrong = said.get("error") or said.get("error_hash") or ok is False
-        return self.ended_run or bool(wrong and not ok)
+        return self.said.get("success") is False
 
     @property
     def indexes(self) -> set[int]:
@@ -2932,21 +2931,18 @@ class Step:
         """Why a call has no response; nothing for other steps."""
         if self.verb != "called" or self.response.event_type:
             return ""
-        return "(in parallel)" if self.rivals else "(no response)"
+        return "(in parallel, response below)" if self.rivals else "(no response)"
 
     @property
     def ms(self) -> float:
         """Milliseconds that a call took: what was measured, else the time between its events."""
         measured = number_or_nan(self.said.get("latency_ms"))
-        passed = (self.response.timestamp - self.event.timestamp) * 1000
-        return measured if measured > 0 else passed
+        if measured > 0:
+            return measured
+        return (self.response.timestamp - self.event.timestamp) * 1000
 
 
-# Calls that wait, by noun and name, and the responses to some of them that nothing tells apart.
-Waiting = dict[tuple[str, str], tuple[list[Step], list[Event]]]
-
-
-def steps_of(events: list[Event]) -> list[Step]:
+def steps_of(events: Iterable[Event]) -> list[Step]:
     """Events in order, each response joined to its call where the data tell which that is.
 
     A response carries the step_index of the call opened last, so that calls in parallel cannot be
@@ -2955,57 +2951,44 @@ def steps_of(events: list[Event]) -> list[Step]:
 
     >>> two = [Event.of({"event_type": "tool.called", "payload": {"tool_name": "a"}}) for _ in "12"]
     >>> told = Event.of({"event_type": "tool.responded", "payload": {"tool_name": "a"}})
-    >>> [(step.verb, step.lost) for step in steps_of([*two, told])]
-    [('called', '(in parallel)'), ('called', '(in parallel)'), ('responded', '')]
-    >>> [step.lost for step in steps_of([two[0], told])]
-    ['']
+    >>> [(step.verb, step.rivals) for step in steps_of([*two, told])]
+    [('called', 1), ('called', 1), ('responded', 0)]
+    >>> [step.verb for step in steps_of([two[0], told])]
+    ['called']
     """
-    waiting: Waiting = defaultdict(lambda: ([], []))
-    steps, own = [], [Step(event) for event in events]
-    ids = Counter(step.call_id for step in own if step.verb == "responded")
-    for step in own:
+    waiting, steps = defaultdict[str, list[Step]](list), []
+    for step in map(Step, events):
+        calls = waiting[step.noun]
         if step.verb == "called":
-            calls, step.rivals = waiting[step.noun, step.name]
             calls.append(step)
-        if step.verb != "responded" or not joined(step, waiting, ids[step.call_id] == 1):
+            del calls[:-MOST_AT_ONCE]
+        if step.verb != "responded" or not joined(step, calls):
             steps.append(step)
     return steps
 
 
-def joined(step: Step, waiting: Waiting, unique: bool) -> bool:
-    """Whether a response found its call; a nameless one may belong to the only ones that wait."""
-    key = step.noun, step.name
-    if key not in waiting:
-        alike = [one for one in waiting if one[0] == step.noun]
-        if len(alike) == 1 and step.noun in (step.name, alike[0][1]):
-            key = alike[0]
-    calls, undecided = waiting[key]
-    call = call_of(step, calls, unique)
+def joined(response: Step, calls: list[Step]) -> bool:
+    """Whether a response found its call among those that wait and have no other name or id: the
+    only one, or the only one that began when its timestamp less its latency says. A latency of 0
+    was not measured. Calls that as many responses may belong to wait no longer."""
+    fit = [
+        one
+        for one in calls
+        if all(a == b or not (a and b) for a, b in zip(one.keys, response.keys, strict=True))
+    ]
+    latency = number_or_nan(response.said.get("latency_ms")) or math.nan
+    began = response.event.timestamp - latency / 1000
+    timed = [one for one in fit if abs(one.event.timestamp - began) <= SAME_TIME]
+    call = next((some[0] for some in (fit, timed) if len(some) == 1), None)
     if call:
-        call.response = step.event
-        call.name = step.name if call.name == call.noun else call.name
+        call.response = response.event
         calls.remove(call)
-    else:
-        undecided.append(step.event)
-    if len(undecided) >= len(calls):  # there is a response for every call
-        del waiting[key]
-    return bool(call)
-
-
-def call_of(response: Step, calls: list[Step], unique: bool) -> Step | None:
-    """The call of a response: the one of its id, if no other response has it; the only one; or the
-    only one that began when the response's timestamp less its latency says. None where the data
-    cannot tell. A latency of 0 was not measured."""
-    if len(calls) > MOST_AT_ONCE:
-        return None
-    ident = response.call_id if unique else ""
-    named = [step for step in calls if ident and step.call_id == ident]
-    fit = named or [step for step in calls if not (ident and step.call_id)]
-    if len(fit) > 1 or (len(calls) > 1 and not named):
-        latency = number_or_nan(response.said.get("latency_ms")) or math.nan
-        began = response.event.timestamp - latency / 1000
-        fit = [step for step in fit if abs(step.event.timestamp - began) <= SAME_TIME]
-    return fit[0] if len(fit) == 1 else None
+        return True
+    for one in fit:
+        one.rivals += 1
+    if fit and fit[0].rivals >= len(fit):
+        calls[:] = [one for one in calls if one not in fit]
+    return False
 
 
 def spread(values: Iterable[float]) -> str:
@@ -3017,62 +3000,49 @@ def spread(values: Iterable[float]) -> str:
 def field_text(steps: list[Step], name: str) -> str:
     """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where the answer says
     another model, or count of tokens, than the call."""
-    asked = [one.event.payload.get(name) for one in steps]
-    told = [one.said.get(name) for one in steps]
-    texts = (
-        spread(map(number_or_nan, some)) or safe(name, some[0], show_raw())
-        for some in (asked, told)
-        if some[0] is not None
-    )
-    return "→".join(dict.fromkeys(texts))
+    sides = ([one.event.payload.get(name) for one in steps], [one.said[name] for one in steps])
+    texts = (spread(map(number_or_nan, some)) or safe(name, some[0], show_raw()) for some in sides)
+    return "→".join(dict.fromkeys(text for text in texts if text != NONE))
 
 
 def headline(steps: list[Step]) -> str:
     """What a line says of one step, or of equal ones: `tool=web_search  ok=True  200ms`."""
     said = steps[0].said
     took = spread(round(one.ms) for one in steps if one.ms >= 0)
-    told = steps[0].failed and steps[0].is_call and "success" not in said
-    line = blocks(
-        *(f"{LABELS[name]}{field_text(steps, name)}" for name in LABELS if name in said),
-        "failed" if told else "",
-        steps[0].lost,
-        took and f"{took}ms",
-        gap="  ",
+    shown = (f"{LABELS[name]}{field_text(steps, name)}" for name in LABELS if name in said)
+    line = blocks(*shown, steps[0].lost, took and f"{took}ms", gap="  ")
+    return line.replace("p=", "p≈") if said.get("prompt_tokens_estimated") is True else line
+
+
+def remarks(step: Step, whole: bool) -> str:
+    """The other fields of a step, `name=value`; those of which only a hash may be shown if it
+    failed, or is shown as a `whole`."""
+    raw, said = show_raw(), step.said
+    texts = {name: safe(name, said[name], raw) for name in said if name not in (*LABELS, *DULL)}
+    line = "  ".join(
+        f"{safe_key(name)}={text}"
+        for name, text in texts.items()
+        if whole or step.failed or text != hashed(said[name])
     )
-    exact = steps[0].response.payload.get("prompt_tokens")
-    guessed = said.get("prompt_tokens_estimated") is True and not exact
-    return line.replace("p=", "p≈") if guessed else line
-
-
-def remarks(step: Step) -> list[str]:
-    """The other fields of a step, `name=value`."""
-    raw = show_raw()
-    hidden = [*LABELS, *DULL, "" if raw else "source_file"]
-    other = (pair for pair in step.said.items() if pair[0] not in hidden)
-    shown = [f"{safe_key(name)}={safe(name, one, raw)}" for name, one in other]
-    return shortened(shown, 60, "more fields")
+    return line and clean(line, LONGEST_TEXT if whole else LONGEST_REMARK)
 
 
 def arguments_of(step: Step) -> str:
     """What a call was given, equal for equal objects; "" where nothing was recorded."""
     given = {name: step.said[name] for name in ARGUMENTS if name in step.said}
-    for name in ("args", "query"):
+    for name in given.keys() & {"args", "query"}:
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            given[name] = json.loads(given.get(name) or "")
+            given[name] = json.loads(given[name])
     return as_json(given) if given else ""
 
 
 def variety(steps: list[Step]) -> str:
     """`same arguments`, `37 different arguments`, or how far that is known."""
-    given = Counter(map(arguments_of, steps))
-    flags = [one.said.get(f"{name}_truncated") for one in steps for name in ("args", "query")]
-    cut = any(flags) or "[REDACTED]" in "".join(given)
-    most = max(given.values())
-    often = f", one of them ×{most}" if most > 1 else ""
+    given = set(map(arguments_of, steps))
     return first_rule(
         ("" in given, "arguments not recorded" if steps[0].noun in ("tool", "retrieval") else ""),
-        (len(given) > 1, f"{len(given)} different arguments{often}"),
-        (cut, "arguments cut, so alike as far as kept"),
+        (len(given) > 1, f"{len(given)} different arguments"),
+        (CUT.search(" ".join(given)), "arguments cut, so alike as far as kept"),
         (True, "same arguments"),
     )
 
@@ -3081,38 +3051,52 @@ class Entry(NamedTuple):
     """One entry of a timeline: a step, or equal steps that were folded."""
 
     steps: list[Step]
-    turn: int = 1  # how many entries repeat together
+    turn: int = 1  # how many entries from this one on repeat together; 0 for the others of them
 
     def rank(self, named: set[int]) -> int:
         """1 for what ended the run, 2 for steps at which signals point, 3 for failures, else 4."""
         first = self.steps[0]
+        ended = first.event.event_type in ("run.errored", "policy.triggered")
         pointed = any(step.indexes & named for step in self.steps)
-        return first_rule((first.ended_run, 1), (pointed, 2), (first.failed, 3), (True, 4))
+        return first_rule((ended, 1), (pointed, 2), (first.failed, 3), (True, 4))
 
     def folded(self) -> str:
-        """`  ×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that
-        repeat."""
+        """`×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that repeat."""
         if len(self.steps) == 1:
             return ""
-        wrong = [one.said for one in self.steps if one.failed]
-        errors = {as_json(one.get("error") or one.get("error_hash")) for one in wrong}
+        errors = {as_json(one.said.get("error", one.said.get("error_hash"))) for one in self.steps}
         alike = "same error" if len(errors) == 1 else f"{len(errors)} different errors"
-        last = max(self.steps[-1].indexes, default=None)
-        said = blocks(
-            f"×{len(self.steps)} to [{dash(last):>3}]",
+        last = self.steps[-1].event.step_index
+        return blocks(
+            f"×{len(self.steps)} to [{dash(last):>3}]" if self.turn else "",
             f"these {self.turn} in turn" if self.turn > 1 else "",
             variety(self.steps),
-            alike if errors - {"null"} else "",
+            alike if errors != {"null"} else "",
             gap=", ",
         )
-        return f"  {said}"
+
+    def text(self, zero: float, whole: bool = False) -> str:
+        """Its line and, below it, its remarks."""
+        first = self.steps[0]
+        event, below = first.event, remarks(first, whole)
+        offset = f"{event.timestamp - zero:+.1f}s".replace("+nans", NONE)
+        place = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20}"
+        line = blocks(f"{place} {headline(self.steps)}".rstrip(), self.folded(), gap="  ")
+        return blocks(line, below and f"{'':19}{below}", gap="\n")
+
+
+def did(step: Step) -> str:
+    """What a step did, as two steps are compared: kind and name, whether it failed or brought
+    nothing, and how it ended."""
+    said = step.said
+    ends = (said.get(key) for key in ("model", "finish_reason", "exit_reason"))
+    empty = (said.get(key) == 0 for key in ("result_count", "output_length"))
+    return as_json([step.event.event_type, step.name, step.failed, *empty, *ends])
 
 
 def sameness(step: Step) -> str:
-    """Equal for calls of the same name and outcome, and for other events that say the same."""
-    ends = [step.said.get("model"), step.said.get("finish_reason")]
-    said = ends if step.is_call else step.said
-    return as_json([step.event.event_type, step.name, step.lost, step.failed, said])
+    """Equal for calls that did the same, and for other events that say the same."""
+    return as_json([did(step), step.lost, step.is_call or step.said])
 
 
 def fold_repeats(steps: list[Step]) -> list[Entry]:
@@ -3121,60 +3105,33 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
 
     >>> steps = [Step(Event.of({"event_type": f"tool.{verb}"})) for verb in "xabababa"]
     >>> [(entry.steps[0].verb, len(entry.steps), entry.turn) for entry in fold_repeats(steps)]
-    [('x', 1, 1), ('a', 3, 2), ('b', 3, 2), ('a', 1, 1)]
+    [('x', 1, 1), ('a', 3, 2), ('b', 3, 0), ('a', 1, 1)]
     """
     codes = dict[str, str]()
     text = "".join(codes.setdefault(sameness(one), chr(len(codes))) for one in steps)
     folded = list[Entry]()
     for match in TURN.finditer(text):
         turn, (first, end) = match.lastindex or 1, match.span()
-        folded += [Entry(steps[n:end:turn], turn) for n in range(first, first + turn)]
+        for n in range(first, first + turn):
+            folded.append(Entry(steps[n:end:turn], turn * (n == first)))
     return folded
 
 
-def entry_text(
-    entry: Entry, zero: float, above: Collection[str] = (), most: int = LONGEST_TEXT
-) -> str:
-    """An entry's line and, below it, its remarks but for those that stand `above`."""
-    event = entry.steps[0].event
-    passed = event.timestamp - zero
-    offset = NONE if math.isnan(passed) else f"{passed:+.1f}s"
-    line = f"  [{dash(event.step_index):>3}]  {offset:>7}  {event.event_type:<20} {headline(entry.steps)}"
-    said = "  ".join(one for one in remarks(entry.steps[0]) if one not in above)
-    return f"{line.rstrip()}{entry.folded()}" + (f"\n{'':19}{clean(said, most)}" if said else "")
-
-
-def timeline(run: Run, steps: list[Step], short: bool, room: int) -> str:
+def timeline(run: Run, steps: list[Step], room: int) -> str:
     """The timeline of a run as far as there is room: the most important entries are shown, of equal
-    ones those nearest to both ends. A `short` one has no remarks."""
+    ones those nearest to both ends."""
     folded = fold_repeats(steps)
     named = set[int]().union(*(one.steps for one in run.signals or []))
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
-    ranks[0] = ranks[-1] = (0, 0)
-    order = sorted(range(len(folded)), key=ranks.__getitem__)
-    vital = sum(rank < 4 for rank, _ in ranks)
-    most = max(min(vital, MOST_VITAL), MOST_ENTRIES)
-    while size_of(text := chosen(run, folded, order[:most], short)) > room and most > 2:
-        most = most * 3 // 4
-    return text
-
-
-def chosen(run: Run, folded: list[Entry], kept: list[int], short: bool) -> str:
-    """The lines of some entries of a timeline, and of what is left out between them; what a remark
-    repeats from the entry of its kind above is not said again."""
-    lines, above = list[str](), dict[str, list[str]]()
-    for shown, places in itertools.groupby(range(len(folded)), {*kept}.__contains__):
-        group = [folded[n] for n in places]
-        if not shown:
-            hidden = [step for entry in group for step in entry.steps]
-            how = f'steps="{steps_text(hidden)}" shows them'
-            lines.append(f"  … {plural(len(hidden), 'step')} not shown ({how})")
-            continue
-        for entry in group:
-            kind, said = entry.steps[0].event.event_type, remarks(entry.steps[0])
-            left_out = said if short else above.get(kind, ())
-            lines.append(entry_text(entry, run.start, left_out, LONGEST_REMARK))
-            above[kind] = said
+    order = sorted(range(len(folded)), key=ranks.__getitem__)[:MOST_ENTRIES]
+    texts = fitting([folded[n].text(run.start) for n in order], room)
+    shown, lines = dict(zip(order, texts, strict=False)), list[str]()
+    for is_shown, places in itertools.groupby(range(len(folded)), shown.__contains__):
+        if is_shown:
+            lines += [shown[n] for n in places]
+        else:
+            hidden = [step for n in places for step in folded[n].steps]
+            lines.append(not_shown(hidden))
     return "\n".join(lines)
 
 
@@ -3183,50 +3140,38 @@ def steps_text(steps: list[Step]) -> str:
     return spread(n for step in steps for n in step.indexes).replace("…", "-")
 
 
+def not_shown(steps: list[Step]) -> str:
+    """How many steps are left out, and how to ask for them."""
+    return f'  … {len(steps)} more not shown: steps="{steps_text(steps)}"' if steps else ""
+
+
 # ── One run ───────────────────────────────────────────────────────────────────────────────────────
 # The detail of a run out of the pieces above, and the ways to name one.
 
 ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 # What an agent may call the end of a run that went well; any other word of its own is a doubt.
-GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "")
+GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "", None)
 
 
 def failed_calls(steps: list[Step]) -> Counter[str]:
     """The calls that failed, by name; of those in parallel, their responses."""
-    failed = (step for step in steps if step.is_call and step.failed)
-    return Counter(safe("tool_name", step.name) for step in failed)
-
-
-def calls_of(steps: list[Step]) -> Counter[str]:
-    """The calls of models by model, all others by name."""
-    return Counter(
-        field_text([step], "model")
-        if step.noun == "llm" and "model" in step.said
-        else safe("tool_name", step.name)
-        for step in steps
-        if step.verb == "called"
-    )
+    return Counter(step.name for step in steps if step.is_call and step.failed)
 
 
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean, such as `5 of 166 calls failed (pay×5)`."""
-    failed, said = failed_calls(steps), [step.said for step in steps]
-    calls = plural(max(calls_of(steps).total(), failed.total()), "call")
-    kinds = Counter(step.lost or step.event.event_type for step in steps)
-    lost, policies = kinds["(no response)"], kinds["policy.triggered"]
-    degraded = sum(one.get("instrumentation_degraded") is True for one in said)
-    dropped = sum(count_or_none(one.get("dropped_events")) or 0 for one in said)
-    dry = len(run.dry_run_verdicts)
-    ends = [s.said.get("exit_reason", "") for s in steps if s.event.event_type == "run.completed"]
-    own = [safe("exit_reason", one) for one in ends if one not in GOOD_ENDS]
+    """What speaks against calling a run clean, such as `failed calls of pay: 5`."""
+    word = run.last("run.completed").payload.get("exit_reason")
+    found = Counter({f"failed calls of {name}": n for name, n in failed_calls(steps).items()})
+    found["policy triggers in a dry run"] = len(run.dry_run_verdicts)
+    for step in steps:
+        said = step.said
+        found["calls without a response"] += bool(step.lost and not step.rivals)
+        found["calls recorded in part"] += said.get("instrumentation_degraded") is True
+        found["events dropped"] += count_or_none(said.get("dropped_events")) or 0
+        found["policy triggers"] += step.event.event_type == "policy.triggered"
     return blocks(
-        f"{failed.total()} of {calls} failed ({named_counts(failed, 3)})" if failed else "",
-        f"{plural(lost, 'call')} without a response" if lost else "",
-        f"{plural(degraded, 'call')} recorded in part" if degraded else "",
-        f"{plural(dropped, 'event')} dropped" if dropped else "",
-        f"{plural(policies, 'policy trigger')}" if policies else "",
-        f"{plural(dry, 'policy trigger')} in a dry run" if dry else "",
-        f"ended by its own word as {own[-1]}" if own else "",
+        first_of([f"{what}: {n}" for what, n in found.most_common() if n], 5),
+        "" if word in GOOD_ENDS else f"ended by its own word as {safe('exit_reason', word)}",
         gap="; ",
     )
 
@@ -3235,30 +3180,24 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     """How a run ended, its worst signal, and what else speaks against it."""
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
-    most = "the worst " if len(signals) > 1 else ""
-    unsent = run.signals is None or run.signal_count
-    icon = first_rule(
-        (run.failed, "🔴"),
-        (signals, SEVERITIES.get(worst.severity.upper(), "⚪")),
-        (unsent or run.end != "completed", "⚪"),
-        (against, "🟡"),
-        (True, "✅"),
+    kind = f"{worst.failure_type} ({dash(worst.severity)})"
+    many = f" with {plural(len(signals), 'signal')}, at worst {kind}"
+    icon, raised = first_rule(
+        (signals, (SEVERITIES.get(worst.severity.upper(), "⚪"), many)),
+        (run.signals is None or run.signal_count, ("⚪", ", its signals were not sent")),
+        (run.end != "completed", ("⚪", " without signals")),
+        (against, ("🟡", " without signals")),
+        (True, ("✅", " without signals")),
     )
-    kind = f"{most}{worst.failure_type} ({dash(worst.severity)})"
-    raised = first_rule(
-        (signals, f" with {plural(len(signals), 'signal')}, {kind}"),
-        (unsent, ", its signals were not sent"),
-        (True, " without signals"),
-    )
-    said = "Of unknown end" if run.end == "end unknown" else run.end.capitalize()
-    return f"{icon} {said}{run.cause and f' ({run.cause})'}{raised}{against and f'; {against}'}."
+    cause, more = run.cause and f" ({run.cause})", against and f"; {against}"
+    return f"{'🔴' if run.failed else icon} {run.end.capitalize()}{cause}{raised}{more}."
 
 
 def step_count(run: Run) -> str:
     """The steps of a run as its list counts them: v0.3.0's detail counts events."""
     highest = max((event.step_index or 0 for event in run.events), default=0)
     of_events = run.step_count == len(run.events) != highest
-    return dash(highest + 1 if of_events and run.events else run.step_count)
+    return dash(highest + 1 if of_events else run.step_count)
 
 
 def run_head(run: Run) -> str:
@@ -3279,59 +3218,38 @@ def run_head(run: Run) -> str:
 
 
 def run_text(run: Run) -> str:
-    """One run: verdict, head, signals and timeline. A run that went well is short."""
+    """One run: verdict, head, signals and timeline."""
     steps, signals = steps_of(run.events), run.signals or []
-    verdict = run_verdict(run, steps)
     laid = half(entries(signals, OF_RUN, run.events), "more (get_agent_signals lists them)")
     before = blocks(
-        f"{verdict}\n{run_head(run)}",
+        f"{run_verdict(run, steps)}\n{run_head(run)}",
         section(f"Signals ({len(signals)}):", laid),
     )
-    if not steps:
-        return blocks(
-            before, "Event timeline: no events, the backend has pruned them.", page_link(run.run_id)
-        )
-    short = verdict.startswith("✅") and not show_raw()
-    lines = timeline(run, steps, short, ROOM - size_of(before))
+    how = f'steps="{steps_text(steps)}" shows them in full'
     return blocks(
         before,
-        f"Event timeline ({plural(len(run.events), 'event')}):\n{lines}",
-        f'steps="{steps_text(steps)}" shows what its calls were given.' if short else "",
-        parallel_note(steps),
+        f"Event timeline ({plural(len(steps), 'step')}; {how}):\n"
+        f"{timeline(run, steps, ROOM - size_of(before))}"
+        if steps
+        else "Event timeline: no events, the backend has pruned them.",
         page_link(run.run_id),
-    )
-
-
-def parallel_note(steps: list[Step]) -> str:
-    """What (in parallel) means, where a step is marked so."""
-    if not any(step.lost == "(in parallel)" for step in steps):
-        return ""
-    return (
-        "Calls marked (in parallel) overlapped, or lost a response, and nothing recorded tells which "
-        "response is whose: the responses stand on lines of their own."
     )
 
 
 def part_text(run: Run, steps: str) -> str:
     """The steps of `80-90` or `84` of a run in full, nothing folded; raises DunetraceError."""
-    ends = [int(n) for n in re.findall(r"(?<!\d)-?\d{1,9}", steps)]
+    ends = [int(n) for n in re.findall(r"\d{1,9}", steps)]
     if len(ends) not in (1, 2) or ends != sorted(ends):
         said = f'steps must be like "80-90" or "84", not {clean(steps, 80)!r}.'
         raise DunetraceError(said, "invalid")
     wanted, own = range(ends[0], ends[-1] + 1), steps_of(run.events)
     part = [step for step in own if any(index in wanted for index in step.indexes)]
+    part.sort(key=lambda step: min(step.indexes))
     head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {ends[0]}-{ends[-1]}"
     if not part:
-        has = f"It has steps {steps_text(own)}." if own else "It has no events."
-        raise DunetraceError(f"{head}: none. {has}", "invalid")
-    part.sort(key=lambda step: min(step.indexes))
-    kept = fitting([entry_text(Entry([step]), run.start) for step in part])
-    rest = part[len(kept) :]
-    return blocks(
-        section(f"{head} in full:", kept),
-        f'… {len(rest)} more not shown: steps="{min(rest[0].indexes)}-{ends[-1]}".' if rest else "",
-        parallel_note(part),
-    )
+        raise DunetraceError(f"{head}: none. Its steps: {steps_text(own) or 'none'}.", "invalid")
+    kept = fitting([Entry([step]).text(run.start, True) for step in part])
+    return section(f"{head} in full:", [*kept, not_shown(part[len(kept) :])])
 
 
 def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
@@ -3341,27 +3259,22 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
     except DunetraceError as error:
         if error.kind != "missing":
             raise
+    shown, found = shown_id(name), Found()
     if " " in name:
-        said = (
-            f"There is no run id in {clean(name, 80)!r}: no link with /runs/, no run_id, no UUID."
-        )
-        raise DunetraceError(f"{said} get_agent_runs shows run ids.", "missing")
-    found = Found(
-        error=f"A beginning takes {ENOUGH_OF_ID} characters." if len(name) < ENOUGH_OF_ID else ""
-    )
-    if len(name) >= ENOUGH_OF_ID and not UUID.fullmatch(name):
+        found.error = "No link with /runs/, no run_id and no UUID is in it."
+    elif len(name) < ENOUGH_OF_ID:
+        found.error = f"A beginning takes {ENOUGH_OF_ID} characters."
+    elif not UUID.fullmatch(name):
         found = ask_lists(backend, "runs", agent_id, functools.partial(backend.read, "runs"))
     ids = sorted({run.run_id for run in found.rows if run.run_id.startswith(name)})
     if len(ids) == 1:
-        note = f"  (there is no run {shown_id(name)}; only this one begins so)"
-        asked = {"asked": "" if UUID.fullmatch(ids[0]) else note}
-        return run_of(backend, ids[0]).model_copy(update=asked)
+        asked = f"  (the only one that begins with {shown})"
+        return run_of(backend, ids[0]).model_copy(update={"asked": asked})
     if ids:
-        said = f"{len(ids)} runs begin with {shown_id(name)}: {first_of(map(shown_id, ids), 10)}."
+        said = f"{len(ids)} runs begin with {shown}: {first_of(map(shown_id, ids), 10)}."
         raise DunetraceError(f"{said} Give more of it.", "invalid")
-    lost = f"There is no run {shown_id(name)}.{found.note and f' {found.note}'}"
-    said = f"{lost} get_agent_runs shows run ids; {LISTED}."
-    raise DunetraceError(said, "missing")
+    lost = blocks(f"There is no run {shown}.", found.note, gap=" ")
+    raise DunetraceError(f"{lost} get_agent_runs shows run ids; {LISTED}.", "missing")
 
 
 @tool(
@@ -3385,96 +3298,67 @@ def get_run_detail(
 # ── Patterns ──────────────────────────────────────────────────────────────────────────────────────
 # What recurs in an agent's failures: each section is one list of GET /v1/agents/{id}/insights.
 
-MOST_TRENDS = 300  # rows that the API sends: of so many the oldest day may be cut
 WELL_ABOVE = 0.25  # by which an input's rate must exceed the agent's own to say something
 
 
+def rate_line(name: str, hit: int | None, runs: int | None, seen: Pattern | Version) -> str:
+    """`  TOOL_LOOP   12/65 runs (18%)  6d ago – 22h ago`"""
+    return f"  {name:<36}  {of_runs(hit, runs)}  {ago(seen.first_seen)} – {ago(seen.last_seen)}"
+
+
 def systemic_lines(insights: Insights) -> list[str]:
-    """systemic_patterns, 7 days: the systemic ones one by one, the others by name and count."""
-    systemic, rest = systemic_in(insights), defaultdict[str, list[str]](list)
-    wide = max((len(one.failure_type) for one in systemic), default=0)
+    """systemic_patterns, 7 days: the systemic ones one by one, the others by name and runs."""
+    systemic, known = systemic_in(insights), insights.systemic_patterns or []
     lines = [
-        f"  🚨 SYSTEMIC  {one.failure_type:<{wide}}  {bar(ratio(one.affected_runs, one.total_runs))}  "
-        f"{of_runs(one.affected_runs, one.total_runs)}  first seen {ago(one.first_seen)}  "
-        f"last seen {ago(one.last_seen)}"
+        rate_line(f"🚨 SYSTEMIC  {one.failure_type}", one.affected_runs, one.total_runs, one)
         for one in systemic
     ]
-    known = insights.systemic_patterns or []
-    for one in sorted(known, key=lambda one: -(one.affected_runs or 0)):
-        label = "⚪ Too few runs to tell" if one.is_systemic else "⚠ Occasional"
-        if one not in systemic:
-            named = f"{one.failure_type}×{dash(one.affected_runs)}"
-            rest[f"  {label}, of {plural(one.total_runs, 'run')}"].append(named)
-    return lines + [f"{label}: {', '.join(kinds)}" for label, kinds in rest.items()]
+    others = {one.failure_type: one.affected_runs or 0 for one in known if one not in systemic}
+    return [*lines, f"  Others: {named_counts(others, len(others))}"] if others else lines
 
 
 def trend_lines(trends: list[Pattern]) -> list[str]:
     """signal_trends of the last 7 days as a table of types and days (UTC)."""
-    week = date_text(now() - 6 * DAY)[:10]
-    cut = min(row.day for row in trends) if len(trends) >= MOST_TRENDS else ""
-    table = defaultdict[str, Counter[str]](Counter)
+    week, table = date_text(now() - 6 * DAY)[:10], defaultdict[str, Counter[str]](Counter)
     for row in trends:
-        if row.day >= week and row.day != cut and re.fullmatch(r"\d{4}-\d\d-\d\d", row.day):
-            table[row.failure_type][row.day] += row.count or 0
-    days = sorted({*itertools.chain(*table.values())})[-8:]
+        if row.day >= week:
+            table[row.failure_type][row.day[5:10]] += row.count or 0
+    days = sorted({*itertools.chain(*table.values())})
     kinds = sorted(table, key=lambda kind: -table[kind].total())
-    most = MOST_TYPES if len(kinds) > MOST_TYPES + 1 else len(kinds)
-    rows = {kind: table[kind] for kind in kinds[:most]}
-    for kind in kinds[most:]:
-        other = f"{len(kinds) - most} others"
-        rows[other] = rows.get(other, Counter()) + table[kind]
-    head = f"  {'FAILURE TYPE':<30}{''.join(f'  {day[5:]}' for day in days)}"
-    lines = [
-        f"  {kind:<30}{''.join(f'  {counts[day]:>5}' for day in days)}"
-        for kind, counts in rows.items()
-    ]
-    return [head, f"  {'─' * (len(head) - 2)}", *lines] if lines else []
+    rows = [f"  {kind:<30}{''.join(f'  {table[kind][day]:>5}' for day in days)}" for kind in kinds]
+    head = f"  {'FAILURE TYPE':<30}{''.join(f'  {day}' for day in days)}"
+    return [head, *shortened(rows, MOST_TYPES, "more types")] if rows else []
 
 
 def input_lines(insights: Insights) -> list[str]:
-    """input_patterns with a rate of 0.5 or more, those of one input together, beside the agent's
-    own rate; lower ones, or of too few runs to tell, are noise."""
+    """input_patterns of enough runs and with a rate of 0.5 or more that is well above the agent's
+    own, where that is known; those of one input together."""
     rates = {
         one.failure_type: ratio(one.affected_runs, one.total_runs)
         for one in insights.systemic_patterns or []
     }
-    groups = defaultdict[tuple[str, str], list[str]](list)
+    groups = defaultdict[str, list[str]](list)
     for one in insights.input_patterns:
-        rate = ratio(one.triggered_count, one.total_runs)
-        if rate >= 0.5 and (one.total_runs or 0) >= FEWEST_RUNS:
-            high = rate - rates.get(one.failure_type, math.nan) >= WELL_ABOVE
-            name = f"  hash={safe('input_hash', one.input_hash)[:8]}"
-            runs = of_runs(one.triggered_count, one.total_runs)
-            groups[name, runs].append(f"{one.failure_type}{' ↑' if high else ''}")
-    lines = [f"{name}  {', '.join(kinds)}  {runs}" for (name, runs), kinds in groups.items()]
-    arrows = "  ↑: well above the agent's own rate of that failure in 7 days"
-    return [*lines, arrows if "↑" in "".join(lines) else ""]
-
-
-def version_lines(versions: list[Version]) -> Iterator[str]:
-    """versions: the share of runs with signals for each agent_version, newest first."""
-    for one in versions:
-        yield (
-            f"  {version_text(one.agent_version):<12}  {bar(ratio(one.runs_with_signals, one.run_count))}  "
-            f"{percent(ratio(one.runs_with_signals, one.run_count)):>4}  "
-            f"({dash(one.runs_with_signals)}/{dash(one.run_count)} runs, {dash(one.signal_count)} signals)  "
-            f"{ago(one.first_seen)} – {ago(one.last_seen)}"
-        )
+        rate, own = ratio(one.triggered_count, one.total_runs), rates.get(one.failure_type, 0)
+        if rate >= 0.5 and (one.total_runs or 0) >= FEWEST_RUNS and not rate - own < WELL_ABOVE:
+            name = f"hash={safe('input_hash', one.input_hash)[:8]}"
+            groups[f"  {name}  {of_runs(one.triggered_count, one.total_runs)}"].append(
+                one.failure_type
+            )
+    return [f"{name}  {', '.join(kinds)}" for name, kinds in groups.items()]
 
 
 def deploy_text(one: Deploy) -> str:
     """What followed a deploy. It counts signals, not crashes, so that none is called well."""
     before, after = sides_of(one)
     early = now() - one.deployed_at < 2 * HOUR or min(before.runs, after.runs) < ENOUGH_RUNS
-    none = "⚪ not compared (over 7 days old, or under 3 runs before or after)"
     state = first_rule(
-        (one.before_runs is None, none),
+        (not before.runs, "⚪ not compared (over 7 days old, or under 3 runs before or after)"),
         (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
         (early, "⚪ too early to tell"),
-        (one.is_regression, "🟡 more signals, not surely more than by chance"),
-        (True, "⚪ no more signals for sure"),
+        (True, "⚪ not surely more signals"),
     )
-    sides = "" if state == none else f"  {of_side(before)} → {of_side(after)}"
+    sides = f"  {of_side(before)} → {of_side(after)}" if before.runs else ""
     return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
 
 
@@ -3490,20 +3374,13 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
     """Whether failures are systemic or occasional, as far as the backend tells."""
     patterns, systemic = insights.systemic_patterns, systemic_in(insights)
     total = max((one.total_runs or 0 for one in patterns or []), default=0)
-    more = f" and {plural(len(systemic) - 1, 'more type')}" if len(systemic) > 1 else ""
-    runs = f"{plural(total, 'run')} in 7 days"
+    week, few = f"{plural(total, 'run')} in 7 days", "too few to tell systemic from occasional"
     return first_rule(
-        (systemic, "".join(f"🚨 Systemic: {in_week(one)}{more}" for one in systemic[:1])),
-        (
-            patterns and total < FEWEST_RUNS,
-            f"⚪ Unknown: {runs}, too few to tell systemic from occasional",
-        ),
-        (patterns, f"⚠ Occasional: no type is systemic in {plural(total, 'run')} (7 days)"),
+        (systemic, f"🚨 Systemic: {first_of(map(in_week, systemic), 1)}"),
+        (patterns and total < FEWEST_RUNS, f"⚪ Unknown: {week}, {few}"),
+        (patterns, f"⚠ Occasional: no type is systemic in {week}"),
         (patterns is None, "⚪ Unknown: this backend does not tell systemic from occasional"),
-        (
-            trends,
-            "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern",
-        ),
+        (trends, "⚪ Unknown: signals in the last 7 days, but the backend names no pattern"),
         (True, "⚪ No signals in the last 7 days"),
     )
 
@@ -3511,17 +3388,19 @@ def patterns_verdict(insights: Insights, trends: list[str]) -> str:
 def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
     """What recurs in an agent's failures, and how its newest runs ended."""
     trends = trend_lines(insights.signal_trends)
-    failed = "🔴 " if len(ends.failed) > len(ends.runs) / 10 else ""
-    verdict = patterns_verdict(insights, trends)
+    ended = f"{'🔴 ' if len(ends.failed) > len(ends.runs) / 10 else ''}{ends}"
+    verdict = blocks(patterns_verdict(insights, trends), ended, change_text(insights), gap="; ")
+    versions = (
+        rate_line(version_text(one.agent_version), one.runs_with_signals, one.run_count, one)
+        for one in insights.versions
+    )
+    inputs = "Input patterns (rate ≥ 50%, well above the agent's own where that is known):"
     return blocks(
-        f"{blocks(verdict, f'{failed}{ends}', change_text(insights), gap='; ')}.\n"
-        f"Failure patterns for: {shown_id(agent_id)}, {as_of()}",
-        section("Systemic patterns (failure rate by type, last 7 days):", systemic_lines(insights)),
+        f"{verdict}.\nFailure patterns for: {shown_id(agent_id)}, {as_of()}",
+        section("Systemic patterns (last 7 days):", systemic_lines(insights)),
         section("Daily signal counts (last 7 days, UTC):", trends),
-        section(
-            "Input patterns that reliably trigger failures (rate ≥ 50%):", input_lines(insights)
-        ),
-        section("Runs with signals by agent version:", version_lines(insights.versions)),
+        section(inputs, input_lines(insights)),
+        section("Runs with signals by agent version:", versions),
         section("Deploys (runs with signals in the 2 h before → after):", deploy_lines(insights)),
         cost_line(insights.cost_stats),
         next_line(ends.look()),
@@ -3562,36 +3441,33 @@ class Depth(Record):
 
 
 def aggregate_text(row: Json) -> str:
-    """`  tool=web_search  avg_count=25.5  (6 signals)`"""
-    samples = plural(count_or_none(row.pop("sample_count", None)), "signal")
-    for name in row:
-        if name.startswith("avg_") or name.endswith("_rate"):
-            with contextlib.suppress(TypeError, ValueError):
-                row[name] = float(row[name])
-    said = (f"{safe_key(name)}={safe(name, value)}" for name, value in row.items())
-    return f"  {'  '.join(said)}  ({samples})"
+    """`  tool=web_search  avg_count=25.5  sample_count=6`"""
+    said = []
+    for name, value in row.items():
+        with contextlib.suppress(TypeError, ValueError):
+            value = float(value) if isinstance(value, str) else value
+        said.append(f"{safe_key(name)}={safe(name, value)}")
+    return f"  {'  '.join(said)}"
 
 
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    pairs = seen.severity_breakdown.items()
-    severities = named_counts({safe_key(key): count_or_none(n) or 0 for key, n in pairs})
-    counted = [one for one in deep.daily_trend if one.total_runs]
-    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in counted]
+    days = [
+        f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}"
+        for one in deep.daily_trend
+        if one.total_runs
+    ]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
-        f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of {shown_id(agent_id)}, "
-        f"first {ago(seen.first_seen)}, last {ago(seen.last_seen)}.",
-        blocks(
-            f"Severities: {dash(severities)}, confidence {percent(seen.avg_confidence)} on average",
-            f"At step {middle} (the middle half)" if middle else "",
-            f"Occurs with: {', '.join(beside)}" if beside else "",
-            f"Runs by day (UTC): {clean(', '.join(days))}" if days else "",
-            gap="\n",
-        ),
+        f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of "
+        f"{shown_id(agent_id)}, first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
+        f"At step {middle} (the middle half)" if middle else "",
+        f"Occurs with: {', '.join(beside)}" if beside else "",
+        f"Runs by day (UTC): {', '.join(days)}" if days else "",
         section("Evidence in numbers:", map(aggregate_text, deep.evidence_aggregates)),
-        section(f"Worst runs ({as_of()}):", map(str, deep.top_runs)),
+        section("Worst runs:", map(str, deep.top_runs)),
+        gap="\n",
     )
 
 
@@ -3601,22 +3477,21 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     if deep.overview.affected_runs:
         backend.remember(deep.top_runs)
         return depth_text(agent_id, deep)
-    own = agent_named(backend, agent_id).types
-    n = sum(n for one, n in own.items() if as_filter(one) == kind)
-    listed = call_text("search_signals", failure_type=kind, agent_id=agent_id)
-    why = f"has {plural(n, 'signal')} of {kind}, too few or too old for a pattern: {listed}"
-    if not n:
-        known = f"Its failure types: {', '.join(own) or 'none'}."
-        why = f"has no {kind} on record.{did_you_mean(kind, own)} {known}"
-    raise DunetraceError(f"{shown_id(agent_id)} {why}", "missing")
+    agent = agent_named(backend, agent_id)
+    check_type(kind, [agent])
+    raise DunetraceError(
+        f"{shown_id(agent_id)} has no pattern of {kind}. Its signals by type, some of them too few "
+        f"or too old for one: {named_counts(agent.types, 30) or 'none'}.",
+        "missing",
+    )
 
 
 @tool(
     "Find failure patterns",
     "systemic, trend, deploy, regression, version, since when",
     "Whether an agent's failures are systemic or one-off: rates by type, day, input and version, "
-    "before and after each deploy. With failure_type, that one in depth: steps, evidence in numbers, "
-    "worst runs.",
+    "before and after each deploy. With failure_type, that one in depth: steps, evidence in "
+    "numbers, worst runs.",
 )
 def get_agent_patterns(
     agent_id: AgentId,
@@ -3639,115 +3514,89 @@ def get_agent_patterns(
 def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
     none = "none" if steps else NONE
+    calls = Counter(step.name for step in steps if step.verb == "called")
     kinds = Counter(one.failure_type for one in run.signals or [])
     return {
         "Ended": blocks(run.end, run.cause, gap=": "),
-        "Version": run.version.strip() or NONE,
+        "Version": version_text(run.agent_version),
         "Duration": duration(run.completed_at - run.started_at),
         "Steps": step_count(run),
         "Tokens": dash(run.total_tokens or None),
         "Cost": price(run.cost_usd),
         "Signals": named_counts(kinds) or (NONE if run.signals is None else "none"),
-        "Calls": named_counts(calls_of(steps)) or none,
+        "Calls": named_counts(calls) or none,
         "Failed calls": named_counts(failed_calls(steps)) or none,
     }
 
 
-def did(step: Step) -> str:
-    """What a step did, as two runs are compared: kind and name, whether it failed or brought
-    nothing, and how it ended."""
-    model = field_text([step], "model") if "model" in step.said else ""
-    ends = [step.said.get(key) for key in ("finish_reason", "exit_reason")]
-    brought = step.response.payload
-    empty = [brought.get(key) == 0 for key in ("result_count", "output_length")]
-    return as_json([step.event.event_type, step.name, model, step.failed, empty, ends])
-
-
-def parting(one: list[Step], other: list[Step]) -> tuple[int, str] | None:
-    """The place at which two runs part, and by what: kind, name or outcome of a step over the whole
-    run first or, where they are alike in that, arguments that both recorded; None where they do
-    not.
+def parting(one: list[Step], other: list[Step]) -> tuple[str, int]:
+    """How two runs part, and at which place: by kind, name or outcome of a step over the whole run
+    first or, where they are alike in that, by arguments that both recorded.
 
     >>> step = lambda **said: Step(Event.of({"event_type": "tool.called", "payload": said}))
     >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
-    (1, 'kind, name or outcome')
-    >>> parting([step(args="1")], [step(args="2")]), parting([step(args="1")], [step()])
-    ((0, 'arguments'), None)
+    ('they part after 1 step, by kind, name or outcome', 1)
+    >>> parting([step(args="1")], [step(args="2")])[1], parting([step(args="1")], [step()])[0]
+    (0, 'their recorded steps are alike')
     """
     for what, told in (("kind, name or outcome", did), ("arguments", arguments_of)):
         pairs = itertools.zip_longest(map(told, one), map(told, other))
-        for n, (a, b) in enumerate(pairs):
+        for n, (a, b) in enumerate(pairs if one and other else ()):
             if a != b and (told is did or (a and b)):
-                return n, what
-    return None
+                return f"they part after {plural(n, 'step')}, by {what}", n
+    lost = "where they part cannot be told, because events were not kept"
+    return "their recorded steps are alike" if one and other else lost, len(one + other) + 1
 
 
 def input_of(run: Run) -> str:
-    """What a run was asked, "" where that was not recorded."""
-    started = next((one.payload for one in run.events if one.event_type == "run.started"), {})
-    asked = started.get("input_hash") or started.get("input_text")
-    return as_json(asked) if asked else ""
+    """What a run was asked, as JSON; null where that was not recorded."""
+    started = run.last("run.started").payload
+    return as_json(started.get("input_hash") or started.get("input_text"))
 
 
-def around_parting(runs: tuple[Run, Run], steps: list[list[Step]]) -> tuple[str, list[str]]:
-    """Where two runs part, in words and by the steps around it."""
-    if not all(steps):
-        return "where they part cannot be told, because events were not kept", []
-    apart = parting(*steps)
-    if not apart:
-        return "their recorded steps are alike", []
-    at, what = apart
-    lines = []
-    for label, run, own in zip(("this", "the other"), runs, steps, strict=True):
-        some = own[max(0, at - 1) : at + 2]
-        lines += [f"  {label}:", *(entry_text(Entry([step]), run.start) for step in some)]
-    return f"they part after {plural(at, 'step')}, by {what}", lines
-
-
-def comparison_text(runs: tuple[Run, Run], how: str) -> str:
-    """Two runs side by side; `how` the other was chosen."""
+def comparison_text(runs: tuple[Run, Run]) -> str:
+    """Two runs side by side."""
     steps = [steps_of(run.events) for run in runs]
     verdict, other = (run_verdict(*pair).rstrip(".") for pair in zip(runs, steps, strict=True))
     left, right = map(run_columns, runs, steps)
-    parted, around = around_parting(runs, steps)
-    asked = {input_of(run) for run in runs}
-    differs = "They were given different inputs: " if len(asked - {""}) > 1 else ""
-    always = ("Ended", "Signals", "Failed calls")
-    rows = [name for name in left if left[name] != right[name] or name in always]
+    inputs = {input_of(run) for run in runs} - {"null"}
+    differs = "They were given different inputs: " if len(inputs) > 1 else ""
+    rows = [name for name in left if left[name] != right[name] or name in ("Ended", "Signals")]
+    parted, place = parting(*steps)
+    around = []
+    for label, run, own in zip(("This", "Other"), runs, steps, strict=True):
+        some = own[max(0, place - 1) : place + 2]
+        lines = [Entry([step]).text(run.start, True) for step in some]
+        name = f"{label}: {shown_id(run.run_id)} of {run.agent}{run.asked}"
+        around.append(blocks(name, *lines, gap="\n"))
     return blocks(
         f"{differs}{verdict}; the other: {other}; {parted}.",
-        f"Runs of {' and '.join(dict.fromkeys(run.agent for run in runs))}:\n"
-        f"  this   {shown_id(runs[0].run_id)}{runs[0].asked}\n"
-        f"  other  {shown_id(runs[1].run_id)}  ({how}){runs[1].asked}",
         section(f"{'':<14}THIS | OTHER", (f"{one:<14}{left[one]} | {right[one]}" for one in rows)),
-        section("Around the step where they part:", around),
+        *around,
     )
 
 
-def clean_run_like(backend: Api, run: Run) -> tuple[Run, str]:
-    """The newest clean run of the same input, else of the same version, else of any; and how it was
-    chosen. Raises DunetraceError when there is none."""
+def clean_run_like(backend: Api, run: Run) -> Run:
+    """The newest clean run of the same input, else of the same version, else of any; raises
+    DunetraceError when there is none."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
-    rows = newest_first(found.rows)
-    others = [one for one in rows if one.outcome == "clean" and one.run_id != run.run_id]
-    others.sort(key=lambda one: one.agent_version != run.agent_version)
-    asks = (functools.partial(run_of, backend, one.run_id) for one in others[:MOST_DETAILS])
-    details = [one for one in at_once(*asks) if isinstance(one, Run)]
-    good = [one for one in details if run_verdict(one, steps_of(one.events)).startswith("✅")]
+    ids = [one.run_id for one in newest_first(found.rows) if one.outcome == "clean"]
+    details = at_once(*(functools.partial(run_of, backend, one) for one in ids[:MOST_DETAILS]))
+    good = [
+        one
+        for one in details
+        if isinstance(one, Run)
+        and one.run_id != run.run_id
+        and run_verdict(one, steps_of(one.events)).startswith("✅")
+    ]
     if not good:
         raise DunetraceError(
-            f"No other run among the newest {len(found.rows)} without signals of {run.agent} is known "
-            "to have gone well: there is nothing to compare with. Give other_run_id.",
-            "missing",
+            f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
         )
-    asked = input_of(run)
-    best = next((one for one in good if asked and input_of(one) == asked), good[0])
-    which = first_rule(
-        (asked and input_of(best) == asked, "the same input"),
-        (best.agent_version == run.agent_version, "the same version"),
-        (True, "another version"),
+    return min(
+        good,
+        key=lambda one: (input_of(one) != input_of(run), one.agent_version != run.agent_version),
     )
-    return best, f"newest clean run of {which}"
 
 
 @tool(
@@ -3764,13 +3613,8 @@ def compare_runs(
 ) -> str:
     backend = api()
     run = run_named(backend, run_id)
-    if other_run_id:
-        other, how = run_named(backend, other_run_id), "as asked"
-    else:
-        other, how = clean_run_like(backend, run)
-    if other.run_id == run.run_id:
-        raise DunetraceError(f"Both are the run {shown_id(run.run_id)}.", "invalid")
-    return comparison_text((run, other), how)
+    other = run_named(backend, other_run_id) if other_run_id else clean_run_like(backend, run)
+    return comparison_text((run, other))
 
 
 # ── Cost ──────────────────────────────────────────────────────────────────────────────────────────
@@ -4125,7 +3969,6 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
 # Whether a failure became rarer after a fix, a deploy, a version or any moment.
 
 BEFORE_DAYS = 30  # before the moment
-COMPARED_RUNS = 500  # of one side
 
 
 class Change(NamedTuple):
@@ -4137,25 +3980,25 @@ class Change(NamedTuple):
     since: str
     version: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.what}, {ago(self.at)}"
+
 
 def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
     """The changes of an agent that the backend knows of, newest first; an only version is none. A
     version tells its runs better than the time of a deploy of that name."""
     versions = insights.versions if len(insights.versions) > 1 else []
     known = [
-        *(Change(one.applied_at, "its recorded fix", iso(one.applied_at)) for one in fixes),
-        *(Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events),
-        *(
-            Change(one.at, f"version {one.agent_version}", one.agent_version, one.agent_version)
-            for one in versions
-        ),
+        Change(one.applied_at, "its recorded fix", f"{date_text(one.applied_at)[:16]}Z")
+        for one in fixes
     ]
+    known += [
+        Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
+    ]
+    for name, at in ((one.agent_version, one.at) for one in versions):
+        known.append(Change(at, f"version {name}", name, name))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
-
-
-def iso(moment: float) -> str:
-    return f"{date_text(moment)[:16]}Z".replace(" ", "T")
 
 
 def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
@@ -4174,8 +4017,8 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
         return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
-        f"{f'No moment that has passed is called {clean(since, 80)!r}' if since else 'No change is known'}: "
-        f"give since as an ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
+        "No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a "
+        f"deploy. Known: {names}. {lost}".rstrip(),
         "invalid",
     )
 
@@ -4187,54 +4030,54 @@ class Trial(NamedTuple):
     after: Side
     neither: Counter[str]
 
-    @property
-    def state(self) -> str:
-        return change(self.before, self.after)
-
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
         before, after = self.before, self.after
-        return f"{before.hit} of {plural(before.runs, 'run')} before and {after.hit} of {after.runs} after"
+        runs = plural(before.runs, "run")
+        return f"{before.hit} of {runs} before and {after.hit} of {after.runs} after"
+
+
+def place_of(run: Run, moment: Change) -> str:
+    """On which side of a change a run is: by its own version where the change is one, else before
+    it if it ended so, and after it if it began so."""
+    return first_rule(
+        (moment.version and not run.agent_version, "of no known version"),
+        (moment.version, "after" if run.agent_version == moment.version else "before"),
+        (run.started_at >= moment.at, "after"),
+        (run.at < moment.at, "before"),
+        (True, "under way at that moment, or without a usable time"),
+    )
 
 
 def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
-    """An agent's runs on both sides: by their own version where the change is one, else those that
-    ended before it and those that began after it."""
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        place = first_rule(
-            (moment.version and not run.agent_version, "of no known version"),
-            (moment.version, "after" if run.agent_version == moment.version else "before"),
-            (run.started_at >= moment.at, "after"),
-            (run.at < moment.at, "before"),
-            (True, "under way at that moment, or without a usable time"),
-        )
-        groups[place].append(run)
-
-    def side(name: str, *bad: str) -> Side:
-        own = groups.pop(name, [])[:COMPARED_RUNS]
-        failed = sum(run.outcome in ("errored", "stalled", "signals", *bad) for run in own)
-        return Side(sum(run.run_id in hits for run in own), len(own), failed)
-
-    before, after = side("before"), side("after", "unknown")
-    return Trial(before, after, Counter({why: len(some) for why, some in groups.items()}))
+    """An agent's runs on both sides; after it, one of unknown end counts as failed."""
+    placed = [(place_of(run, moment), run) for run in runs]
+    places = Counter(place for place, _ in placed)
+    hit = Counter(place for place, run in placed if run.run_id in hits)
+    failed = Counter(
+        place
+        for place, run in placed
+        if run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
+    )
+    before, after = (Side(hit[one], places.pop(one, 0), failed[one]) for one in ("before", "after"))
+    return Trial(before, after, places)
 
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
-    waits = f"⚪ Too early to tell ({plural(flying, 'run')} not processed yet)"
+    state, waits = change(trial.before, trial.after), f"{plural(flying, 'run')} not processed yet"
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
-        (trial.state[0] in "✅🟡" and flying > trial.after.runs, waits),
-        (True, trial.state),
+        (state[0] in "✅🟡" and flying > trial.after.runs, f"⚪ Too early to tell ({waits})"),
+        (True, state),
     )
 
 
 @tool(
     "Verify a fix",
     "fixed, regression, deploy, before, after",
-    "Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a verdict "
-    "that respects how few they are: fixed, improved, still there, worse or too early.",
+    "Did the fix work? Runs with a failure before and after a moment, with 95% intervals, and a "
+    "verdict that respects how few they are: fixed, improved, still there, worse or too early.",
 )
 def verify_fix(
     agent_id: AgentId,
@@ -4259,23 +4102,18 @@ def verify_fix(
     known, lost = changes(fixes, insights), found.error or insights.error
     lost = lost and f"Not every change is known: {lost}"
     moment = moment_of_fix(since.strip(), known, lost)
-    return blocks(trial_text(backend, agent, failure_type, moment, known, fixes), lost)
+    others = [one for one in known if one != moment]
+    return blocks(
+        trial_text(backend, agent, failure_type, moment, others),
+        section(f"Fixes of {failure_type} that the backend knows of:", map(str, fixes[:5])),
+        section("Other moments:", (f'  since="{one.since}": {one}' for one in others[:6])),
+        lost,
+    )
 
 
-def sides_text(moment: Change, runs: list[Run]) -> str:
-    """By what runs, newest first, are told apart: a time or a version."""
-    if not moment.version:
-        return f"since {date_text(moment.at)}"
-    beside = next((run.at for run in runs if run.agent_version != moment.version), math.nan)
-    still = f" (which go on, the newest {ago(beside)})" if beside > moment.at else ""
-    return f"version {moment.version} against all others{still}"
-
-
-def trial_text(
-    backend: Api, agent: Agent, kind: str, moment: Change, known: list[Change], fixes: list[Applied]
-) -> str:
-    """The verdict on a fix, with the rates and intervals that it is made from, and the other
-    moments that it could be judged by."""
+def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: list[Change]) -> str:
+    """The verdict on a change with the rates and intervals that it is made from and, where those
+    are too few, on the `others`."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
         lambda: backend.read("runs", name, age=now() - begin),
@@ -4283,28 +4121,22 @@ def trial_text(
     )
     hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
-    trial, flying = trial_of(runs, hits, moment), max(0, (agent.run_count or 0) - listed.total)
+    trial, flying = trial_of(runs, hits, moment), Ends(listed, agent.run_count).flying
     state = trial_verdict(trial, flying, listed.exact and signals.exact)
-    others = [one for one in known if one != moment]
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
+    tried = [(one, trial_of(runs, hits, one)) for one in others[:few]]
     neither = trial.neither | Counter({"not processed yet": flying})
+    others_at = times_of(run for run in runs if run.agent_version != moment.version)[-1]
+    go_on = moment.version and others_at > moment.at
+    still = f"; other versions still run, the newest {ago(others_at)}" if go_on else ""
     return blocks(
-        f"{state}: {kind} in {trial} {moment.what}, {ago(moment.at)}.",
-        *(
-            f"After {one.what}, {ago(one.at)}: {other.state}, {other}."
-            for one in others[:few]
-            for other in [trial_of(runs, hits, one)]
-        ),
+        f"{state}: {kind} in {trial} {moment}.",
+        *(f"After {one}: {change(*two[:2])}, {two}." for one, two in tried),
         section(
-            f"Fix of {kind} in {shown_id(name)}, {sides_text(moment, runs)}; before: {BEFORE_DAYS} days:",
+            f"Runs of {shown_id(name)}, from {BEFORE_DAYS} days before it on{still}:",
             (f"  before:     {trial.before}", f"  after:      {trial.after}"),
         ),
-        section(f"Fixes of {kind} that the backend knows of:", map(str, fixes[:5])),
-        section("On neither side:", (f"  {n} {why}" for why, n in neither.items() if n)),
-        section(
-            "Other moments:",
-            (f'  since="{one.since}": {one.what}, {ago(one.at)}' for one in others[:6]),
-        ),
+        section("On neither side:", (f"  {n} {why}" for why, n in neither.items())),
     )
 
 
@@ -4323,77 +4155,64 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
         lambda: run_of(backend, worst.run_id),
         lambda: backend.read("signals", agent_id, age=now() - since, explain="false"),
     )
-    verdict = run_verdict(run, steps_of(run.events))
-    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new, len(new)))}."
-    return blocks(
-        f"{verdict}{among if len(new) > 1 else ''}\n"
-        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        f"Before it, {Ends(Found(earlier, len(earlier)))}." if earlier else "It is the first run.",
-        section("Failures:", failures_against(run, earlier, signals)),
-        signals.note,
-        next_line(
-            "" if verdict.startswith("✅") else call_text("compare_runs", run_id=run.run_id),
-            call_text("wait_for_run", agent_id=agent_id, after_run_id=new[0].run or new[0].run_id),
-        ),
-    )
-
-
-def failures_against(run: Run, earlier: list[Run], signals: Found) -> Iterator[str]:
-    """The failure types of a run against those of earlier runs, whose `signals` these are."""
-    ids = {one.run_id for one in earlier}
+    verdict, ids = run_verdict(run, steps_of(run.events)), {one.run_id for one in earlier}
     before = {one.failure_type for one in signals.rows if one.run_id in ids}
     own = {one.failure_type for one in run.signals or []}
     gone = before - own if run.end == "completed" else set[str]()
-    for what, some in ("Same", own & before), ("New", own - before), ("Not in this run", gone):
-        if some and earlier:
-            yield f"  {what}: {', '.join(sorted(some))}"
+    kinds = {"Same": own & before, "New": own - before, "Not in this run": gone}
+    types = [f"  {what}: {first_of(sorted(some), 8)}" for what, some in kinds.items() if some]
+    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new))}."
+    return blocks(
+        f"{verdict}{among if len(new) > 1 else ''}\n"
+        f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
+        blocks(f"Before it, {Ends(Found(earlier))}.", *types, gap="\n"),
+        signals.note,
+        next_line("" if verdict[0] == "✅" else call_text("compare_runs", run_id=run.run_id)),
+    )
 
 
-def known_runs(backend: Api, agent_id: str) -> list[Run]:
-    """The newest runs of an agent; raises DunetraceError where there is no such agent."""
-    runs = backend.runs(agent_id).rows
+def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> set[str]:
+    """The ids of the runs that are no newer than one of them, all for "": by their own times, for
+    of one poll the backend lists runs in any order. Raises DunetraceError for an unknown agent or
+    run."""
     if not runs:
         agent_named(backend, agent_id)
-    return runs
-
-
-def after(runs: list[Run], run_id: str) -> list[Run]:
-    """The runs that are no newer than one of them, all for "". By their own times: of one poll the
-    backend lists runs in any order."""
-    last = next((run for run in runs if run_id and run.run_id.startswith(run_id)), None)
+    last = next((run for run in runs if run.run_id.startswith(run_id)), None)
     if run_id and last is None:
         raise DunetraceError(
-            f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: leave "
-            "after_run_id out.",
+            f"Run {shown_id(run_id)} is not among the newest {plural(len(runs), 'run')} of the agent: "
+            "leave after_run_id out.",
             "missing",
         )
-    return [run for run in runs if last is None or not run.at > last.at]
+    return {run.run_id for run in runs if not (last and run.at > last.at)}
 
 
 @tool(
     "Wait for the next run",
     "watch, poll, tail",
-    "Waits until a new run of one agent is listed (after a test or a fix) and says how it went against "
-    "the runs before it: same, new and gone failures.",
+    "Waits until a new run of one agent is listed (after a test or a fix) and says how it went "
+    "against the runs before it: same, new and gone failures.",
 )
 async def wait_for_run(
     agent_id: AgentId,
     after_run_id: Annotated[
         str, AfterValidator(given_run), Field(description="Default the newest now")
     ] = "",
-    timeout_s: Annotated[int, Field(description="Seconds, 1-40, default 40")] = WAIT_SECONDS,
+    timeout_s: Annotated[
+        int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40, default 40")
+    ] = WAIT_SECONDS,
 ) -> str:
-    if not 1 <= timeout_s <= WAIT_SECONDS:
-        raise DunetraceError(f"timeout_s must be from 1 to {WAIT_SECONDS}.", "invalid")
-    call, backend, began = current_call(), api(), anyio.current_time()
-    ask = functools.partial(backend.runs, agent_id)
-    runs, failed = await run_in_thread(lambda: known_runs(backend, agent_id)), ""
-    known = {run.run_id for run in after(runs, backend.whole.get(after_run_id, after_run_id))}
+    backend, began = api(), anyio.current_time()
+    ask, failed = functools.partial(backend.runs, agent_id), ""
+    runs, last = (await run_in_thread(ask)).rows, backend.whole.get(after_run_id, after_run_id)
+    known = await run_in_thread(lambda: known_before(backend, agent_id, runs, last))
     while not (new := [run for run in runs if run.run_id not in known]):
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
             return f"{no_arrival(agent_id, runs, passed)}{failed}"
-        await anyio.to_thread.run_sync(call.report, int(passed), timeout_s, limiter=THREADS)
+        await anyio.to_thread.run_sync(
+            current_call().report, int(passed), timeout_s, limiter=THREADS
+        )
         await anyio.sleep(min(PAUSE, timeout_s - passed))
         try:
             runs, failed = (await run_in_thread(ask)).rows, ""
@@ -4408,8 +4227,8 @@ def no_arrival(agent_id: str, runs: list[Run], waited: float) -> str:
     seen = f"the newest is {newest.shown}, {ago(newest.at)}" if runs else "it has none yet"
     again = call_text("wait_for_run", agent_id=agent_id, after_run_id=newest.run or newest.run_id)
     return (
-        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. {LISTED.capitalize()}. "
-        f"To go on waiting: {again}"
+        f"No new run of {shown_id(agent_id)} was listed within {waited:.0f} s; {seen}. "
+        f"{LISTED.capitalize()}. To go on waiting: {again}"
     )
 
 

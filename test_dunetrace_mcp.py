@@ -650,11 +650,11 @@ def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
         ((12, 2, 8, 3, 1, False), "⚪ too early to tell  v2  1h ago  17% (2/12) → 38% (3/8)"),
         (
             (12, 2, 8, 3, 3, True),
-            "🟡 more signals, not surely more than by chance  v2  3h ago  17% (2/12) → 38% (3/8)",
+            "⚪ not surely more signals  v2  3h ago  17% (2/12) → 38% (3/8)",
         ),
         (
             (12, 2, 8, 1, 3, False),
-            "⚪ no more signals for sure  v2  3h ago  17% (2/12) → 12% (1/8)",
+            "⚪ not surely more signals  v2  3h ago  17% (2/12) → 12% (1/8)",
         ),
         (
             (None, None, None, None, 3, None),
@@ -676,9 +676,9 @@ def test_deploys(row, line):
     [
         (
             [("A_B", 3, 12, True), ("C_D", 2, 12, True)],
-            "🚨 Systemic: A_B in 3 of 12 runs (7 days) and 1 more type",
+            "🚨 Systemic: A_B in 3 of 12 runs (7 days) and 1 more",
         ),
-        ([("A_B", 3, 12, False)], "⚠ Occasional: no type is systemic in 12 runs (7 days)"),
+        ([("A_B", 3, 12, False)], "⚠ Occasional: no type is systemic in 12 runs in 7 days"),
         (
             [("A_B", 2, 2, True)],
             "⚪ Unknown: 2 runs in 7 days, too few to tell systemic from occasional",
@@ -694,7 +694,7 @@ def test_patterns_verdict(patterns, verdict):
 def test_patterns_that_are_not_told():
     unknown = "⚪ Unknown: this backend does not tell systemic from occasional"
     assert dm.patterns_verdict(dm.Insights.of(), []) == unknown
-    named = "⚪ Unknown: there are signals in the last 7 days, but the backend names no pattern"
+    named = "⚪ Unknown: signals in the last 7 days, but the backend names no pattern"
     assert dm.patterns_verdict(dm.Insights.of(insights()), ["a trend"]) == named
 
 
@@ -733,26 +733,26 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
         ),
         ({"exit_reason": "run.errored"}, "🔴 Errored without signals."),
         ({"exit_reason": "stalled"}, "🔴 Stalled without signals."),
-        ({"exit_reason": None}, "⚪ Of unknown end without signals."),
+        ({"exit_reason": None}, "⚪ End unknown without signals."),
         ({"signals": None}, "⚪ Completed, its signals were not sent."),
         ({"signal_count": 2}, "⚪ Completed, its signals were not sent."),
-        ({"events": FAILED}, "🟡 Completed without signals; 1 of 1 call failed (pay×1)."),
-        ({"events": FAILED[:1]}, "🟡 Completed without signals; 1 call without a response."),
+        ({"events": FAILED}, "🟡 Completed without signals; failed calls of pay: 1."),
+        ({"events": FAILED[:1]}, "🟡 Completed without signals; calls without a response: 1."),
         (
             {"events": [event("run.completed", 1, NOW, dropped_events=3)]},
-            "🟡 Completed without signals; 3 events dropped.",
+            "🟡 Completed without signals; events dropped: 3.",
         ),
         (
             {"events": call("llm", 1, NOW, instrumentation_degraded=True)},
-            "🟡 Completed without signals; 1 call recorded in part.",
+            "🟡 Completed without signals; calls recorded in part: 1.",
         ),
         (
             {"dry_run_verdicts": [{}]},
-            "🟡 Completed without signals; 1 policy trigger in a dry run.",
+            "🟡 Completed without signals; policy triggers in a dry run: 1.",
         ),
         (
             {"events": [event("policy.triggered", 1, NOW)]},
-            "🟡 Completed without signals; 1 policy trigger.",
+            "🟡 Completed without signals; policy triggers: 1.",
         ),
         (
             {"events": [event("run.errored", 2, NOW, error_type="ValueError")]},
@@ -760,11 +760,11 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
         ),
         (
             {"signals": [signal(1, ODD, severity="low")]},
-            "🔵 Completed with 1 signal, TOOL_LOOP (low).",
+            "🔵 Completed with 1 signal, at worst TOOL_LOOP (low).",
         ),
         (
             {"signals": [signal(1, ODD), signal(2, ODD, "X_Y", "odd"), signal(3, ODD)]},
-            "⚪ Completed with 3 signals, the worst X_Y (odd).",
+            "⚪ Completed with 3 signals, at worst X_Y (odd).",
         ),
     ],
 )
@@ -790,7 +790,7 @@ def test_the_newest_runs_are_the_newest_by_their_own_time(serve):
 
 def timeline_of(*events):
     own = dm.Run.of({**run(1, "a", 1), "started_at": NOW, "events": list(events), "signals": []})
-    text = dm.timeline(own, dm.steps_of(own.events), False, dm.ROOM)
+    text = dm.timeline(own, dm.steps_of(own.events), dm.ROOM)
     return re.split(r"\n(?= {2}\S)", text)
 
 
@@ -824,7 +824,7 @@ def tool_calls(n, first=1, name="t", **said):
         ),
         (
             [*tool_calls(3, args="1"), *tool_calls(1, 4, args="2")],
-            "×4 to [  4], 2 different arguments, one of them ×3",
+            "×4 to [  4], 2 different arguments",
         ),
         (
             [*tool_calls(1, args="1"), *tool_calls(1, 2, args="2"), *tool_calls(1, 3, args="3")],
@@ -849,7 +849,7 @@ def test_turns_fold_and_failures_say_how_alike_their_errors_are():
     lines = timeline_of(*turns)
     assert "p=10…13" in lines[0]
     assert "×4 to [  6], these 2 in turn" in lines[0]
-    assert "×4 to [  7], these 2 in turn, 4 different arguments" in lines[1]
+    assert lines[1].endswith("100ms  4 different arguments")
     failing = [
         one
         for k in range(3)
@@ -880,11 +880,11 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     ]
     blind = [{**one, "payload": {**one["payload"], "latency_ms": 0}} for one in back]
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
-    assert [step.lost for step in steps] == ["(in parallel)"] * 3 + [""] * 3
+    assert [step.lost for step in steps] == ["(in parallel, response below)"] * 3 + [""] * 3
     assert dm.failed_calls(steps) == {"t": 1}
     strange = [
         event("llm.called", 1, NOW, call_id="a"),
-        event("llm.called", 1, NOW),
+        event("llm.called", 1, NOW, call_id="b"),
         event("llm.responded", 1, NOW + 9, call_id="z", latency_ms=100),
     ]
     assert len(dm.steps_of(map(dm.Event.of, strange))) == 3  # nothing tells whose response it is
@@ -894,7 +894,11 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     ]
     assert all(not step.lost for step in dm.steps_of([dm.Event.of(one) for one in named]))
     twice = [*named[:3], {**named[3], "payload": {"call_id": "a"}}]
-    assert len(dm.steps_of([dm.Event.of(one) for one in twice])) == 4
+    assert [step.lost for step in dm.steps_of([dm.Event.of(one) for one in twice])] == [
+        "",
+        "(no response)",
+        "",
+    ]
 
 
 def test_the_failing_part_of_a_long_run_stays():
@@ -944,12 +948,14 @@ def test_remarks_say_what_a_line_does_not_and_nothing_twice():
         ),
     )
     assert lines == [
-        "  [  0]    +0.0s  run.started\n                   note=sha256:b94d27b9 (11 chars)",
-        "  [  1]    +0.0s  llm.called           model=a→b  p=8→1234  finish=length  100ms",
-        "  [  2]    +0.0s  llm.called           model=a  p≈8  failed  100ms\n                   error=rate_limited",
+        "  [  0]    +0.0s  run.started",
+        "  [  1]    +0.0s  llm.called           model=a→b  p≈8→1234  finish=length  100ms",
+        "  [  2]    +0.0s  llm.called           ok=False  model=a  p≈8  100ms\n                   error=rate_limited",
         "  [  3]    +0.0s  retrieval.called     index=docs  results=0  top=0.25  100ms",
         "  [  4]    +0.0s  external.signal      rate_limit\n                   meta={http_status: 429, user: hidden (3 chars)}",
     ]
+    started = dm.Step(dm.Event.of(event("run.started", 0, NOW, note="hello world")))
+    assert dm.remarks(started, whole=True) == "note=sha256:b94d27b9 (11 chars)"
 
 
 @pytest.mark.parametrize("steps", ["0-2", "[0..2]", "0 to 2", "0–2"])
@@ -974,7 +980,7 @@ def test_steps_that_do_not_fit_are_counted_and_asked_for(serve):
         some = [int(n) for n in re.findall(r"(?m)^ {2}\[ *(\d+)\]", said)]
         assert left in (None, 900 - len(shown))
         shown += some
-        more = re.search(r'\n… (\d+) more not shown: steps="(.*)"\.$', said)
+        more = re.search(r'\n  … (\d+) more not shown: steps="(.*)"$', said)
         left, steps = (int(more[1]), more[2]) if more else (None, "")
     assert shown == [*range(1, 901)]
 
@@ -986,7 +992,7 @@ def test_steps_that_are_none(serve, steps):
         'ERROR steps must be like "80-90"'
     )
     said = ask("get_run_detail", run_id=uuid(1), steps="70")
-    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. It has steps 0-8."
+    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. Its steps: 0-8."
 
 
 def test_the_clean_run_to_compare_with_was_given_the_same(serve):
@@ -1002,7 +1008,7 @@ def test_the_clean_run_to_compare_with_was_given_the_same(serve):
         fleet([bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(4, 4, "q", "v0")])
     )
     said = ask("compare_runs", run_id=uuid(1))
-    assert f"other  {uuid(4)}  (newest clean run of the same input)" in said
+    assert f"\nOther: {uuid(4)} of a" in said
     serve(
         fleet(
             [bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(5, 1.5, "x", "v0")]
@@ -1010,7 +1016,7 @@ def test_the_clean_run_to_compare_with_was_given_the_same(serve):
     )
     said = ask("compare_runs", run_id=uuid(1))
     assert said.startswith("They were given different inputs: ")
-    assert f"other  {uuid(2)}  (newest clean run of the same version)" in said
+    assert f"\nOther: {uuid(2)} of a" in said
 
 
 # ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
@@ -1289,15 +1295,13 @@ status is one of open, reopened, resolved, or left out, not 'closed'.
 verify_fix(agent_id='shop-agent', failure_type='')
 failure_type is required, like TOOL_LOOP.
 wait_for_run(agent_id='shop-agent', timeout_s=41)
-timeout_s must be from 1 to 40.
+wait_for_run: timeout_s: Input should be less than or equal to 40.
 wait_for_run(agent_id='shop-agent', after_run_id='zzz')
 Run zzz is not among the newest 22 runs of the agent: leave after_run_id out.
 wait_for_run(agent_id='shop')
 There is no agent shop among the 6 agents that this key sees.
-compare_runs(run_id='019e0001-bd24', other_run_id='019e0001-bd24-7d72-a8be-000000000001')
-Both are the run 019e0001-bd24-7d72-a8be-000000000001.
 get_run_detail(run_id='no link in this')
-There is no run id in 'no link in this':
+There is no run "no link in this". No link with /runs/
 get_run_detail(run_id='019e')
 There is no run 019e. A beginning takes 8 characters.
 get_agent_health(agent_id='a/b')
@@ -1981,6 +1985,9 @@ def test_the_sides_of_a_version_are_told_by_the_runs_own_version(serve):
         said
         == "🔴 Still there: TOOL_LOOP in 10 of 20 runs before and 8 of 13 after version v2, 8h ago."
     )
+    version_trial(serve, [*old, *new, (1, "v1")], set(), {"v2": 8, "v1": 60})
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
+    assert "before it on; other versions still run, the newest 1h ago:\n" in said
 
 
 def test_a_moment_divides_runs_by_their_own_times(serve):
@@ -2060,11 +2067,11 @@ def test_the_next_run_is_told_against_those_before_it(serve, monkeypatch):
         serve, monkeypatch, (old, signals), ([new], [signal(90, new, "COST_SPIKE", "MEDIUM")])
     )
     assert said == (
-        "🟡 Completed with 1 signal, COST_SPIKE (MEDIUM).\n"
+        "🟡 Completed with 1 signal, at worst COST_SPIKE (MEDIUM).\n"
         f"New run of a: {uuid(90)}, 36s ago\n\n"
-        "Before it, last 6 runs: 3 with signals, 3 clean.\n\n"
-        "Failures:\n  New: COST_SPIKE\n  Not in this run: TOOL_LOOP\n\n"
-        f'Next: compare_runs(run_id="{uuid(90)}"); wait_for_run(agent_id="a", after_run_id="019e005a-bd24").'
+        "Before it, last 6 runs: 3 with signals, 3 clean.\n"
+        "  New: COST_SPIKE\n  Not in this run: TOOL_LOOP\n\n"
+        f'Next: compare_runs(run_id="{uuid(90)}").'
     )
 
 
@@ -3292,7 +3299,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 019e0001-bd24 —                           —     —  ⚪ —  end unknown
 
 === RICH new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH).
 Run: 019e0001-bd24-7d72-a8be-000000000001
 Agent:    shop-agent  v2
 Started:  2027-01-15 05:00 UTC  (3h ago)
@@ -3307,18 +3314,16 @@ Signals (1):
      Tool loop: `web_search` called 6×
      Fix: Deduplicate.
 
-Event timeline (16 events):
+Event timeline (9 steps; steps="0-8" shows them in full):
   [  0]    +0.0s  run.started          model=gpt-4o
-                   input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
   [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
-                   args=sha256:a827b212 (34 chars)
   [  8]    +9.0s  run.completed        final_answer
 
 Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 
 === RICH new get_run_detail(run_id="019e0028-bd24-7d72-a8be-000000000028")
-🔴 Errored (KeyError in tool `read_sheet`, step 2) without signals; 1 call without a response.
+🔴 Errored (KeyError in tool `read_sheet`, step 2) without signals; calls without a response: 1.
 Run: 019e0028-bd24-7d72-a8be-000000000028
 Agent:    shop-agent  v2
 Started:  2027-01-15 06:30 UTC  (1h ago)
@@ -3326,13 +3331,11 @@ Duration: 10.0s
 Steps:    4
 Exit:     run.errored
 
-Event timeline (5 events):
+Event timeline (4 steps; steps="0-2" shows them in full):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  llm.called           model=gpt-4o  p=40  c=5  700ms
   [  2]    +2.0s  tool.called          tool=read_sheet  (no response)
-                   args=hidden (2 chars)
   [  2]    +3.0s  run.errored          KeyError
-                   error=sha256:24639e2e (25 chars) step_index=2
 
 Dashboard: http://localhost:3000/runs/019e0028-bd24-7d72-a8be-000000000028
 
@@ -3345,12 +3348,10 @@ Duration: 10.0s
 Steps:    3
 Exit:     run.completed
 
-Event timeline (4 events):
+Event timeline (3 steps; steps="0-2" shows them in full):
   [  0]    +0.0s  run.started
   [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
   [  2]    +2.0s  run.completed        final_answer
-
-steps="0-2" shows what its calls were given.
 
 Dashboard: http://localhost:3000/runs/019e0014-bd24-7d72-a8be-000000000014
 
@@ -3363,8 +3364,8 @@ Run 019e0001-bd24-7d72-a8be-000000000001 of shop-agent, steps 1-3 in full:
                    args=sha256:a827b212 (34 chars)
 
 === RICH new get_run_detail(run_id="019e0001")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH).
-Run: 019e0001-bd24-7d72-a8be-000000000001
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH).
+Run: 019e0001-bd24-7d72-a8be-000000000001  (the only one that begins with 019e0001)
 Agent:    shop-agent  v2
 Started:  2027-01-15 05:00 UTC  (3h ago)
 Duration: 10.0s
@@ -3378,12 +3379,10 @@ Signals (1):
      Tool loop: `web_search` called 6×
      Fix: Deduplicate.
 
-Event timeline (16 events):
+Event timeline (9 steps; steps="0-8" shows them in full):
   [  0]    +0.0s  run.started          model=gpt-4o
-                   input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
   [  2]    +2.0s  tool.called          tool=web_search  ok=True  100ms  ×6 to [  7], same arguments
-                   args=sha256:a827b212 (34 chars)
   [  8]    +9.0s  run.completed        final_answer
 
 Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
@@ -3392,7 +3391,7 @@ Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 ERROR There is no run nothing-like-it. get_agent_runs shows run ids; a run is listed once it has ended, or after about 90 s without an event.
 
 === BARE new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
-⚪ Of unknown end without signals.
+⚪ End unknown without signals.
 Run: 019e0001-bd24-7d72-a8be-000000000001
 Agent:    bare-agent
 Started:  —  (—)
@@ -3408,23 +3407,21 @@ Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 🚨 Systemic: TOOL_LOOP in 8 of 22 runs (7 days); last 20 runs: 2 errored, 8 with signals, 10 clean; worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
 Failure patterns for: shop-agent, ago from 2027-01-15 08:00 UTC
 
-Systemic patterns (failure rate by type, last 7 days):
-  🚨 SYSTEMIC  TOOL_LOOP  ███████░░░░░░░░░░░░░  8/22 runs (36%)  first seen 5d ago  last seen 2h ago
-  ⚠ Occasional, of 22 runs: COST_SPIKE×1
+Systemic patterns (last 7 days):
+  🚨 SYSTEMIC  TOOL_LOOP                 8/22 runs (36%)  5d ago – 2h ago
+  Others: COST_SPIKE×1
 
 Daily signal counts (last 7 days, UTC):
   FAILURE TYPE                    01-14  01-15
-  ────────────────────────────────────────────
   TOOL_LOOP                           6      2
   COST_SPIKE                          0      1
 
-Input patterns that reliably trigger failures (rate ≥ 50%):
-  hash=e47617d3  TOOL_LOOP ↑, COST_SPIKE ↑  8/8 runs (100%)
-  ↑: well above the agent's own rate of that failure in 7 days
+Input patterns (rate ≥ 50%, well above the agent's own where that is known):
+  hash=e47617d3  8/8 runs (100%)  TOOL_LOOP, COST_SPIKE
 
 Runs with signals by agent version:
-  v2            ████████████████░░░░   80%  (8/10 runs, 8 signals)  12h ago – 1h ago
-  v1            ░░░░░░░░░░░░░░░░░░░░    0%  (0/12 runs, 0 signals)  2d ago – 1d ago
+  v2                                    8/10 runs (80%)  12h ago – 1h ago
+  v1                                    0/12 runs (0%)  2d ago – 1d ago
 
 Deploys (runs with signals in the 2 h before → after):
   🚨 REGRESSION  v2  12h ago  0% (0/12) → 100% (6/6)
@@ -3434,32 +3431,24 @@ Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH new get_agent_patterns(agent_id="shop-agent", failure_type="TOOL_LOOP")
-TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago.
-
-Severities: HIGH×8, confidence 90% on average
+TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago; ago from 2027-01-15 08:00 UTC.
 At step 2…7 (the middle half)
 Occurs with: COST_SPIKE (12%)
 Runs by day (UTC): 01-15 8/10
-
 Evidence in numbers:
-  tool=web_search  avg_count=6.0  (8 signals)
-
-Worst runs (ago from 2027-01-15 08:00 UTC):
+  tool=web_search  avg_count=6.0  sample_count=8
+Worst runs:
   run=019e0001-bd24  step=3  HIGH  conf=90%  3h ago
 
 === RICH new get_agent_patterns(agent_id="shop-agent", failure_type="COST_SPIKE")
-ERROR shop-agent has 1 signal of COST_SPIKE, too few or too old for a pattern: search_signals(failure_type="COST_SPIKE", agent_id="shop-agent")
+ERROR shop-agent has no pattern of COST_SPIKE. Its signals by type, some of them too few or too old for one: TOOL_LOOP×8, COST_SPIKE×1.
 
 === RICH new get_agent_patterns(agent_id="quiet-agent")
 ⚪ Unknown: this backend does not tell systemic from occasional; last 6 runs: 6 clean.
 Failure patterns for: quiet-agent, ago from 2027-01-15 08:00 UTC
 
 === RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001")
-They were given different inputs: 🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
-
-Runs of shop-agent:
-  this   019e0001-bd24-7d72-a8be-000000000001
-  other  019e0014-bd24-7d72-a8be-000000000014  (newest clean run of another version)
+They were given different inputs: 🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
 
               THIS | OTHER
 Ended         completed | completed
@@ -3468,34 +3457,32 @@ Steps         4 | 3
 Tokens        610 | —
 Cost          $0.0042 | —
 Signals       TOOL_LOOP×1 | none
-Calls         web_search×6, gpt-4o×1 | lookup×1
-Failed calls  none | none
+Calls         web_search×6, llm×1 | lookup×1
 
-Around the step where they part:
-  this:
+This: 019e0001-bd24-7d72-a8be-000000000001 of shop-agent
   [  0]    +0.0s  run.started          model=gpt-4o
                    input_text=sha256:90853280 (40 chars)
   [  1]    +0.5s  llm.called           model=gpt-4o  p=512  c=98  800ms
-  the other:
+
+Other: 019e0014-bd24-7d72-a8be-000000000014 of shop-agent
   [  0]    +0.0s  run.started
                    input_text=sha256:c97fae5a (28 chars)
   [  1]    +1.0s  tool.called          tool=lookup  ok=True  100ms
                    args=sha256:354aaef7 (9 chars)
 
 === RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001", other_run_id="019e0002-bd24-7d72-a8be-000000000002")
-🟠 Completed with 1 signal, TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, the worst COST_SPIKE (CRITICAL); their recorded steps are alike.
-
-Runs of shop-agent:
-  this   019e0001-bd24-7d72-a8be-000000000001
-  other  019e0002-bd24-7d72-a8be-000000000002  (as asked)
+🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, at worst COST_SPIKE (CRITICAL); their recorded steps are alike.
 
               THIS | OTHER
 Ended         completed | completed
 Signals       TOOL_LOOP×1 | COST_SPIKE×1, TOOL_LOOP×1
-Failed calls  none | none
+
+This: 019e0001-bd24-7d72-a8be-000000000001 of shop-agent
+
+Other: 019e0002-bd24-7d72-a8be-000000000002 of shop-agent
 
 === RICH new compare_runs(run_id="019e003c-bd24-7d72-a8be-00000000003c")
-ERROR No other run among the newest 2 without signals of crash-agent is known to have gone well: there is nothing to compare with. Give other_run_id.
+ERROR No other run of crash-agent is known to have gone well. Give other_run_id.
 
 === RICH new get_agent_token_stats(agent_id="shop-agent")
 $0.34 in 30 days, 10% of it in runs with signals; $0.01 above its own baseline of 600 tokens a run.
@@ -3585,7 +3572,7 @@ Custom detectors:
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP")
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after version v2, 12h ago.
 
-Fix of TOOL_LOOP in shop-agent, version v2 against all others; before: 30 days:
+Runs of shop-agent, from 30 days before it on:
   before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
   after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
 
@@ -3593,13 +3580,13 @@ Fixes of TOOL_LOOP that the backend knows of:
   applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
 
 Other moments:
-  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="2027-01-14 12:00Z": its recorded fix, 20h ago
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="20h")
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after 2027-01-14 12:00 UTC, 20h ago.
 
-Fix of TOOL_LOOP in shop-agent, since 2027-01-14 12:00 UTC; before: 30 days:
+Runs of shop-agent, from 30 days before it on:
   before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
   after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
 
@@ -3608,14 +3595,14 @@ Fixes of TOOL_LOOP that the backend knows of:
 
 Other moments:
   since="v2": version v2, 12h ago
-  since="2027-01-14T12:00Z": its recorded fix, 20h ago
+  since="2027-01-14 12:00Z": its recorded fix, 20h ago
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="v9")
-ERROR No moment that has passed is called 'v9': give since as an ISO time, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14T12:00Z" (its recorded fix), since="v1" (version v1).
+ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
 
 === RICH new verify_fix(agent_id="crash-agent", failure_type="TOOL_LOOP")
-ERROR No change is known: give since as an ISO time, 24h, 3d, a version or a deploy. Known: none.
+ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: none.
 
 === RICH new get_instrumentation_guide()
 Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies. Call again with one of them as framework.
