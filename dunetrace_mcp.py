@@ -72,7 +72,8 @@ try:
     from mcp.types import Completion, ToolAnnotations
     from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
     from requests.adapters import HTTPAdapter
-    from starlette.datastructures import MutableHeaders
+    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.requests import Request
     from starlette.responses import JSONResponse
     from urllib3.exceptions import HTTPError, InvalidHeader
     from urllib3.response import HTTPResponse
@@ -1642,34 +1643,30 @@ def schema_of(listed: Any) -> Json:
 # the server deaf.
 THREADS = anyio.CapacityLimiter(40)
 # What the HTTP transport cancels when the client of a request hangs up.
-SCOPES: ContextVar[set[anyio.CancelScope] | None] = ContextVar("SCOPES", default=None)
+LEFT: ContextVar[anyio.CancelScope] = ContextVar("LEFT")
 
 
 async def run_in_thread(function: Callable[[], T]) -> T:
-    """The result of a blocking function, run in a thread that is let go when the call is cancelled,
-    takes too long, or nobody waits for it any more."""
-    call = current_call()
-    CALL.set(call)
-    with anyio.move_on_after(call.ends - time.monotonic() + 1) as scope:
-        if (scopes := SCOPES.get()) is not None:
-            scopes.add(scope)
-        try:
-            return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=THREADS)
-        except anyio.get_cancelled_exc_class():
-            call.over.set()
-            raise
-    raise out_of_time()
+    """The result of a blocking function, run in a thread that a cancelled call lets go."""
+    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=THREADS)
 
 
 def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that answers with a text as a coroutine, in a thread, its text fit to leave."""
+    """A function that answers with a text as a coroutine, in a thread, its text fit to leave. It is
+    over when it is cancelled, takes too long, or nobody waits for it any more."""
 
     @functools.wraps(function)
     async def run(*given: Any, **named: Any) -> str:
-        blocking = not inspect.iscoroutinefunction(function)
-        task = functools.partial(function, *given, **named)
-        text = await (run_in_thread(task) if blocking else task())
-        return delivered(blocks(text, current_call().clock_note))
+        call, task = current_call(), functools.partial(function, *given, **named)
+        with LEFT.get(anyio.CancelScope()) as scope:
+            scope.deadline = call.ends + 1
+            try:
+                blocking = not inspect.iscoroutinefunction(function)
+                text = await (run_in_thread(task) if blocking else task())
+                return delivered(blocks(text, call.clock_note))
+            finally:
+                call.over.set()
+        raise out_of_time()
 
     return run
 
@@ -4673,52 +4670,59 @@ def make_server() -> Server:
 
 # ── HTTP transports ───────────────────────────────────────────────────────────────────────────────
 # SSE and streamable HTTP with a token and a health check, on starlette and uvicorn, which come with
-# mcp. Without a token the SDK itself serves loopback Hosts and Origins only.
+# mcp. Without a token it is for this machine alone.
 
-UNAUTHORIZED = "Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."
-NO_SESSIONS = "Only POST: this server has no sessions."  # so there is nothing to stream or to end
-LARGEST_REQUEST = 4 * 2**20  # bytes
 SHORTEST_TOKEN = 16  # characters
+LARGEST_REQUEST = 4 * 2**20  # bytes
+UNAUTHORIZED = "Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."
+NOT_LOCAL = "Without DUNETRACE_MCP_TOKEN this server answers to the names of its own machine only."
+NO_SESSIONS = "Only POST: this server has no sessions."  # so there is nothing to stream or to end
+TOO_LARGE = "The request is larger than 4 MiB."
 
 
-async def guard(app: Any, token: str, scope: Any, receive: Any, send: Any) -> None:
-    """ASGI: /health for everybody, everything else only with the bearer token when there is one."""
-    headers, path = dict(scope.get("headers", ())), scope.get("path")
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    known = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode())
-    answer = app
-    if path == "/health":
-        answer = JSONResponse({"status": "ok"})
-    elif token and not known and scope["type"] != "lifespan":
-        answer = JSONResponse({"error": UNAUTHORIZED}, 401, {"www-authenticate": "Bearer"})
-    elif path == "/mcp" and scope["method"] != "POST":
-        answer = JSONResponse({"error": NO_SESSIONS}, 405, {"allow": "POST"})
-    elif path == "/mcp":
-        answer = functools.partial(answer_call, app)
-    await answer(scope, receive, send)
+def is_local(address: str) -> bool:
+    """Whether a Host or an Origin is this machine, not the page of a site that resolves to it."""
+    return is_loopback(re.sub(r"^https?://|:\d+$", "", address))
+
+
+def answer_to(scope: Any, app: Any, token: str) -> Any:
+    """What answers a request, as ASGI: /health for everybody, the rest with the token or, where
+    there is none, from this machine."""
+    headers, path = Headers(scope=scope), scope["path"]
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    sent = f"{scheme.lower()} {given.strip()}"
+    known = hmac.compare_digest(sent.encode(), f"bearer {token}".encode())
+    local = is_local(headers.get("host", "")) and is_local(headers.get("origin", "localhost"))
+    unauthorized = JSONResponse({"error": UNAUTHORIZED}, 401, {"www-authenticate": "Bearer"})
+    return first_rule(
+        (path == "/health", JSONResponse({"status": "ok"})),
+        (token and not known, unauthorized),
+        (not token and not local, JSONResponse({"error": NOT_LOCAL}, 403)),
+        (path != "/mcp", app),
+        (scope["method"] == "POST", functools.partial(answer_call, app)),
+        (True, JSONResponse({"error": NO_SESSIONS}, 405, {"allow": "POST"})),
+    )
 
 
 async def answer_call(app: Any, scope: Any, receive: Any, send: Any) -> None:
     """A call over streamable HTTP, which takes any Accept; it ends when its client hangs up."""
     # Connectors that ask for one of the two forms, or for none, get JSON all the same.
     MutableHeaders(scope=scope)["accept"] = "application/json, text/event-stream"
-    body, more = b"", True
-    while more and len(body) <= LARGEST_REQUEST:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    if len(body) > LARGEST_REQUEST:
-        app = JSONResponse({"error": "The request is larger than 4 MiB."}, 413)
-    SCOPES.set(scopes := set[anyio.CancelScope]())
+    body, left = b"", anyio.CancelScope()
+    async for piece in Request(scope, receive).stream():
+        body += piece
+        if len(body) > LARGEST_REQUEST:
+            app = JSONResponse({"error": TOO_LARGE}, 413)
+            break
+    LEFT.set(left)
     whole = [{"type": "http.request", "body": body}]
 
     async def again() -> Any:
         return whole.pop() if whole else await anyio.sleep_forever()
 
     async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        for one in scopes:
-            one.cancel()
+        await receive()  # behind a body comes only that the client has left
+        left.cancel()
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
@@ -4726,17 +4730,11 @@ async def answer_call(app: Any, scope: Any, receive: Any, send: Any) -> None:
         group.cancel_scope.cancel()
 
 
-def http_app(server: Server, transport: str, where: str, token: str) -> Any:
-    """The ASGI application of `sse` or `mcp`; without a token only loopback Hosts and Origins are
-    served, and the host that it listens on."""
-    names = (where.lower(), "127.0.0.1", "localhost", "[::1]")
-    hosts = [f"{name}{port}" for name in names for port in ("", ":*")]
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=not token,
-        allowed_hosts=hosts,
-        allowed_origins=[f"http://{one}" for one in hosts],
-    )
-    options: Json = {"transport_security": security}
+def http_app(server: Server, transport: str, token: str) -> Any:
+    """The ASGI application of `sse` or `mcp`."""
+    # The SDK's own check of Host takes no LOCALHOST: ours does.
+    unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    options: Json = {"transport_security": unchecked}
     make: Callable[..., Any] = server.sse_app
     if transport == "mcp":
         options |= {"json_response": True, "stateless_http": True}
@@ -4744,21 +4742,13 @@ def http_app(server: Server, transport: str, where: str, token: str) -> Any:
     if hasattr(server.settings, "stateless_http"):  # mcp 1.x keeps these in its settings
         server.settings = server.settings.model_copy(update=options)
         options = {}
-    return functools.partial(guard, make(**options), token)
+    app = make(**options)
 
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        own = answer_to(scope, app, token) if scope["type"] == "http" else app
+        await own(scope, receive, send)
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; raises DunetraceError with one line that says why there is none."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        bound = socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "the host or port is not valid"
-        raise DunetraceError(
-            f"cannot listen on {clean(host, 80)}:{port}: {clean(why, 160)}. Choose another with --port."
-        ) from None
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or answers wait 40 ms for an ACK
-    return bound
+    return answer
 
 
 def serve_http(server: Server, options: argparse.Namespace) -> None:
@@ -4775,19 +4765,20 @@ def serve_http(server: Server, options: argparse.Namespace) -> None:
         )
     if token and len(token) < SHORTEST_TOKEN:
         log.warning("DUNETRACE_MCP_TOKEN has under %s characters: guessable.", SHORTEST_TOKEN)
-    bound = bound_socket(host, 8000 if options.port is None else options.port)
+    port = 8000 if options.port is None else options.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError, ValueError) as error:
+        raise DunetraceError(f"cannot listen: {clean(error)}. Choose another --port.") from None
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or answers wait 40 ms for an ACK
     where, path = f"[{host}]" if ":" in host else host, "sse" if options.sse else "mcp"
     port = bound.getsockname()[1]
     say(f"dunetrace-mcp {__version__} on http://{where}:{port}/{path}", sys.stderr)
     config = uvicorn.Config(
-        http_app(server, path, where, token),
-        interface="asgi3",
-        log_config=None,
-        access_log=options.verbose,
-        server_header=False,
-        timeout_graceful_shutdown=10,
+        http_app(server, path, token), log_config=None, timeout_graceful_shutdown=10
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    uvicorn.Server(config).run([bound])
 
 
 # ── Check ─────────────────────────────────────────────────────────────────────────────────────────
