@@ -4785,14 +4785,12 @@ def serve_http(server: Server, options: argparse.Namespace) -> None:
 # The way from the settings to an editor's call, step by step, for a person whose set-up fails: the
 # first step that raises DunetraceError says the fault and its cure.
 
-NEWER = ("health scores", "search across agents", "runs across agents")  # than v0.3.0
-
 
 def check_settings() -> str:
     """What the environment says, the key by its length only."""
     backend, source = api(), "yours" if setting("DUNETRACE_API_KEY") else "the default"
-    wrong = misnamed_text()
-    return f"{backend.url}, key of {len(backend.key)} characters ({source}){wrong and f'; {wrong}'}"
+    key = f"key of {len(backend.key)} characters ({source})"
+    return blocks(backend.url, key, misnamed_text(), gap=", ")
 
 
 def check_agents() -> str:
@@ -4804,66 +4802,53 @@ def check_agents() -> str:
             "DUNETRACE_ENDPOINT at its ingest service (port 8001); dunetrace-mcp call "
             "get_instrumentation_guide python shows the code."
         )
-    newest = max((one.last_seen for one in fleet.rows if one.last_seen > 0), default=math.nan)
-    note = current_call().clock_note
-    return f"{fleet.many('agent')}, last seen {ago(newest)}{note and f'; {note}'}"
+    seen = f"last seen {ago(fleet.rows[0].last_seen)}"
+    return blocks(fleet.many("agent"), seen, current_call().clock_note, gap=", ")
 
 
 def check_endpoints() -> str:
     """Which of the newer endpoints there are; without them the tools still work, some with less."""
-    backend = api()
+    backend, lacks = api(), list[str]()
     name = next((one.agent_id for one in backend.agents().rows if fits_path(one.agent_id)), "none")
-    answers = at_once(
-        lambda: backend.ask(Health, "/v1/agents/{}/health-score", name),
-        lambda: backend.page("signals", limit=1),
-        lambda: backend.page("runs", limit=1),
-    )
-    lacks = []
-    for what, answer in zip(NEWER, answers, strict=True):
-        if isinstance(answer, DunetraceError):
-            if answer.kind != "route":
-                raise answer
+    newer: dict[str, Callable[[], object]] = {
+        "health scores": lambda: backend.ask(Health, "/v1/agents/{}/health-score", name),
+        "lists across agents": lambda: backend.page("runs", limit=1),
+    }
+    for what, ask in newer.items():
+        try:
+            ask()
+        except DunetraceError as error:
+            if error.kind != "route":
+                raise
             lacks.append(what)
-    return f"older backend without {', '.join(lacks)}" if lacks else f"newest: {', '.join(NEWER)}"
+    return f"older backend without {' and '.join(lacks)}" if lacks else "newest"
 
 
 def check_stdio() -> str:
-    """That this server starts as an editor starts it, and answers a call over stdio."""
+    """That this server starts as an editor starts it, and answers over stdio."""
     from mcp import ClientSession, StdioServerParameters
     from mcp.client.stdio import stdio_client
 
-    file, env = os.path.abspath(__file__), {**os.environ, "DUNETRACE_TOOLS": "list_agents"}
-    command = StdioServerParameters(command=sys.executable, args=[file], env=env)
+    file = os.path.abspath(__file__)
+    command = StdioServerParameters(command=sys.executable, args=[file], env=dict(os.environ))
 
-    async def call_over_stdio() -> Any:
+    async def listed() -> int:
         with anyio.fail_after(CALL_SECONDS):
             async with stdio_client(command) as streams, ClientSession(*streams[:2]) as session:
                 await session.initialize()
-                return await session.call_tool("list_agents", {})
+                return len((await session.list_tools()).tools)
 
     with contextlib.suppress(Exception):
-        result = anyio.run(call_over_stdio)
-        if not getattr(result, "isError", getattr(result, "is_error", True)):
-            return "started over stdio and answered"
-    raise DunetraceError(
-        "The server did not answer over stdio. Run dunetrace-mcp by hand to see why."
-    )
+        return f"started over stdio and offers {plural(anyio.run(listed), 'tool')}"
+    raise DunetraceError("The server did not start over stdio. Run dunetrace-mcp to see why.")
 
 
-CHECKS = {
-    "Configuration": check_settings,
-    "Customer API": check_agents,
-    "Endpoints": check_endpoints,
-    "Editor": check_stdio,
-}
-
-
-def check(options: argparse.Namespace) -> int:
-    for name, step in CHECKS.items():
-        say(f"✅ {name}: {delivered(step())}")
-    say(
-        "All is well. dunetrace-mcp config CLIENT (claude-code, ...) prints what your editor needs."
-    )
+def check(_: argparse.Namespace) -> int:
+    say(f"✅ Configuration: {check_settings()}")
+    say(f"✅ Customer API: {check_agents()}")
+    say(f"✅ Endpoints: {check_endpoints()}")
+    say(f"✅ Editor: {check_stdio()}")
+    say("All is well. dunetrace-mcp config CLIENT prints what your editor needs.")
     return 0
 
 
