@@ -4857,185 +4857,141 @@ def check(_: argparse.Namespace) -> int:
 # program can print, so whatever lacks an input that it needs is UNKNOWN.
 
 SAME_MOMENT = 600.0  # seconds between an agent's last event and the end of its newest processed run
-
-
-class Criterion(NamedTuple):
-    """A line of the gate: PASS, FAIL, UNKNOWN, WARN or SKIP, and why."""
-
-    state: str
-    text: str
+Criterion = tuple[str, str]  # PASS, FAIL, UNKNOWN, WARN or SKIP, and its line
 
 
 class Seen(NamedTuple):
-    """What the gate knows of an agent: its row, its runs and signals of the window, its health
-    (each may say why it could not be had), and the runs that may have failed in the window at a
-    time not told."""
+    """What the gate knows of an agent; each part may say why it could not be had."""
 
-    agent: Agent | DunetraceError
-    runs: Found
-    signals: Found
+    agent: Agent
+    absent: str  # why there is no row of it
+    runs: Found  # of the window, newest first
+    signals: Found  # of the window
     health: Health
-    untimed: list[Run]
-    total: int  # runs that the backend has processed
+    untimed: int  # runs that may have failed in the window, at a time not told
+    flying: int  # runs that started and are not processed; below 0 the counts cannot tell
 
-    @property
-    def flying(self) -> float:
-        """How many runs have started and are not processed, nan where the counts cannot tell."""
-        started = None if isinstance(self.agent, DunetraceError) else self.agent.run_count
-        return math.nan if started is None or started < self.total else started - self.total
+
+def judged(text: str, failed: bool, doubt: str) -> Criterion:
+    """A criterion that fails, whose doubt leaves it unknown, or that passes."""
+    if failed:
+        return "FAIL", text
+    return ("UNKNOWN", f"{text}; {doubt}") if doubt else ("PASS", text)
 
 
 def seen_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That runs were processed in the window and the agent is in the list, by clocks that agree,
     and that nothing came after the newest of them: without that, nothing else says anything."""
-    runs, clocks, listed = seen.runs.rows, current_call().clocks, isinstance(seen.agent, Agent)
-    last = seen.agent.last_seen if isinstance(seen.agent, Agent) else math.nan
-    off = not (clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks))
-    waits = math.isnan(seen.flying) and not abs(last - times_of(runs)[-1]) <= SAME_MOMENT
-    why = first_rule(
-        (not listed, f"; {seen.agent}"),
-        (seen.runs.note, f"; {seen.runs.note}"),
-        (
-            off and api_url() != DEMO_URL,
-            "; the backend's clock is not told, or over 5 minutes from ours",
-        ),
-        (not runs, "; the telemetry or the detector may be dead"),
-        (
-            not last >= now() - options.hours * HOUR,
-            f", but the agent's last event came {ago(last)}",
-        ),
-        (
-            waits,
-            f", but its last event came {ago(last)}, and the counts do not tell how many runs wait",
-        ),
+    runs, last, clocks = seen.runs.rows, seen.agent.last_seen, current_call().clocks
+    told = clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks)
+    waits = seen.flying < 0 and not abs(last - times_of(runs)[-1]) <= SAME_MOMENT
+    came = f"the agent's last event came {ago(last)}"
+    doubt = first_rule(
+        (seen.absent, seen.absent),
+        (seen.runs.note, seen.runs.note),
+        (not told and api_url() != DEMO_URL, "its clock is not told, or over 5 minutes from ours"),
+        (not runs, "the telemetry or the detector may be dead"),
+        (not last >= now() - options.hours * HOUR, came),
+        (waits, f"{came}, and the counts do not tell how many runs wait"),
         (True, ""),
     )
-    return Criterion(
-        "UNKNOWN" if why else "PASS",
-        f"runs processed in the last {options.hours} h: {len(runs)}{why}",
-    )
+    return judged(f"runs processed in the last {options.hours} h: {len(runs)}", False, doubt)
+
+
+def too_many(failed: list[bool], newest: int, percent: float) -> bool:
+    """Whether more than so many percent of runs, or of the newest of them, failed."""
+    return any(100 * sum(some) > percent * len(some) for some in (failed, failed[:newest]))
 
 
 def errored_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """The share of the window's runs, and of its newest 20, that errored or stalled. Runs in flight
     and of unknown end or time may have."""
-    runs, bound = seen.runs.rows, options.max_errored / 100
-    waiting = (0 if math.isnan(seen.flying) else int(seen.flying)) + len(seen.untimed)
-    sides = [runs, runs[:NEWEST_RUNS]]
-    failed = [sum(run.failed for run in some) for some in sides]
-    maybe = [
-        sum(run.failed or run.outcome == "unknown" for run in some) + waiting for some in sides
-    ]
-    newest = f", {failed[1]} of the newest {NEWEST_RUNS}" if len(runs) > NEWEST_RUNS else ""
-    more = (
-        f"; {maybe[0] - failed[0]} more in flight, or of unknown end or time"
-        if maybe != failed
-        else ""
+    runs, most, waiting = seen.runs.rows, options.max_errored, seen.untimed + max(0, seen.flying)
+    failed = [run.failed for run in runs]
+    maybe = [True] * waiting + [run.failed or run.outcome == "unknown" for run in runs]
+    more = f"{sum(maybe) - sum(failed)} more in flight, or of unknown end or time"
+    few = len(runs) < options.min_runs
+    doubt = first_rule(
+        (few, f"it takes {options.min_runs:g} to tell"),
+        (seen.runs.note, seen.runs.note),
+        (too_many(maybe, NEWEST_RUNS + waiting, most), more),
+        (True, ""),
     )
-    few = f"; it takes {options.min_runs:g} to tell" if len(runs) < options.min_runs else ""
-    pairs = list(zip(failed, maybe, map(len, sides), strict=True))
-    state = first_rule(
-        (few, "UNKNOWN"),
-        (any(n > bound * size for n, _, size in pairs), "FAIL"),
-        (seen.runs.note or any(n > bound * (size + waiting) for _, n, size in pairs), "UNKNOWN"),
-        (True, "PASS"),
-    )
-    said = f"{failed[0]} of {plural(len(runs), 'run')}{newest}, at most {options.max_errored:g}%"
-    return Criterion(state, f"errored or stalled: {said}{more}{few}")
+    newest = f", {sum(failed[:NEWEST_RUNS])} of the newest {NEWEST_RUNS}"
+    said = f"{sum(failed)} of {plural(len(runs), 'run')}{newest if len(runs) > NEWEST_RUNS else ''}"
+    text = f"errored or stalled: {said}, at most {most:g}%"
+    return judged(text, not few and too_many(failed, NEWEST_RUNS, most), doubt)
 
 
 def signals_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That no signal of the window is of the type, and of the severity or worse; one of no known
     severity is worst, one of no known type could be any."""
     kind, worst = options.failure_type, options.fail_on
-    bound = [*SEVERITIES].index(worst) if worst else len(SEVERITIES)
-    rows = [
-        one for one in seen.signals.rows if not kind or as_filter(one.failure_type) in (kind, NONE)
-    ]
-    found = sum(one.rank <= bound for one in rows)
+    rank, like = [*SEVERITIES].index(worst), (kind, NONE)
+    rows = [one for one in seen.signals.rows if one.rank <= rank]
+    found = sum(not kind or as_filter(one.failure_type) in like for one in rows)
     listed = Counter(one.run_id for one in seen.signals.rows)
     short = sum(listed[run.run_id] < (run.signal_count or 0) for run in seen.runs.rows)
-    why = seen.signals.note or (
-        f"{plural(short, 'run')} count more than are listed" if short else ""
-    )
-    state = first_rule((found, "FAIL"), (why, "UNKNOWN"), (True, "PASS"))
-    severity = f"severity {worst} or worse" if worst else "any severity"
-    text = f"{blocks(kind, 'signals', gap=' ')} of {severity} in the last {options.hours} h: {found}, allowed 0"
-    return Criterion(state, f"{text}{why and f'; {why}'}")
+    lacks = f"{plural(short, 'run')} count more than are listed" if short else ""
+    what = f"{kind or 'signals'} of severity {worst} or worse in the last {options.hours} h"
+    return judged(f"{what}: {found}, allowed 0", found > 0, seen.signals.note or lacks)
 
 
 def score_criterion(seen: Seen, options: argparse.Namespace) -> Criterion:
     """That the health score is high enough; skipped only where the backend has none at all and none
     was asked for. There HIGH signals in more than half of the runs are a warning."""
-    least, score = 70 if options.min_score is None else options.min_score, seen.health.score
-    high = {one.run_id for one in seen.signals.rows if one.rank <= 1} & {
-        run.run_id for run in seen.runs.rows
-    }
-    absent = seen.health.error == WHY["route"] and options.min_score is None
-    many = 2 * len(high) > len(seen.runs.rows)
-    none = (
-        seen.health.error
-        or f"none from 0 to 100 of {plural(seen.health.sample_runs, 'run')} in 30 days"
-    )
-    return first_rule(
-        (
-            absent and many,
-            Criterion("WARN", f"HIGH signals in {of_runs(len(high), len(seen.runs.rows))}"),
-        ),
-        (absent, Criterion("SKIP", "health score: this backend has none")),
-        (math.isnan(score), Criterion("UNKNOWN", f"health score: {none}")),
-        (
-            True,
-            Criterion(
-                "PASS" if score >= least else "FAIL", f"health score {score:.0f}, needs {least:g}"
-            ),
-        ),
-    )
+    health, runs = seen.health, {run.run_id for run in seen.runs.rows}
+    if health.error == WHY["route"] and options.min_score is None:
+        high = runs & {one.run_id for one in seen.signals.rows if one.rank <= 1}
+        state = "WARN" if 2 * len(high) > len(runs) else "SKIP"
+        return state, f"this backend has no score; HIGH signals in {of_runs(len(high), len(runs))}"
+    if math.isnan(health.score):
+        none = f"none from 0 to 100 of {plural(health.sample_runs, 'run')} in 30 days"
+        return "UNKNOWN", f"health score: {health.error or none}"
+    least = 70 if options.min_score is None else options.min_score
+    return judged(f"health score {health.score:.0f}, needs {least:g}", health.score < least, "")
 
 
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
-    among those of the window but is not of it by its own clock, or has none, is of no known
-    time."""
-    agent, *lists, health = at_once(
+    before one of the window but is not of it by its own clock, or has none, is of no known time."""
+    row, *lists, health = at_once(
         lambda: agent_named(backend, agent_id),
         lambda: backend.read("runs", agent_id, age=hours * HOUR),
         lambda: backend.read("signals", agent_id, age=hours * HOUR, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
+    absent = str(row) if isinstance(row, DunetraceError) else ""
+    agent = Agent.of() if absent else row
     runs, signals = (or_empty(one, Found) for one in lists)
     since = now() - hours * HOUR  # by the clock that these have told
     inside = [run for run in runs.rows if run.at >= since]
-    last = max((n for n, run in enumerate(runs.rows) if run.at >= since), default=0)
-    among = (run for run in runs.rows[:last] if not run.at >= since)
-    untimed = [run for run in among if run.outcome not in ("clean", "signals")]
+    before = runs.rows[: runs.rows.index(inside[-1])] if inside else []
+    untimed = [run for run in before if not run.at >= since]
     return Seen(
         agent,
+        absent,
         replace(runs, rows=newest_first(inside)),
         replace(signals, rows=[one for one in signals.rows if not one.at < since]),
         or_empty(health, Health),
-        untimed,
-        runs.total,
+        sum(run.outcome not in ("clean", "signals") for run in untimed),
+        (agent.run_count or 0) - runs.total,
     )
 
 
 def gate(options: argparse.Namespace) -> int:
     backend, agent_id = api(), given_id(options.agent_id)
     say(f"Gate for {shown_id(agent_id)} at {backend.url}:")
-    options.fail_on = options.fail_on or ("" if options.failure_type else "CRITICAL")
+    options.fail_on = options.fail_on or ("LOW" if options.failure_type else "CRITICAL")
     seen = look_at(backend, agent_id, options.hours)
-    if isinstance(seen.agent, Agent):
-        check_type(options.failure_type, [seen.agent])
-    criteria = [
-        one(seen, options)
-        for one in (seen_criterion, errored_criterion, signals_criterion, score_criterion)
-    ]
-    for one in criteria:
-        say(delivered(f"{one.state:<7} {one.text}"))
-    states = {one.state for one in criteria}
-    if "FAIL" in states:
-        return 1
-    return 0 if "UNKNOWN" not in states and "PASS" in states else 2
+    check_type(options.failure_type, [] if seen.absent else [seen.agent])
+    criteria = (seen_criterion, errored_criterion, signals_criterion, score_criterion)
+    states = set()
+    for criterion in criteria:
+        state, text = criterion(seen, options)
+        say(delivered(f"{state:<7} {text}"))
+        states.add(state)
+    return first_rule(("FAIL" in states, 1), ("UNKNOWN" in states, 2), (True, 0))
 
 
 # ── Editor configuration ──────────────────────────────────────────────────────────────────────────
