@@ -57,7 +57,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, distribution
 from io import BytesIO
-from signal import SIGINT, SIGTERM
+from signal import SIG_DFL, SIGINT
 from signal import signal as on_signal
 from typing import Annotated, Any, NamedTuple, NoReturn, TextIO, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -4998,82 +4998,62 @@ def gate(options: argparse.Namespace) -> int:
 # What each editor needs to start this server, or to reach one over HTTP: a letter of LETTERS. Keys
 # stand in it by name, never typed.
 
+CLIENTS = "claude-code codex gemini cursor vscode windsurf claude-desktop zed".split()
 OTHERS = ("DUNETRACE_TOOLS", "DUNETRACE_DASHBOARD_URL", "DUNETRACE_SHOW_RAW")
-CONNECTED = (
-    'A client\'s own "connected" says that the server starts; `dunetrace-mcp check` says whether it gets '
-    "answers."
-)
+CONNECTED = """\
+A client's own "connected" says that the server starts; `dunetrace-mcp check` says whether it gets
+answers."""
 # The key in a command or in JSON: the demo needs none.
-KEY_GIVEN = re.compile(r',? ?(--env )?"?DUNETRACE_API_KEY"?[=:] ?"[^"]*"')
+KEY_GIVEN = re.compile(r',?\s*(--env )?"?DUNETRACE_API_KEY"?[=:]\s*"[^"]*"')
 
 
 def own_command() -> list[str]:
     """What starts this server from anywhere: the command that was called, with its whole path where
-    an editor would not find it; never one out of the cache of uv."""
+    an editor would not find it; raises DunetraceError for one in the cache of uv."""
     file, called = os.path.abspath(__file__), shutil.which(sys.argv[0]) or ""
-    if re.search(r"[/\\]archive-v\d", sys.prefix):
-        return ["uvx", "--from", package_source(), "dunetrace-mcp"]
-    if re.search(r"[/\\]environments-v\d", sys.prefix):
+    if "archive-v" in sys.prefix:
+        raise DunetraceError("uvx runs it from a cache: uv tool install it, then ask again.")
+    if "environments-v" in sys.prefix:
         return ["uv", "run", "--script", file]
     if os.path.basename(called).startswith("dunetrace-mcp"):
         return [os.path.abspath(called)]
     return [sys.executable, file]
 
 
-def package_source() -> str:
-    """Where this package was installed from, as `uvx --from` takes it: a folder, a repository, or
-    the name with its version."""
-    with contextlib.suppress(PackageNotFoundError, ValueError, KeyError):
-        origin = json.loads(distribution("dunetrace-mcp").read_text("direct_url.json") or "")
-        if vcs := origin.get("vcs_info"):
-            return f"git+{origin['url']}@{vcs['commit_id']}"
-        return unquote(origin["url"].removeprefix("file://"))
-    return f"dunetrace-mcp=={__version__}"
-
-
-def clients() -> list[str]:
-    return [name for name in chapters(LETTERS) if " " not in name]
-
-
-def laid_out(line: str) -> str:
-    """A line of a letter: JSON as people read it, behind a scheme packed into an install link."""
-    scheme, brace, rest = line.partition("{")
+def laid_out(part: str) -> str:
+    """A paragraph of a letter: JSON as people read it, behind a scheme packed into a link."""
+    scheme, brace, rest = part.partition("{")
     if not brace or " " in scheme:
-        return line
+        return part
     data = json.loads(brace + rest)
     if not scheme:
         return json.dumps(data, indent=2, ensure_ascii=False)
     packed = json.dumps(data)
     if scheme.startswith("cursor"):
         packed = base64.b64encode(packed.encode()).decode()
-    return f"{scheme}{quote(packed, safe='')}"
-
-
-def letter(client: str, remote: str) -> str:
-    """What a client needs: its letter, filled in."""
-    letters, (program, *rest) = chapters(LETTERS), own_command()
-    text = letters.get(f"{client} --url", "") if remote else letters[client]
-    told = {"DUNETRACE_API_URL": api_url()}
-    told |= {name: os.environ[name] for name in OTHERS if os.environ.get(name)}
-    if api_url() == DEMO_URL:
-        text = KEY_GIVEN.sub("", text)
-    values = {
-        "program": shlex.join([program, *rest]),
-        "env": " ".join(f"--env {name}={shlex.quote(one)}" for name, one in told.items()),
-        "command": json.dumps(program),
-        "args": json.dumps(rest),
-        "told": json.dumps(told)[1:-1],
-        "url": json.dumps(api_url()),
-        "remote": remote,
-    }
-    return "\n".join(map(laid_out, string.Template(text).safe_substitute(values).splitlines()))
+    return scheme + quote(packed, safe="")
 
 
 def config(options: argparse.Namespace) -> int:
-    remote = base_url("--url", options.url)
+    remote = base_url("--url", options.url or "")
     if remote and not urlsplit(remote).path:
         remote = f"{remote}/mcp"
-    say(f"{letter(options.client, remote)}\n\n{CONNECTED}")
+    text = chapters(LETTERS)[f"{options.client} --url" if remote else options.client]
+    url, (program, *rest) = api_url(), own_command()
+    if url == DEMO_URL:
+        text = KEY_GIVEN.sub("", text)
+    told = {"DUNETRACE_API_URL": url}
+    told |= {name: os.environ[name] for name in OTHERS if name in os.environ}
+    text = string.Template(text).safe_substitute(
+        program=shlex.join([program, *rest]),
+        env=" ".join(f"--env {name}={shlex.quote(one)}" for name, one in told.items()),
+        command=json.dumps(program),
+        args=json.dumps(rest),
+        told=json.dumps(told)[1:-1],
+        url=json.dumps(url),
+        remote=remote,
+    )
+    say(blocks(*map(laid_out, text.split("\n\n")), CONNECTED))
     return 0
 
 
@@ -5081,17 +5061,20 @@ def config(options: argparse.Namespace) -> int:
 # What is typed becomes one of the above. A status is what it says, whatever happens to the output.
 
 USAGE = 64  # of a command that was written wrongly, so that CI tells it from a gate's UNKNOWN
-VARIABLES = {
-    "DUNETRACE_API_URL": f"the Customer API, default {DEFAULT_URL}; {DEMO_URL} is the demo fleet",
-    "DUNETRACE_API_KEY": f"sent to that host as a bearer token, default {DEFAULT_KEY}",
-    "DUNETRACE_TOOLS": "core, or names of tools with commas; default all",
-    "DUNETRACE_DASHBOARD_URL": f"where links lead, default {DASHBOARD_URL} beside a local backend",
-    "DUNETRACE_SHOW_RAW": "1 shows the free text of runs instead of its hash",
-    "DUNETRACE_MCP_TOKEN": "what HTTP clients must send",
-}
+ENVIRONMENT = f"""\
+example:
+  dunetrace-mcp --demo call list_agents
+
+environment:
+  DUNETRACE_API_URL        the Customer API, default {DEFAULT_URL}; {DEMO_URL} is the demo fleet
+  DUNETRACE_API_KEY        sent to that host as a bearer token, default {DEFAULT_KEY}
+  DUNETRACE_TOOLS          core, or names of tools with commas; default all
+  DUNETRACE_DASHBOARD_URL  where links lead, default {DASHBOARD_URL} beside a local backend
+  DUNETRACE_SHOW_RAW       1 shows the free text of runs instead of its hash
+  DUNETRACE_MCP_TOKEN      what HTTP clients must send
+  now: """
 GATE_HELP = """\
-severities, worst first: CRITICAL, HIGH, MEDIUM, LOW
-exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64 written wrongly
+exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64 misuse
 example: dunetrace-mcp gate billing-agent --since 24h --max-errored 5% --fail-on HIGH"""
 
 
@@ -5100,15 +5083,14 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         key = os.environ.get("DUNETRACE_API_KEY", "").strip(" \t\r\n\"'") or DEFAULT_KEY
-        text = super().format(record).replace(key, "***")[:4_000]
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return repr(super().format(record).replace(key, "***")[:4_000])[1:-1]
 
 
 def set_up_logging(verbose: bool) -> None:
     """Warnings to standard error; with `verbose` also one line per request."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
     # These report a client that hangs up, or the query of a request that is tried again.
     for name in ("urllib3", "uvicorn.error", "mcp"):
@@ -5134,12 +5116,11 @@ def typed_arguments(name: str, words: list[str]) -> Json:
 
 def call(options: argparse.Namespace) -> int:
     server, name = make_server(), options.tool
-    known_arguments(name, {})
     if {"-h", "--help"} & {*options.words}:
-        say(next(tool_text(one) for one in anyio.run(server.list_tools) if one.name == name))
-        return 0
-    result = anyio.run(server.call_tool, name, typed_arguments(name, options.words))
-    say("\n".join(block.text for block in getattr(result, "content", result)))
+        say("\n".join(tool_text(one) for one in anyio.run(server.list_tools) if one.name == name))
+    else:
+        result = anyio.run(server.call_tool, name, typed_arguments(name, options.words))
+        say("\n".join(block.text for block in getattr(result, "content", result)))
     return 0
 
 
@@ -5174,99 +5155,85 @@ def serve(options: argparse.Namespace) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose usage errors have a status of their own."""
+    """argparse that takes texts as they are and options by their whole names, and whose usage
+    errors have a status of their own."""
+
+    def __init__(self, **given: Any) -> None:
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=form, allow_abbrev=False, **given)
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
-def within(low: float, high: float) -> Callable[[str], float]:
+def within(low: int, high: int, read: Callable[[str], float] = float) -> Callable[[str], float]:
     """A number in a range, with or without a percent sign behind it."""
 
-    def parse(value: str) -> float:
-        with contextlib.suppress(ValueError):
-            if low <= (n := float(value.removesuffix("%"))) <= high:
-                return n
-        raise argparse.ArgumentTypeError(
-            f"{clean(value, 80)!r} is no number from {low:g} to {high:g}."
-        )
+    def number(value: str) -> float:
+        if low <= (n := read(value.removesuffix("%"))) <= high:
+            return n
+        raise argparse.ArgumentTypeError(f"{clean(value, 80)} is not from {low} to {high}")
 
-    return parse
+    return number
 
 
-def gate_hours(value: str) -> int:
-    """Hours back, at least one."""
-    if hours := hours_of(value):
-        return hours
-    raise argparse.ArgumentTypeError("A gate looks back an hour or more.")
-
-
-# What it does, what it is for, and the end of its help.
-COMMANDS: tuple[tuple[Callable[..., int], str, str], ...] = (
-    (call, "print one tool's text; call TOOL --help says more of it", "tools: " + " ".join(TOOLS)),
-    (check, "check the set-up step by step, from the settings to an editor's call", ""),
-    (config, "print what an editor needs to start this server", ""),
-    (gate, "pass or fail an agent before a deploy", GATE_HELP),
-)
-# Command ("": serving), option, type, default, help.
-OPTIONS: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
-    ("", "--host", str, None, "where to listen; beyond loopback DUNETRACE_MCP_TOKEN is needed"),
-    ("", "--port", int, None, "port to listen on (8000)"),
-    ("config", "--url", str, "", "reach a server that serves MCP over HTTP there"),
-    ("gate", "--min-score", within(0, 100), None, "least score (70, where there are scores)"),
-    ("gate", "--fail-on", severity_of, "", "or worse fails (CRITICAL; any with --failure-type)"),
-    ("gate", "--failure-type", failure_type_of, "", "only signals of this type"),
-    ("gate", "--max-errored", within(0, 100), 10, "percent of runs that may error or stall (10)"),
-    ("gate", "--min-runs", within(1, 10**9), 1, "runs that it takes to tell (1)"),
-)
-
-
-def variables_text() -> str:
-    """The environment's variables, what they mean and what they are now."""
-    lines = []
-    for name, what in VARIABLES.items():
+def environment_text() -> str:
+    """What the variables of the environment mean, and what they are now."""
+    now = []
+    for name in re.findall(r"DUNETRACE_\w+", ENVIRONMENT):
         value = os.environ.get(name, "")
         hidden = re.search("KEY|TOKEN", name) or CREDENTIALS.search(value.split("://")[-1])
-        shown = f"{len(value)} characters" if hidden else clean(value, 80)
-        lines.append(f"  {name:<24} {what}{value and f' [now {shown}]'}")
-    return "\n".join(lines)
+        if value:
+            now.append(f"{name} is {f'{len(value)} characters' if hidden else clean(value, 80)}")
+    return f"{ENVIRONMENT}{', '.join(now) or 'none is set'}"
 
 
 def argument_parser() -> Parser:
     """The command line: how to serve, or a command, whose function becomes `do`."""
-    form: Json = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = Parser(
         prog="dunetrace-mcp",
         description="Ask your editor how your AI agents in production are doing. Serves MCP over "
         "stdio unless told otherwise.",
-        epilog=f"example:\n  dunetrace-mcp --demo call list_agents\n\nenvironment:\n{variables_text()}",
-        **form,
+        epilog=environment_text(),
     )
     parser.set_defaults(do=serve)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(do: Callable[..., int], what: str, epilog: str = "") -> Callable[..., Any]:
+        one = commands.add_parser(do.__name__, help=what, description=what, epilog=epilog)
+        one.set_defaults(do=do)
+        return one.add_argument
+
     add = parser.add_argument
     add("--version", action="version", version=f"dunetrace-mcp {__version__}")
     add("--demo", action="store_true", help="use the built-in demo fleet instead of a backend")
     add("--verbose", action="store_true", help="one line per request on standard error")
     add("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
     add("--http", action="store_true", help="serve streamable HTTP at /mcp, without sessions")
-    commands, parsers = parser.add_subparsers(metavar="COMMAND"), {"": parser}
-    for do, what, epilog in COMMANDS:
-        name = do.__name__
-        one = commands.add_parser(name, help=what, description=what, epilog=epilog, **form)
-        one.set_defaults(do=do)
-        parsers[name] = one
-    parsers["call"].add_argument("tool", metavar="TOOL")
-    parsers["call"].add_argument("words", nargs=argparse.REMAINDER, metavar="name=value")
-    parsers["config"].add_argument(
-        "client", choices=clients(), metavar="CLIENT", help=", ".join(clients())
-    )
-    parsers["gate"].add_argument("agent_id", metavar="agent")
-    since = "how far back runs and signals count (24h)"
-    parsers["gate"].add_argument("--since", type=gate_hours, default=24, dest="hours", help=since)
-    for command, option, kind, default, what in OPTIONS:
-        parsers[command].add_argument(option, type=kind, default=default, help=what)
+    add("--host", help="where to listen; beyond loopback DUNETRACE_MCP_TOKEN is needed")
+    add("--port", type=int, help="port to listen on (8000)")
+    command(check, "check the set-up step by step, from the settings to an editor's call")
+    add = command(call, "print one tool's text; call TOOL --help says more of it")
+    add("tool", choices=TOOLS)
+    add("words", nargs=argparse.REMAINDER, metavar="name=value")
+    add = command(config, "print what an editor needs to start this server")
+    add("client", choices=CLIENTS)
+    add("--url", help="reach a server that serves MCP over HTTP there")
+    add_gate_options(command(gate, "pass or fail an agent before a deploy", GATE_HELP))
     return parser
+
+
+def add_gate_options(add: Callable[..., Any]) -> None:
+    """Every criterion of a gate, each within its range."""
+    hours, percent = within(1, 10**6, hours_of), within(0, 100)
+    add("agent_id", metavar="agent")
+    add("--since", type=hours, default=24, dest="hours", help="how far back it looks (24h)")
+    add("--min-score", type=percent, help="least score (70, where there are scores)")
+    add("--fail-on", type=str.upper, choices=SEVERITIES, help="or worse (CRITICAL; any of a type)")
+    add("--failure-type", type=failure_type_of, default="", help="only signals of this type")
+    add("--max-errored", type=percent, default=10, help="percent that may error or stall (10)")
+    add("--min-runs", type=within(1, 10**9), default=1, help="runs that it takes to tell (1)")
 
 
 def typed_options(typed: list[str]) -> argparse.Namespace:
@@ -5278,10 +5245,9 @@ def typed_options(typed: list[str]) -> argparse.Namespace:
         options = parser.parse_args(words)
     except DunetraceError as error:
         parser.error(str(error))
-    twice = Counter(word.partition("=")[0] for word in words if word.startswith("--"))
-    for option, n in twice.items():
-        if n > 1:
-            parser.error(f"{option} is given twice")
+    given = Counter(word.partition("=")[0] for word in words if word.startswith("--"))
+    for option in given - Counter([*given]):
+        parser.error(f"{option} is given twice")
     options.verbose = "--verbose" in flags
     if "--demo" in flags:
         os.environ["DUNETRACE_API_URL"] = DEMO_URL
@@ -5294,20 +5260,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    on_signal(SIGINT, SIG_DFL)  # an interrupted gate has not passed
     options = typed_options(sys.argv[1:])
     set_up_logging(options.verbose)
-    serves, gates = options.do is serve, options.do is gate
-    for one in (SIGINT, SIGTERM):
-        # An interrupted gate has not passed; a server is meant to be ended like that.
-        on_signal(one, lambda number, _: os._exit(0 if serves else 128 + number))
-    if not serves:
+    if options.do is not serve:
         CALL.set(Call())  # a command has the time of one call
     try:
         status = options.do(options)
     except DunetraceError as error:
-        status = 2 if gates or serves else 1
-        stream = sys.stdout if gates else sys.stderr
-        say(f"{'UNKNOWN' if gates else 'dunetrace-mcp:'} {error}", stream)
+        say(f"dunetrace-mcp: {error}", sys.stderr)
+        status = 2
     os._exit(status)
 
 
@@ -5657,7 +5619,8 @@ It stores the key as your shell has it: set it first (dt_dev_test for a backend 
 Or, instead, put this into .mcp.json in the root of a repository, for everybody who works in it; not
 both, they would be in conflict:
 
-{"mcpServers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${DUNETRACE_API_KEY:-dt_dev_test}"}}}}
+{"mcpServers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${DUNETRACE_API_KEY:-dt_dev_test}"}}}}
 
 Claude Code asks before each tool, although all of them only read. To allow them once and for all, put
 this into ~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}}
@@ -5665,10 +5628,10 @@ this into ~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}
 # claude-code --url
 Run:
 
-claude mcp add --scope user --transport http dunetrace $remote --header "Authorization: Bearer $DUNETRACE_MCP_TOKEN"
+claude mcp add -s user -t http dunetrace $remote -H "Authorization: Bearer $DUNETRACE_MCP_TOKEN"
 
-It stores the token as your shell has it: set it first. Without a token on that server, leave out --header
-and what follows it.
+It stores the token as your shell has it: set it first. Without a token on that server, leave out -H and
+what follows it.
 To allow its tools, which only read, once and for all, put this into ~/.claude/settings.json:
 {"permissions": {"allow": ["mcp__dunetrace"]}}
 # codex
@@ -5716,49 +5679,61 @@ what follows it. `gemini mcp list` shows it as disabled until the folder that yo
 # cursor
 Put this into ~/.cursor/mcp.json:
 
-{"mcpServers": {"dunetrace": {"command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
+{"mcpServers": {"dunetrace": {"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
 
 Or, instead, open this link:
 
-cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={"command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
+cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
 
 DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test for a backend in development mode).
 # cursor --url
 Put this into ~/.cursor/mcp.json:
 
-{"mcpServers": {"dunetrace": {"url": "$remote", "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
+{"mcpServers": {"dunetrace": {"url": "$remote",
+"headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 
 That variable must be set where the editor starts. Without a token on that server, leave out "headers".
 # vscode
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
 
-{"inputs": [{"type": "promptString", "id": "DUNETRACE_API_KEY", "description": "DUNETRACE_API_KEY", "password": true}], "servers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${input:DUNETRACE_API_KEY}"}}}}
+{"inputs": [{"type": "promptString", "id": "DUNETRACE_API_KEY", "description": "DUNETRACE_API_KEY",
+"password": true}], "servers": {"dunetrace": {"type": "stdio",
+"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${input:DUNETRACE_API_KEY}"}}}}
 
 Or, instead, open this link, which takes the key from the environment that VS Code starts in:
 
-vscode:mcp/install?{"name": "dunetrace", "type": "stdio", "command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
+vscode:mcp/install?{"name": "dunetrace", "type": "stdio", "command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
 # vscode --url
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
 
-{"inputs": [{"type": "promptString", "id": "DUNETRACE_MCP_TOKEN", "description": "DUNETRACE_MCP_TOKEN", "password": true}], "servers": {"dunetrace": {"type": "http", "url": "$remote", "headers": {"Authorization": "Bearer ${input:DUNETRACE_MCP_TOKEN}"}}}}
+{"inputs": [{"type": "promptString", "id": "DUNETRACE_MCP_TOKEN", "description": "DUNETRACE_MCP_TOKEN",
+"password": true}], "servers": {"dunetrace": {"type": "http", "url": "$remote",
+"headers": {"Authorization": "Bearer ${input:DUNETRACE_MCP_TOKEN}"}}}}
 
 Without a token on that server, leave out "inputs" and "headers".
 # windsurf
 Put this into ~/.codeium/windsurf/mcp_config.json:
 
-{"mcpServers": {"dunetrace": {"command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
+{"mcpServers": {"dunetrace": {"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
 
 DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test for a backend in development mode).
 # windsurf --url
 Put this into ~/.codeium/windsurf/mcp_config.json:
 
-{"mcpServers": {"dunetrace": {"serverUrl": "$remote", "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
+{"mcpServers": {"dunetrace": {"serverUrl": "$remote",
+"headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 
 That variable must be set where the editor starts. Without a token on that server, leave out "headers".
 # claude-desktop
 Put this into claude_desktop_config.json (Settings, Developer, Edit Config):
 
-{"mcpServers": {"dunetrace": {"command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
+{"mcpServers": {"dunetrace": {"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 
 Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test for a backend in development mode), and keep that
 file to yourself.
@@ -5768,14 +5743,16 @@ config claude-desktop.
 # zed
 Put this into Zed's settings.json:
 
-{"context_servers": {"dunetrace": {"command": $command, "args": $args, "env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
+{"context_servers": {"dunetrace": {"command": $command, "args": $args,
+"env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 
 Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test for a backend in development mode), and keep that
 file to yourself.
 # zed --url
 Put this into Zed's settings.json:
 
-{"context_servers": {"dunetrace": {"url": "$remote", "headers": {"Authorization": "Bearer YOUR_DUNETRACE_MCP_TOKEN"}}}}
+{"context_servers": {"dunetrace": {"url": "$remote",
+"headers": {"Authorization": "Bearer YOUR_DUNETRACE_MCP_TOKEN"}}}}
 
 Replace what begins with YOUR_ by the server's token; without one on that server, leave out "headers".
 """
