@@ -5404,7 +5404,7 @@ class DemoAdapter(HTTPAdapter):
 # ── Long texts ────────────────────────────────────────────────────────────────────────────────────
 # The detectors, the demo, the letters to editors, and the guides.
 
-# Failure type | usual severity | what it detects | what its evidence says | where to look in the code
+# Failure type | usual severity | what it detects | what its evidence says | where to look in code
 DETECTOR_TABLE = """\
 TOOL_LOOP | HIGH | one tool makes up three or more of the last five calls | tool, count, first_step, last_step, args_identical, wasted_tokens | the loop that calls it, and what ends that: a guard against equal arguments
 TOOL_THRASHING | HIGH | the last six calls alternate between two tools | tool_a, tool_b, pattern, count | where the next tool is chosen: nothing remembers what was tried
@@ -5446,8 +5446,8 @@ DETECTORS: dict[str, Detector] = {
     for kind, *rest in (line.split(" | ") for line in DETECTOR_TABLE.splitlines())
 }
 
-# The demo, in JSON. Its runs: hours ago, and of which kind. A kind: what was asked, what the backend
-# counts, the calls (how many in a row, of what, what was sent, what came back), the end, the signal.
+# The demo, in JSON. Its runs: hours ago, and of which kind. A kind: what was asked, what a backend
+# counts, calls (how many in a row, of what, what was sent, what came back), the end, the signal.
 DEMO = r"""
 {"schedule": {
 "support-agent": "1.5. 3.5. 8. 13. 19. 25. 37. 49. 61. 73. 85. 97. 109. 121. 133. 145.",
@@ -5456,26 +5456,24 @@ DEMO = r"""
 "data-agent": "5.5C 11. 18. 33. 47. 71. 95. 119.",
 "research-agent": "6.5L 7.5L 9.5. 12L 15S 20L 24.5L 26L 28.3L 28.8. 29.2L 30.3. 50. 75S 80. 100. 110L 120. 130. 140."},
 "kinds": {
-".": {"input_text": "When are you open?",
-"exit_reason": "run.completed", "step_count": 3, "total_tokens": 1310, "cost_usd": 0.0052,
-"signal_count": 0,
+".": {"input_text": "When are you open?", "exit_reason": "run.completed", "step_count": 3,
+"total_tokens": 1310, "cost_usd": 0.0052, "signal_count": 0,
 "calls": [
 [1, "llm", {"model": "gpt-4o", "prompt_tokens": 512}, {"completion_tokens": 60, "latency_ms": 800}],
 [1, "tool", {"tool_name": "web_search", "args": "{\"q\": \"opening hours\"}"},
 {"tool_name": "web_search", "success": true, "output_length": 240, "latency_ms": 180}],
-[1, "llm", {"model": "gpt-4o", "prompt_tokens": 640}, {"completion_tokens": 98, "latency_ms": 900}]],
+[1, "llm", {"model": "gpt-4o", "prompt_tokens": 640}, {"completion_tokens": 98,
+"latency_ms": 900}]],
 "end": {"exit_reason": "final_answer"}},
-"X": {"input_text": "Import the orders of today.",
-"exit_reason": "run.errored", "step_count": 2, "total_tokens": 450, "cost_usd": 0.0018,
-"signal_count": 0,
+"X": {"input_text": "Import the orders of today.", "exit_reason": "run.errored", "step_count": 2,
+"total_tokens": 450, "cost_usd": 0.0018, "signal_count": 0,
 "calls": [
 [1, "llm", {"model": "gpt-4o", "prompt_tokens": 420}, {"completion_tokens": 30, "latency_ms": 700}],
 [1, "tool", {"tool_name": "read_sheet", "args": "{\"sheet\": \"orders\"}"},
 {"tool_name": "read_sheet", "success": false, "latency_ms": 150}]],
 "end": {"error_type": "KeyError", "error": "'rows'", "step_index": 2}},
-"L": {"input_text": "Can I return an item that I opened?",
-"exit_reason": "run.completed", "step_count": 8, "total_tokens": 2210, "cost_usd": 0.0088,
-"signal_count": 1,
+"L": {"input_text": "Can I return an item that I opened?", "exit_reason": "run.completed",
+"step_count": 8, "total_tokens": 2210, "cost_usd": 0.0088, "signal_count": 1,
 "calls": [
 [1, "llm", {"model": "gpt-4o", "prompt_tokens": 512}, {"completion_tokens": 98, "latency_ms": 800}],
 [6, "tool", {"tool_name": "web_search", "args": "{\"q\": \"return policy for opened items\"}"},
@@ -5489,37 +5487,38 @@ DEMO = r"""
 "why_it_matters": "A looping agent spends tokens and time without learning anything new.",
 "evidence": {"tool": "web_search", "count": 6, "first_step": 2, "last_step": 7,
 "args_identical": true},
-"suggested_fixes": [{"description": "Deduplicate `web_search` calls: the same arguments were sent 6×",
+"suggested_fixes": [{"description": "Deduplicate `web_search`: the same arguments were sent 6×",
 "language": "python",
 "code": "seen = set()\n\ndef search_once(args):\n    if args in seen:\n        return \"already tried: change the query or answer\"\n    seen.add(args)\n    return web_search(args)"},
 {"description": "Cap the steps of a run as a circuit breaker"}]},
-"S": {"input_text": "List all offers.",
-"exit_reason": "run.completed", "step_count": 14, "total_tokens": 6210, "cost_usd": 0.0248,
-"signal_count": 1,
+"S": {"input_text": "List all offers.", "exit_reason": "run.completed", "step_count": 14,
+"total_tokens": 6210, "cost_usd": 0.0248, "signal_count": 1,
 "calls": [
 [1, "llm", {"model": "gpt-4o", "prompt_tokens": 500}, {"completion_tokens": 40, "latency_ms": 700}],
 [6, "tool", {"tool_name": "web_search", "args": "{\"q\": \"the next page\"}"},
 {"tool_name": "web_search", "success": true, "output_length": 240, "latency_ms": 210}],
-[7, "llm", {"model": "gpt-4o", "prompt_tokens": 770}, {"completion_tokens": 40, "latency_ms": 700}]],
+[7, "llm", {"model": "gpt-4o", "prompt_tokens": 770}, {"completion_tokens": 40,
+"latency_ms": 700}]],
 "end": {"exit_reason": "final_answer"},
 "failure_type": "STEP_COUNT_INFLATION", "severity": "MEDIUM", "confidence": 0.82, "step_index": 14,
 "title": "Step count inflation: 14 steps where 3 are usual",
 "what": "The run took 14 steps. Three quarters of this agent's runs take 3 or fewer.",
-"why_it_matters": "Long runs cost more and fail later.", "evidence": {"current_steps": 14,
-"baseline_p75": 3.0, "inflation_ratio": 4.67, "threshold_factor": 2.0},
+"why_it_matters": "Long runs cost more and fail later.",
+"evidence": {"current_steps": 14, "baseline_p75": 3.0, "inflation_ratio": 4.67,
+"threshold_factor": 2.0},
 "suggested_fixes": [{"description": "Tell the model when to stop searching and answer"}]},
-"R": {"input_text": "Pay invoice 20931.",
-"exit_reason": "run.completed", "step_count": 6, "total_tokens": 1245, "cost_usd": 0.005,
-"signal_count": 1,
+"R": {"input_text": "Pay invoice 20931.", "exit_reason": "run.completed", "step_count": 6,
+"total_tokens": 1245, "cost_usd": 0.005, "signal_count": 1,
 "calls": [
 [1, "llm", {"model": "gpt-4o", "prompt_tokens": 430}, {"completion_tokens": 35, "latency_ms": 650}],
 [4, "tool", {"tool_name": "charge_card", "args": "{\"invoice\": \"inv_20931\"}"},
 {"tool_name": "charge_card", "success": false, "latency_ms": 450}],
-[1, "llm", {"model": "gpt-4o", "prompt_tokens": 700}, {"completion_tokens": 80, "latency_ms": 900}]],
+[1, "llm", {"model": "gpt-4o", "prompt_tokens": 700}, {"completion_tokens": 80,
+"latency_ms": 900}]],
 "end": {"exit_reason": "final_answer"},
 "failure_type": "RETRY_STORM", "severity": "HIGH", "confidence": 0.92, "step_index": 5,
 "title": "Retry storm: `charge_card` failed 4× in a row",
-"what": "The tool `charge_card` failed 4 times in a row with the same arguments, and was called again.",
+"what": "`charge_card` failed 4 times in a row with the same arguments, and was called again.",
 "why_it_matters": "Repeated charges can be applied twice when the failure was only a lost answer.",
 "evidence": {"tool": "charge_card", "consecutive_fails": 4, "first_fail_step": 2,
 "args_identical": true},
@@ -5528,18 +5527,19 @@ DEMO = r"""
 "exit_reason": "run.completed", "step_count": 1, "total_tokens": 854, "cost_usd": 0.0034,
 "signal_count": 1,
 "calls": [
-[1, "llm", {"model": "gpt-4o", "prompt_tokens": 810}, {"completion_tokens": 44, "latency_ms": 900}]],
+[1, "llm", {"model": "gpt-4o", "prompt_tokens": 810}, {"completion_tokens": 44,
+"latency_ms": 900}]],
 "end": {"exit_reason": "final_answer"},
 "failure_type": "PROMPT_INJECTION_SIGNAL", "severity": "CRITICAL", "confidence": 0.85,
-"step_index": 0, "title": "Prompt injection: the input matches 2 known patterns",
+"step_index": 0,
+"title": "Prompt injection: the input matches 2 known patterns",
 "what": "The input of the run contains two phrases that are typical of prompt injection.",
 "why_it_matters": "An agent that obeys its input can leak data or misuse its tools.",
 "evidence": {"matched_pattern_count": 2, "matched_patterns": ["ignore_instructions"],
 "input_length": 57},
-"suggested_fixes": [{"description": "Keep user input out of the system prompt and mark it as data"}]},
-"C": {"input_text": "Summarise all reports.",
-"exit_reason": "run.completed", "step_count": 6, "total_tokens": 95700, "cost_usd": 0.3828,
-"signal_count": 1,
+"suggested_fixes": [{"description": "Keep user input out of the system prompt, marked as data"}]},
+"C": {"input_text": "Summarise all reports.", "exit_reason": "run.completed", "step_count": 6,
+"total_tokens": 95700, "cost_usd": 0.3828, "signal_count": 1,
 "calls": [
 [6, "llm", {"model": "gpt-4o", "prompt_tokens": 15250}, {"completion_tokens": 700,
 "latency_ms": 2600}]],
@@ -5552,71 +5552,61 @@ DEMO = r"""
 "suggested_fixes": [{"description": "Summarise the history before it is sent again"}]}},
 "health": {"token_efficiency": {"score": 15, "max": 20}, "latency": {"score": 15, "max": 15,
 "value": 870.0, "label": "avg LLM latency ms"}},
-"about": {"research-agent": {"deploy_events": [
-{"id": 1, "version": "abcd1234", "deployed_at": 1778591970.0}],
-"fixes": [
-{"failure_type": "TOOL_LOOP", "applied_via": "langfuse",
-"applied_at": 1778591970.0, "runs_after": 11, "recurrences_after": 8, "verdict": "still_occurring"}]}},
-"issues": [
-{"id": 1, "agent_id": "research-agent", "failure_type": "TOOL_LOOP", "status": "open",
+"about": {"research-agent": {"deploy_events": [ {"id": 1, "version": "abcd1234",
+"deployed_at": 1778591970.0}], "fixes": [ {"failure_type": "TOOL_LOOP", "applied_via": "langfuse",
+"applied_at": 1778591970.0, "runs_after": 11, "recurrences_after": 8,
+"verdict": "still_occurring"}]}},
+"issues": [ {"id": 1, "agent_id": "research-agent", "failure_type": "TOOL_LOOP", "status": "open",
 "clean_runs_since": 0, "first_seen": 1778303973.5, "last_seen": 1778676573.5,
 "affected_runs_count": 9, "affected_runs": [{"run_id": "f7703579-092c-581a-9a3a-af36859adfcc",
 "step_index": 7, "severity": "HIGH", "confidence": 0.9, "detected_at": 1778676573.5},
 {"run_id": "62e84798-d7e5-5269-96db-d22abf8db19d", "step_index": 7, "severity": "HIGH",
-"confidence": 0.9, "detected_at": 1778672973.5}]},
-{"id": 2, "agent_id": "billing-agent", "failure_type": "RETRY_STORM", "status": "reopened",
-"clean_runs_since": 0, "first_seen": 1778620773.7, "last_seen": 1778683773.7,
-"affected_runs_count": 2, "affected_runs": [{"run_id": "52175969-6c5c-58e7-bb5b-a17e5e629f8a",
-"step_index": 5, "severity": "HIGH", "confidence": 0.92, "detected_at": 1778683773.7},
+"confidence": 0.9, "detected_at": 1778672973.5}]}, {"id": 2, "agent_id": "billing-agent",
+"failure_type": "RETRY_STORM", "status": "reopened", "clean_runs_since": 0,
+"first_seen": 1778620773.7, "last_seen": 1778683773.7, "affected_runs_count": 2,
+"affected_runs": [{"run_id": "52175969-6c5c-58e7-bb5b-a17e5e629f8a", "step_index": 5,
+"severity": "HIGH", "confidence": 0.92, "detected_at": 1778683773.7},
 {"run_id": "11543593-29d5-5048-96e7-53ee879eaba2", "step_index": 5, "severity": "HIGH",
 "confidence": 0.92, "detected_at": 1778620773.7}]}],
-"policies": [
-{"id": 1, "agent_id": "*", "name": "cost cap", "condition": {"trigger": "cost_usd",
+"policies": [ {"id": 1, "agent_id": "*", "name": "cost cap", "condition": {"trigger": "cost_usd",
 "operator": "gt", "value": 2.5}, "action": {"type": "stop"}, "enabled": true,
 "enforcement": "degraded",
-"enforcement_reason": "The policy is not signed, so every SDK only logs it."},
-{"id": 2, "agent_id": "research-agent", "name": "nudge on loop", "condition": {"trigger": "signal",
+"enforcement_reason": "The policy is not signed, so every SDK only logs it."}, {"id": 2,
+"agent_id": "research-agent", "name": "nudge on loop", "condition": {"trigger": "signal",
 "operator": "contains", "value": "TOOL_LOOP"}, "action": {"type": "inject_prompt",
 "params": {"prompt": "Use what you found."}}, "enabled": true, "enforcement": "enforcing"}],
-"custom-detectors": [
-{"id": 1, "agent_id": "*", "name": "CUSTOM_MANY_CALLS", "status": "shadow", "total_runs": 64,
-"shadow_fire_count": 2, "config": {"severity": "LOW", "conditions": [{"metric": "tool_call_count",
-"operator": ">", "threshold": 6}]}}]}
+"custom-detectors": [ {"id": 1, "agent_id": "*", "name": "CUSTOM_MANY_CALLS", "status": "shadow",
+"total_runs": 64, "shadow_fire_count": 2, "config": {"severity": "LOW",
+"conditions": [{"metric": "tool_call_count", "operator": ">", "threshold": 6}]}}]}
 """
 
 # What `config` prints for each editor, and for one with --url. Names with $ are filled in.
 LETTERS = r"""
 # claude-code
-Run:
-
 claude mcp add --scope user dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- $program
 
-It stores the key as your shell has it: set it first (dt_dev_test for a backend in development mode).
-Or, instead, put this into .mcp.json in the root of a repository, for everybody who works in it; not
-both, they would be in conflict:
+It stores the key as your shell has it: set it first (dt_dev_test in development). Or, instead, put
+this into .mcp.json in the root of a repository, for everybody who works in it; not both, they
+would be in conflict:
 
 {"mcpServers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args,
 "env": {$told, "DUNETRACE_API_KEY": "${DUNETRACE_API_KEY:-dt_dev_test}"}}}}
 
-Claude Code asks before each tool, although all of them only read. To allow them once and for all, put
-this into ~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}}
-`claude mcp list` shows the server; `claude mcp remove dunetrace --scope user` makes room for another.
+Claude Code asks before each tool, although all of them only read. To allow them once and for all,
+put this into ~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}}
+`claude mcp list` shows the server; `claude mcp remove dunetrace --scope user` makes
+room for another.
 # claude-code --url
-Run:
-
 claude mcp add -s user -t http dunetrace $remote -H "Authorization: Bearer $DUNETRACE_MCP_TOKEN"
 
-It stores the token as your shell has it: set it first. Without a token on that server, leave out -H and
-what follows it.
-To allow its tools, which only read, once and for all, put this into ~/.claude/settings.json:
-{"permissions": {"allow": ["mcp__dunetrace"]}}
+It stores the token as your shell has it: set it first. Without a token on that server, leave out
+-H and what follows it. To allow its tools, which only read, once and for all, put this into
+~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}}
 # codex
-Run:
-
 codex mcp add dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- $program
 
-It stores the key as your shell has it: set it first. Or, instead, where a proxy or a CA file of your own is
-needed (Codex starts servers with an emptied environment), put this into ~/.codex/config.toml:
+It stores the key as your shell has it: set it first. Or, instead, behind a proxy or a CA of your
+own (Codex empties the environment of servers), put this into ~/.codex/config.toml:
 
 [mcp_servers.dunetrace]
 command = $command
@@ -5628,30 +5618,26 @@ tool_timeout_sec = 60
 [mcp_servers.dunetrace.env]
 DUNETRACE_API_URL = $url
 
-`codex mcp list` shows it. For scripts (codex exec), add `required = true` under [mcp_servers.dunetrace].
+`codex mcp list` shows it. For scripts (codex exec), add `required = true` under
+[mcp_servers.dunetrace].
 # codex --url
-Run:
-
 codex mcp add dunetrace --url $remote --bearer-token-env-var DUNETRACE_MCP_TOKEN
 
-Set that variable where Codex starts: while it is unset, Codex drops the server without a word, unless
-`required = true` stands under [mcp_servers.dunetrace] of ~/.codex/config.toml. Without a token on that
-server, leave out --bearer-token-env-var and what follows it.
+Set that variable where Codex starts: while it is unset, Codex drops the server without a word,
+unless `required = true` stands under [mcp_servers.dunetrace] of ~/.codex/config.toml. Without a
+token on that server, leave out --bearer-token-env-var and what follows it.
 # gemini
-Run:
-
 gemini mcp add -s user dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" $program
 
-It stores the key as your shell has it: set it first. `gemini mcp list` shows it as disabled until the
-folder that you are in is trusted. Without a terminal (gemini -p) its tools need "trust": true in its entry
-of ~/.gemini/settings.json.
+It stores the key as your shell has it: set it first. `gemini mcp list` shows it as disabled until
+the folder that you are in is trusted. Without a terminal (gemini -p) its tools need "trust": true
+in its entry of ~/.gemini/settings.json.
 # gemini --url
-Run:
-
 gemini mcp add -s user -t http dunetrace $remote -H "Authorization: Bearer $DUNETRACE_MCP_TOKEN"
 
-It stores the token as your shell has it: set it first. Without a token on that server, leave out -H and
-what follows it. `gemini mcp list` shows it as disabled until the folder that you are in is trusted.
+It stores the token as your shell has it: set it first. Without a token on that server, leave out
+-H and what follows it. `gemini mcp list` shows it as disabled until the folder that you are in is
+trusted.
 # cursor
 Put this into ~/.cursor/mcp.json:
 
@@ -5660,22 +5646,23 @@ Put this into ~/.cursor/mcp.json:
 
 Or, instead, open this link:
 
-cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={"command": $command, "args": $args,
-"env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
+cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={"command": $command,
+"args": $args, "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
 
-DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test for a backend in development mode).
+DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test in development).
 # cursor --url
 Put this into ~/.cursor/mcp.json:
 
 {"mcpServers": {"dunetrace": {"url": "$remote",
 "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 
-That variable must be set where the editor starts. Without a token on that server, leave out "headers".
+That variable must be set where the editor starts. Without a token on that server, leave out
+"headers".
 # vscode
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
 
-{"inputs": [{"type": "promptString", "id": "DUNETRACE_API_KEY", "description": "DUNETRACE_API_KEY",
-"password": true}], "servers": {"dunetrace": {"type": "stdio",
+{"inputs": [{"type": "promptString", "id": "DUNETRACE_API_KEY", "password": true,
+"description": "DUNETRACE_API_KEY"}], "servers": {"dunetrace": {"type": "stdio",
 "command": $command, "args": $args,
 "env": {$told, "DUNETRACE_API_KEY": "${input:DUNETRACE_API_KEY}"}}}}
 
@@ -5686,8 +5673,8 @@ vscode:mcp/install?{"name": "dunetrace", "type": "stdio", "command": $command, "
 # vscode --url
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
 
-{"inputs": [{"type": "promptString", "id": "DUNETRACE_MCP_TOKEN", "description": "DUNETRACE_MCP_TOKEN",
-"password": true}], "servers": {"dunetrace": {"type": "http", "url": "$remote",
+{"inputs": [{"type": "promptString", "id": "DUNETRACE_MCP_TOKEN", "password": true,
+"description": "DUNETRACE_MCP_TOKEN"}], "servers": {"dunetrace": {"type": "http", "url": "$remote",
 "headers": {"Authorization": "Bearer ${input:DUNETRACE_MCP_TOKEN}"}}}}
 
 Without a token on that server, leave out "inputs" and "headers".
@@ -5697,40 +5684,42 @@ Put this into ~/.codeium/windsurf/mcp_config.json:
 {"mcpServers": {"dunetrace": {"command": $command, "args": $args,
 "env": {$told, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
 
-DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test for a backend in development mode).
+DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test in development).
 # windsurf --url
 Put this into ~/.codeium/windsurf/mcp_config.json:
 
 {"mcpServers": {"dunetrace": {"serverUrl": "$remote",
 "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 
-That variable must be set where the editor starts. Without a token on that server, leave out "headers".
+That variable must be set where the editor starts. Without a token on that server, leave out
+"headers".
 # claude-desktop
 Put this into claude_desktop_config.json (Settings, Developer, Edit Config):
 
 {"mcpServers": {"dunetrace": {"command": $command, "args": $args,
 "env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 
-Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test for a backend in development mode), and keep that
-file to yourself.
+Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test in development), and keep that file to
+yourself.
 # claude-desktop --url
-Claude Desktop's file takes no remote servers. Run the server on that machine instead: dunetrace-mcp
-config claude-desktop.
+Claude Desktop's file takes no remote servers. Run the server on that machine instead:
+dunetrace-mcp config claude-desktop.
 # zed
 Put this into Zed's settings.json:
 
 {"context_servers": {"dunetrace": {"command": $command, "args": $args,
 "env": {$told, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 
-Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test for a backend in development mode), and keep that
-file to yourself.
+Replace YOUR_DUNETRACE_API_KEY by your key (dt_dev_test in development), and keep that file to
+yourself.
 # zed --url
 Put this into Zed's settings.json:
 
 {"context_servers": {"dunetrace": {"url": "$remote",
 "headers": {"Authorization": "Bearer YOUR_DUNETRACE_MCP_TOKEN"}}}}
 
-Replace what begins with YOUR_ by the server's token; without one on that server, leave out "headers".
+Replace what begins with YOUR_ by the server's token; without one on that server, leave out
+"headers".
 """
 
 # A guide begins with a line of its names.
