@@ -2508,7 +2508,7 @@ def test_prompts(monkeypatch):
     )
     assert '1. If it names a run, get_run_detail(run_id="r7"): ' in said
     assert 'summarize_agent(agent_id="shop-agent")' in said
-    assert 'search_signals(agent_id="shop-agent", failure_type="TOOL_LOOP", since_hours=24)' in said
+    assert 'search_signals(agent_id="shop-agent", since_hours=24)' in said
     assert prompted("investigate_run", run_id="http://d/runs/r7").startswith(
         'Explain what went wrong in run "r7".'
     )
