@@ -1507,10 +1507,13 @@ CORE = (
 )
 
 
+Function = Callable[..., Any]
+
+
 class Tool(NamedTuple):
     """A tool: its function, what it is called and does, and words by which clients find it."""
 
-    function: Callable[..., Any]
+    function: Function
     title: str
     description: str
     meta: Json
@@ -1521,16 +1524,15 @@ class Tool(NamedTuple):
 
 
 TOOLS: dict[str, Tool] = {}
-Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
-def tool(title: str, hint: str, description: str, always: bool = False) -> Callable[[Fn], Fn]:
+def tool(title: str, hint: str, description: str, always: bool = False) -> Function:
     """Puts a function into the table of tools; one that is `always` there is loaded at once."""
     meta: Json = {"anthropic/searchHint": hint}
     if always:
         meta["anthropic/alwaysLoad"] = True
 
-    def add(function: Fn) -> Fn:
+    def add(function: Function) -> Function:
         TOOLS[function.__name__] = Tool(function, title, description, meta)
         return function
 
@@ -1644,7 +1646,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=THREADS)
 
 
-def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
+def threaded(function: Function) -> Function:
     """A function that answers with a text as a coroutine, in a thread, its text fit to leave. It is
     over when it is cancelled, takes too long, or nobody waits for it any more."""
 
@@ -4536,7 +4538,7 @@ def add_documents(server: Server) -> None:
         texts = map(tool_text, await server.list_tools())
         return "\n".join([f"dunetrace-mcp {__version__}", *texts])
 
-    def add(path: str, what: str, read: Callable[..., Any]) -> None:
+    def add(path: str, what: str, read: Function) -> None:
         server.resource(f"dunetrace://{path}", name=path, description=what)(read)
 
     add("docs/detectors", "Failure types and what they detect", lambda: DETECTOR_TABLE)
@@ -4716,7 +4718,7 @@ def http_app(server: Server, transport: str, token: str) -> Any:
     # The SDK's own check of Host takes no LOCALHOST: ours does.
     unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     options: Json = {"transport_security": unchecked}
-    make: Callable[..., Any] = server.sse_app
+    make: Function = server.sse_app
     if transport == "mcp":
         options |= {"json_response": True, "stateless_http": True}
         make = server.streamable_http_app
@@ -4914,22 +4916,21 @@ def score_criterion(seen: Seen, options: Options) -> Criterion:
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: a run that is listed
     before one of the window but is not of it by its own clock, or has none, is of no known time."""
-    row, *lists, health = at_once(
-        lambda: agent_named(backend, agent_id),
+    *lists, health = at_once(
+        lambda: Found([agent_named(backend, agent_id)]),
         lambda: backend.read("runs", agent_id, age=hours * HOUR),
         lambda: backend.read("signals", agent_id, age=hours * HOUR, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
-    absent = str(row) if isinstance(row, DunetraceError) else ""
-    agent = Agent.of() if absent else row
-    runs, signals = (or_empty(one, Found) for one in lists)
+    listed, runs, signals = (or_empty(one, Found) for one in lists)
+    agent = next(iter(listed.rows), Agent.of())
     since = now() - hours * HOUR  # by the clock that these have told
     inside = [run for run in runs.rows if run.at >= since]
     before = runs.rows[: runs.rows.index(inside[-1])] if inside else []
     untimed = [run for run in before if not run.at >= since]
     return Seen(
         agent,
-        absent,
+        listed.error,
         replace(runs, rows=newest_first(inside)),
         replace(signals, rows=[one for one in signals.rows if not one.at < since]),
         or_empty(health, Health),
@@ -5159,7 +5160,7 @@ def argument_parser() -> Parser:
     parser.set_defaults(do=serve)
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def command(do: Callable[..., int], what: str, epilog: str = "") -> Callable[..., Any]:
+    def command(do: Callable[..., int], what: str, epilog: str = "") -> Function:
         one = commands.add_parser(do.__name__, help=what, description=what, epilog=epilog)
         one.set_defaults(do=do)
         return one.add_argument
@@ -5183,7 +5184,7 @@ def argument_parser() -> Parser:
     return parser
 
 
-def add_gate_options(add: Callable[..., Any]) -> None:
+def add_gate_options(add: Function) -> None:
     """Every criterion of a gate, each within its range."""
     hours, percent = within(1, 10**6, hours_of), within(0, 100)
     add("agent_id", metavar="agent")
@@ -5264,28 +5265,34 @@ def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
         "started_at": began,
         "completed_at": moment,
         "detected_at": moment,
-        "day": date_text(moment)[:10],
         "events": events,
     }
 
 
-def tallies(rows: list[Json], *names: str) -> list[Json]:
-    """Runs or signals, newest first, grouped by some fields: of each the newest, with the counts
-    that a backend has of agents, versions and patterns."""
-    groups: dict[tuple[str, ...], list[Json]] = defaultdict(list)
+def tallies(rows: list[Json], name: str) -> list[Json]:
+    """Runs or signals, newest first, grouped by a field: of each the newest, with the counts that a
+    backend has of agents, versions and patterns."""
+    groups: dict[str, list[Json]] = defaultdict(list)
     for row in rows:
-        groups[tuple(row[name] for name in names)].append(row)
-    tallied = []
-    for some in groups.values():
-        bad = [row for row in some if row["signal_count"]]
-        counts = Counter(row["severity"] for row in bad)
-        row = {**some[0], "critical_count": counts["CRITICAL"], "high_count": counts["HIGH"]}
-        row |= dict.fromkeys(("count", "run_count", "affected_runs"), len(some))
-        row |= dict.fromkeys(("signal_count", "runs_with_signals"), len(bad))
-        row["failure_types"] = Counter(one["failure_type"] for one in bad)
-        row |= {"first_seen": some[-1]["completed_at"], "last_seen": some[0]["completed_at"]}
-        tallied.append(row)
-    return tallied
+        groups[row[name]].append(row)
+    return [tally(some) for some in groups.values()]
+
+
+def tally(rows: list[Json]) -> Json:
+    """The newest of some runs, and what there is of all."""
+    bad = [row for row in rows if row["signal_count"]]
+    severities = Counter(row["severity"] for row in bad)
+    counts = dict.fromkeys(("count", "run_count", "affected_runs"), len(rows))
+    counts |= dict.fromkeys(("signal_count", "runs_with_signals"), len(bad))
+    return {
+        **rows[0],
+        **counts,
+        "critical_count": severities["CRITICAL"],
+        "high_count": severities["HIGH"],
+        "failure_types": Counter(row["failure_type"] for row in bad),
+        "first_seen": rows[-1]["completed_at"],
+        "last_seen": rows[0]["completed_at"],
+    }
 
 
 def demo_about(runs: list[Json], health: Json) -> Json:
@@ -5301,7 +5308,6 @@ def demo_about(runs: list[Json], health: Json) -> Json:
         "components": parts,
         "sample_runs": len(runs),
         "systemic_patterns": patterns,
-        "signal_trends": tallies(signals, "failure_type", "day"),
         "versions": tallies(runs, "agent_version"),
     }
 
