@@ -1617,9 +1617,9 @@ class Server(FastMCP[Any]):
             raise DunetraceError(failure_text(name, error.__cause__ or error)) from None
 
     async def read_resource(self, uri: Any, *context: Any) -> Any:
-        """Reads `dunetrace://agents|runs|signals/{id}` through the tools: ids decode alike on both."""
+        """Reads `dunetrace://agents|runs|signals/{id}` through the tools, whose ids decode alike."""
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
-        if noun not in READERS or not ident:
+        if noun not in READERS:
             return await super().read_resource(uri, *context)
         CALL.set(Call(noun))
         try:
@@ -1631,7 +1631,8 @@ class Server(FastMCP[Any]):
 
 def schema_of(listed: Any) -> Json:
     """The input schema of a listed tool; mcp 2.x renamed the field."""
-    return mapping(getattr(listed, "input_schema", None) or getattr(listed, "inputSchema", None))
+    schema: Json = getattr(listed, "inputSchema", None) or listed.input_schema
+    return schema
 
 
 # The SDK reads its input in threads of anyio's default limiter: calls that wait there would make
@@ -1674,9 +1675,8 @@ def send_progress(context: Any, done: int, total: int) -> None:
 
 def near(word: str, known: Iterable[str]) -> list[str]:
     """The known names that a word resembles: in spelling, in another case, or as a part."""
-    names = {one.lower(): one for one in known}
-    low = re.sub(r"(?<=[a-z])(?=[A-Z])|\W", "_", word).lower()
-    parts = [one for one in names if low and low in one.split("_")]
+    names, low = {one.lower(): one for one in known}, word.lower()
+    parts = [one for one in names if low in one.split("_")]
     return [names[one] for one in dict.fromkeys(difflib.get_close_matches(low, names) + parts)][:3]
 
 
@@ -1708,35 +1708,35 @@ def known_arguments(name: str, given: Json) -> Json:
 
 def failure_text(name: str, cause: BaseException) -> str:
     """The text of a failed call for the model: no exception names, no traces."""
-    if isinstance(cause, DunetraceError):
-        return delivered(str(cause))
+    said = str(cause)
     if isinstance(cause, ValidationError):
         wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in cause.errors())
-        return delivered(
-            f"{name}: {clean(wrong)}. Its arguments: {', '.join(TOOLS[name].parameters)}."
+        said = f"{name}: {clean(wrong)}. Its arguments: {', '.join(TOOLS[name].parameters)}."
+    elif not isinstance(cause, DunetraceError):
+        log.error("%s failed", name, exc_info=cause)
+        said = (
+            f"{name} could not make sense of the backend's answer. That is a fault of dunetrace-mcp "
+            f"{__version__}, logged on its standard error: please report it. Other tools and ids "
+            "still work."
         )
-    log.error("%s failed", name, exc_info=cause)
-    return (
-        f"{name} could not make sense of the backend's answer. That is a fault of dunetrace-mcp "
-        f"{__version__}, logged on its standard error: please report it. Other tools and other ids "
-        "still work."
-    )
+    return delivered(said)
 
 
 NONE_OR_ALL = "all|any|none|null|"  # of an argument that might as well be left out
 
 
-def matched(pattern: str, value: object, valid: str) -> re.Match[str]:
-    """How a whole argument fits a pattern, in any case; raises DunetraceError that says what is valid."""
+def matched(pattern: str, value: object, valid: str) -> tuple[str, ...]:
+    """The groups of a pattern that fits a whole argument, in any case; raises DunetraceError that
+    says what is valid."""
     if hit := re.fullmatch(pattern, str(value).strip(), re.I):
-        return hit
+        return hit.groups("")
     raise DunetraceError(f"{valid}, not {clean(value, 80)!r}.", "invalid")
 
 
 def choice(value: object, what: str, known: Collection[str]) -> str:
     """One of some words in lower case, "" for none or all of them; raises DunetraceError."""
     valid = f"{what} is one of {', '.join(known)}, or left out"
-    return (matched(f"({'|'.join(known)})|{NONE_OR_ALL}", value, valid)[1] or "").lower()
+    return matched(f"({'|'.join(known)})|{NONE_OR_ALL}", value, valid)[0].lower()
 
 
 def severity_of(value: object) -> str:
@@ -1746,20 +1746,20 @@ def severity_of(value: object) -> str:
 def number_in(value: object) -> int:
     """The number in `16`, `#16`, `id=16` or `signal 16`; raises DunetraceError."""
     valid = "an id of a signal or an issue is a whole number from 1"
-    return int(matched(r"[^\d-]{0,20}0*([1-9]\d{0,17})", value, valid)[1])
+    return int(matched(r"[^\d-]{0,20}0*([1-9]\d{0,17})", value, valid)[0])
 
 
 def hours_of(value: object) -> int:
     """Hours of `24`, `24h`, `24 hours`, `1d`, 0 for none; raises DunetraceError."""
     valid = "since_hours is hours like 24 or 24h, 0 for all time"
-    hit = matched(r"(\d{0,6})(?:\.0)?\s*(?:h|hrs?|hours?|(d|days?))?", value, valid)
-    return int(hit[1] or 0) * (24 if hit[2] else 1)
+    n, days = matched(r"(\d{0,6})(?:\.0)?\s*(?:h|hrs?|hours?|(d|days?))?", value, valid)
+    return int(n or 0) * (24 if days else 1)
 
 
 def failure_type_of(value: object) -> str:
     """A failure type as the filters are written, "" for any; raises DunetraceError for no type."""
     valid = f"failure_type is like TOOL_LOOP. Known: {', '.join(DETECTORS)}, CUSTOM_*"
-    return matched(f"{NONE_OR_ALL}|([A-Z][A-Z0-9_]*)", as_filter(str(value)), valid)[1] or ""
+    return matched(f"{NONE_OR_ALL}|([A-Z][A-Z0-9_]*)", as_filter(str(value)), valid)[0]
 
 
 AgentId = Annotated[str, AfterValidator(given_id), Field(description="From list_agents")]
