@@ -1792,7 +1792,7 @@ def listing(
     found: Found,
     offset: int,
     noun: str,
-    lay_out: Callable[[list[Any]], list[str]],
+    lay_out: Function,
     gap: str = "\n\n",
 ) -> str:
     """A list as an answer: as many rows as fit, laid out in entries; how many of how many they are,
@@ -4472,19 +4472,6 @@ def chapters(text: str) -> dict[str, str]:
     return {heading: part.strip() for heading, part in parts}
 
 
-def guide_text(framework: str) -> str:
-    """A guide by its name or another that its heading has, in any spelling, and for no name the
-    list of them; raises DunetraceError."""
-    key, guides = re.sub(r"[\s_-]", "", framework).lower(), chapters(GUIDES)
-    for heading, text in guides.items():
-        if key in heading.replace("-", "").split():
-            return text.replace("\nTrap: ", f"\n{SEE}\nTrap: ")
-    names = [heading.split()[0] for heading in guides]
-    if not key:
-        return f"Guides: {', '.join(names)}. Call again with one of them as framework."
-    raise DunetraceError(unknown_text("guide for", framework, names), "invalid")
-
-
 @tool(
     "Show how to instrument",
     "install, set up, SDK, send data, integrate",
@@ -4496,7 +4483,14 @@ def get_instrumentation_guide(
         str, Field(description="python, langchain, typescript, ...; default: the list")
     ] = "",
 ) -> str:
-    return guide_text(framework)
+    key, guides = re.sub(r"[\s_-]", "", framework).lower(), chapters(GUIDES)
+    for heading, text in guides.items():  # the names of a guide, in any spelling
+        if key in heading.replace("-", "").split():
+            return text.replace("\nTrap: ", f"\n{SEE}\nTrap: ")
+    names = [heading.split()[0] for heading in guides]
+    if not key:
+        return f"Guides: {', '.join(names)}. Call again with one of them as framework."
+    raise DunetraceError(unknown_text("guide for", framework, names), "invalid")
 
 
 class Detector(NamedTuple):
@@ -4524,7 +4518,7 @@ def tool_text(listed: Any) -> str:
 
 
 # What dunetrace://{noun}/{id} reads; Server.read_resource asks here.
-READERS: dict[str, Callable[[str], str]] = {
+READERS: dict[str, Function] = {
     "agents": lambda agent_id: summarize_agent(agent_id),
     "runs": lambda run_id: get_run_detail(run_id),
     "signals": lambda signal_id: get_signal_detail(number_in(signal_id)),
@@ -4545,7 +4539,7 @@ def add_documents(server: Server) -> None:
     add("docs/mcp-server", "Every tool of this server with its parameters", tools)
     for name in DOCUMENTED:
         what = f"How to send runs to Dunetrace: {name}"
-        add(f"docs/{name}", what, functools.partial(guide_text, name))
+        add(f"docs/{name}", what, functools.partial(get_instrumentation_guide, name))
     for noun, read in READERS.items():
         one = noun.removesuffix("s")
         add(f"{noun}/{{{one}_id}}", f"One {one} in full", read)
@@ -4614,7 +4608,7 @@ against it.
 Conclude with go, no-go or cannot tell, the evidence for it, and what to fix first.""")
 
 
-PROMPTS: dict[Callable[..., str], str] = {
+PROMPTS: dict[Function, str] = {
     triage_alert: "From an alert to its cause and fix. Takes an agent id, a run id, a link, or the "
     "whole alert.",
     investigate_run: "Why one run looped, failed or was slow. Takes a run id, its beginning, a link, "
@@ -4624,7 +4618,7 @@ PROMPTS: dict[Callable[..., str], str] = {
 }
 COMPLETION_SECONDS = 0.25  # an editor asks at every keystroke; late is as good as never
 # What the arguments of prompts and templates can be.
-VALUES: dict[str, Callable[[], list[str]]] = {
+VALUES: dict[str, Function] = {
     "agent_id": lambda: [shown_id(one.agent_id) for one in api().agents().rows],
     "run_id": lambda: [shown_id(one.run_id) for one in api().runs("", READ_RUNS).rows],
     "failure_type": lambda: [*DETECTORS],
@@ -4655,7 +4649,6 @@ def make_server() -> Server:
 # mcp. Without a token it is for this machine alone.
 
 Options = argparse.Namespace
-SHORTEST_TOKEN = 16  # characters
 LARGEST_REQUEST = 4 * 2**20  # bytes
 UNAUTHORIZED = "Send the token (DUNETRACE_MCP_TOKEN of the server) as Authorization: Bearer TOKEN."
 NOT_LOCAL = "Without DUNETRACE_MCP_TOKEN this server answers to the names of its own machine only."
@@ -4740,12 +4733,11 @@ def serve_http(server: Server, options: Options) -> None:
             "address could read your agents. Set DUNETRACE_MCP_TOKEN (clients send it as a bearer "
             "token), or leave out --host."
         )
-    if token and len(token) < SHORTEST_TOKEN:
-        log.warning("DUNETRACE_MCP_TOKEN has under %s characters: guessable.", SHORTEST_TOKEN)
-    port = 8000 if options.port is None else options.port
+    if 0 < len(token) < 16:
+        log.warning("DUNETRACE_MCP_TOKEN has under 16 characters: guessable.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        bound = socket.create_server((host, port), family=family)
+        bound = socket.create_server((host, options.port), family=family)
     except (OSError, OverflowError, ValueError) as error:
         raise DunetraceError(f"cannot listen: {clean(error)}. Choose another --port.") from None
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or answers wait 40 ms for an ACK
@@ -4959,12 +4951,10 @@ def gate(options: Options) -> int:
 # stand in it by name, never typed.
 
 CLIENTS = "claude-code codex gemini cursor vscode windsurf claude-desktop zed".split()
-OTHERS = ("DUNETRACE_TOOLS", "DUNETRACE_DASHBOARD_URL", "DUNETRACE_SHOW_RAW")
+OTHERS = "DUNETRACE_TOOLS DUNETRACE_DASHBOARD_URL DUNETRACE_SHOW_RAW".split()
 CONNECTED = """\
 A client's own "connected" says that the server starts; `dunetrace-mcp check` says whether it gets
 answers."""
-# The key in a command or in JSON: the demo needs none.
-KEY_GIVEN = re.compile(r',?\s*(--env )?"?DUNETRACE_API_KEY"?[=:]\s*"[^"]*"')
 
 
 def own_command() -> list[str]:
@@ -5001,7 +4991,8 @@ def config(options: Options) -> int:
     text = chapters(LETTERS)[f"{options.client} --url" if remote else options.client]
     url, (program, *rest) = api_url(), own_command()
     if url == DEMO_URL:
-        text = KEY_GIVEN.sub("", text)
+        # It needs no key, in a command or in JSON.
+        text = re.sub(r',?\s*(--env )?"?DUNETRACE_API_KEY"?[=:]\s*"[^"]*"', "", text)
     told = {"DUNETRACE_API_URL": url}
     told |= {name: os.environ[name] for name in OTHERS if name in os.environ}
     text = string.Template(text).safe_substitute(
@@ -5020,7 +5011,6 @@ def config(options: Options) -> int:
 # ── Command line ──────────────────────────────────────────────────────────────────────────────────
 # What is typed becomes one of the above. A status is what it says, whatever happens to the output.
 
-USAGE = 64  # of a command that was written wrongly, so that CI tells it from a gate's UNKNOWN
 ENVIRONMENT = f"""\
 example:
   dunetrace-mcp --demo call list_agents
@@ -5051,7 +5041,8 @@ def set_up_logging(verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(handlers=[handler], force=True)
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    if verbose:
+        log.setLevel(logging.INFO)
     # These report a client that hangs up, or the query of a request that is tried again.
     for name in ("urllib3", "uvicorn.error", "mcp"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -5098,7 +5089,7 @@ def serve(options: Options) -> int:
     if options.sse or options.http:
         serve_http(server, options)
         return 0
-    if options.host or options.port:
+    if options.host or options.port != 8000:
         raise DunetraceError("--host and --port go with --http or --sse.", "invalid")
     if sys.stdin is None:
         raise DunetraceError("standard input is closed: an editor starts this server with a pipe.")
@@ -5124,13 +5115,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        # Not 2, by which a gate says UNKNOWN.
+        self.exit(64, f"{self.prog}: {message}\n")
 
 
-def within(low: int, high: int, read: Callable[[str], float] = float) -> Callable[[str], float]:
+def within(low: int, high: int, read: Function = float) -> Function:
     """A number in a range, with or without a percent sign behind it."""
 
-    def number(value: str) -> float:
+    def number(value: str) -> Any:
         if low <= (n := read(value.removesuffix("%"))) <= high:
             return n
         raise argparse.ArgumentTypeError(f"{clean(value, 80)} is not from {low} to {high}")
@@ -5160,7 +5152,7 @@ def argument_parser() -> Parser:
     parser.set_defaults(do=serve)
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def command(do: Callable[..., int], what: str, epilog: str = "") -> Function:
+    def command(do: Function, what: str, epilog: str = "") -> Function:
         one = commands.add_parser(do.__name__, help=what, description=what, epilog=epilog)
         one.set_defaults(do=do)
         return one.add_argument
@@ -5172,7 +5164,7 @@ def argument_parser() -> Parser:
     add("--sse", action="store_true", help="serve over HTTP with SSE at /sse")
     add("--http", action="store_true", help="serve streamable HTTP at /mcp, without sessions")
     add("--host", help="where to listen; beyond loopback DUNETRACE_MCP_TOKEN is needed")
-    add("--port", type=int, help="port to listen on (8000)")
+    add("--port", type=int, default=8000, help="port to listen on (8000)")
     command(check, "check the set-up step by step, from the settings to an editor's call")
     add = command(call, "print one tool's text; call TOOL --help says more of it")
     add("tool", choices=TOOLS)
@@ -5240,7 +5232,6 @@ def main() -> None:
 
 DEMO_DATE = "Wed, 13 May 2026 19:19:30 GMT"
 DEMO_NOW = parsedate_to_datetime(DEMO_DATE).timestamp()
-DEMO_DEPLOY_HOURS = 30  # ago; runs since then have the newer version
 
 
 def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
@@ -5261,7 +5252,7 @@ def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
         **kind,
         "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{agent_id} {hours}")),
         "agent_id": agent_id,
-        "agent_version": "abcd1234" if hours < DEMO_DEPLOY_HOURS else "e5f60718",
+        "agent_version": "abcd1234" if hours < 30 else "e5f60718",
         "started_at": began,
         "completed_at": moment,
         "detected_at": moment,

@@ -2491,7 +2491,7 @@ def test_guides_compile_and_answer_to_their_other_names():
     for heading, text in dm.chapters(dm.GUIDES).items():
         for code in re.findall(r"```python\n(.*?)```", text, re.S):
             compile(code, heading, "exec", flags=0x2000)  # top-level await
-        guides = {dm.guide_text(name) for name in heading.split()}
+        guides = {dm.get_instrumentation_guide(name) for name in heading.split()}
         assert len(guides) == 1
         assert "Trap: " in guides.pop()
 
