@@ -4825,8 +4825,9 @@ class Seen(NamedTuple):
     flying: int  # runs that started and are not processed; below 0 the counts cannot tell
 
 
-def judged(text: str, failed: bool, doubt: str) -> Criterion:
-    """A criterion that fails, whose doubt leaves it unknown, or that passes."""
+def judged(text: str, failed: bool, *doubts: tuple[object, str]) -> Criterion:
+    """A criterion that fails, that the first doubt which holds leaves unknown, or that passes."""
+    doubt = first_rule(*doubts, (True, ""))
     if failed:
         return "FAIL", text
     return ("UNKNOWN", f"{text}; {doubt}") if doubt else ("PASS", text)
@@ -4836,19 +4837,19 @@ def seen_criterion(seen: Seen, options: Options) -> Criterion:
     """That runs were processed in the window and the agent is in the list, by clocks that agree,
     and that nothing came after the newest of them: without that, nothing else says anything."""
     runs, last, clocks = seen.runs.rows, seen.agent.last_seen, current_call().clocks
-    told = clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks)
+    told = (clocks and all(abs(ahead) <= SAME_CLOCK for ahead in clocks)) or api_url() == DEMO_URL
     waits = seen.flying < 0 and not abs(last - times_of(runs)[-1]) <= SAME_MOMENT
     came = f"the agent's last event came {ago(last)}"
-    doubt = first_rule(
+    return judged(
+        f"runs processed in the last {options.hours} h: {len(runs)}",
+        False,
         (seen.absent, seen.absent),
         (seen.runs.note, seen.runs.note),
-        (not told and api_url() != DEMO_URL, "its clock is not told, or over 5 minutes from ours"),
+        (not told, "the backend's clock is not told, or over 5 minutes from ours"),
         (not runs, "the telemetry or the detector may be dead"),
         (not last >= now() - options.hours * HOUR, came),
         (waits, f"{came}, and the counts do not tell how many runs wait"),
-        (True, ""),
     )
-    return judged(f"runs processed in the last {options.hours} h: {len(runs)}", False, doubt)
 
 
 def too_many(failed: list[bool], newest: int, percent: float) -> bool:
@@ -4864,16 +4865,15 @@ def errored_criterion(seen: Seen, options: Options) -> Criterion:
     maybe = [True] * waiting + [run.failed or run.outcome == "unknown" for run in runs]
     more = f"{sum(maybe) - sum(failed)} more in flight, or of unknown end or time"
     few = len(runs) < options.min_runs
-    doubt = first_rule(
+    newest = f", {sum(failed[:NEWEST_RUNS])} of the newest {NEWEST_RUNS}"
+    said = f"{sum(failed)} of {plural(len(runs), 'run')}{newest if len(runs) > NEWEST_RUNS else ''}"
+    return judged(
+        f"errored or stalled: {said}, at most {most:g}%",
+        not few and too_many(failed, NEWEST_RUNS, most),
         (few, f"it takes {options.min_runs:g} to tell"),
         (seen.runs.note, seen.runs.note),
         (too_many(maybe, NEWEST_RUNS + waiting, most), more),
-        (True, ""),
     )
-    newest = f", {sum(failed[:NEWEST_RUNS])} of the newest {NEWEST_RUNS}"
-    said = f"{sum(failed)} of {plural(len(runs), 'run')}{newest if len(runs) > NEWEST_RUNS else ''}"
-    text = f"errored or stalled: {said}, at most {most:g}%"
-    return judged(text, not few and too_many(failed, NEWEST_RUNS, most), doubt)
 
 
 def signals_criterion(seen: Seen, options: Options) -> Criterion:
@@ -4885,9 +4885,13 @@ def signals_criterion(seen: Seen, options: Options) -> Criterion:
     found = sum(not kind or as_filter(one.failure_type) in like for one in rows)
     listed = Counter(one.run_id for one in seen.signals.rows)
     short = sum(listed[run.run_id] < (run.signal_count or 0) for run in seen.runs.rows)
-    lacks = f"{plural(short, 'run')} count more than are listed" if short else ""
     what = f"{kind or 'signals'} of severity {worst} or worse in the last {options.hours} h"
-    return judged(f"{what}: {found}, allowed 0", found > 0, seen.signals.note or lacks)
+    return judged(
+        f"{what}: {found}, allowed 0",
+        found > 0,
+        (seen.signals.note, seen.signals.note),
+        (short, f"{plural(short, 'run')} count more than are listed"),
+    )
 
 
 def score_criterion(seen: Seen, options: Options) -> Criterion:
@@ -4902,7 +4906,7 @@ def score_criterion(seen: Seen, options: Options) -> Criterion:
         none = f"none from 0 to 100 of {plural(health.sample_runs, 'run')} in 30 days"
         return "UNKNOWN", f"health score: {health.error or none}"
     least = 70 if options.min_score is None else options.min_score
-    return judged(f"health score {health.score:.0f}, needs {least:g}", health.score < least, "")
+    return judged(f"health score {health.score:.0f}, needs {least:g}", health.score < least)
 
 
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
@@ -4919,14 +4923,14 @@ def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     since = now() - hours * HOUR  # by the clock that these have told
     inside = [run for run in runs.rows if run.at >= since]
     before = runs.rows[: runs.rows.index(inside[-1])] if inside else []
-    untimed = [run for run in before if not run.at >= since]
+    untimed = [run.outcome for run in before if not run.at >= since]
     return Seen(
         agent,
         listed.error,
         replace(runs, rows=newest_first(inside)),
         replace(signals, rows=[one for one in signals.rows if not one.at < since]),
         or_empty(health, Health),
-        sum(run.outcome not in ("clean", "signals") for run in untimed),
+        sum(outcome not in ("clean", "signals") for outcome in untimed),
         (agent.run_count or 0) - runs.total,
     )
 
