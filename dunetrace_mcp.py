@@ -1617,7 +1617,7 @@ class Server(FastMCP[Any]):
             raise DunetraceError(failure_text(name, error.__cause__ or error)) from None
 
     async def read_resource(self, uri: Any, *context: Any) -> Any:
-        """Reads `dunetrace://agents|runs|signals/{id}` through the tools, whose ids decode alike."""
+        """Reads `dunetrace://agents|runs|signals/{id}` through the tools; both decode ids alike."""
         noun, _, ident = str(uri).removeprefix("dunetrace://").partition("/")
         if noun not in READERS:
             return await super().read_resource(uri, *context)
@@ -1673,17 +1673,13 @@ def send_progress(context: Any, done: int, total: int) -> None:
         anyio.from_thread.run(context.report_progress, done, total)
 
 
-def near(word: str, known: Iterable[str]) -> list[str]:
-    """The known names that a word resembles: in spelling, in another case, or as a part."""
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` Did you mean a or b?` of the known names that a word resembles, in spelling, in another
+    case or as a part; or nothing."""
     names, low = {one.lower(): one for one in known}, word.lower()
     parts = [one for one in names if low in one.split("_")]
-    return [names[one] for one in dict.fromkeys(difflib.get_close_matches(low, names) + parts)][:3]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` Did you mean a or b?`, or nothing."""
-    alike = " or ".join(near(word, known))
-    return f" Did you mean {alike}?" if alike else ""
+    alike = [names[one] for one in dict.fromkeys(difflib.get_close_matches(low, names) + parts)]
+    return f" Did you mean {' or '.join(alike[:3])}?" if alike else ""
 
 
 def unknown_text(what: str, name: str, known: Iterable[str]) -> str:
@@ -1701,7 +1697,7 @@ def known_arguments(name: str, given: Json) -> Json:
         raise DunetraceError(unknown_text("tool", name, tools_on()))
     known = TOOLS[name].parameters
     for key in given.keys() - set(known):
-        if near(key, known):
+        if did_you_mean(key, known):
             raise DunetraceError(unknown_text(f"argument of {name} called", key, known))
     return {key: given[key] for key in known if given.get(key) is not None}
 
@@ -1715,9 +1711,9 @@ def failure_text(name: str, cause: BaseException) -> str:
     elif not isinstance(cause, DunetraceError):
         log.error("%s failed", name, exc_info=cause)
         said = (
-            f"{name} could not make sense of the backend's answer. That is a fault of dunetrace-mcp "
-            f"{__version__}, logged on its standard error: please report it. Other tools and ids "
-            "still work."
+            f"{name} could not make sense of the backend's answer. That is a fault of "
+            f"dunetrace-mcp {__version__}, logged on its standard error: please report it. Other "
+            "tools and ids still work."
         )
     return delivered(said)
 
@@ -4568,7 +4564,7 @@ the ids; what is no agent may be a run id, for get_run_detail.
 3. search_signals({agent}, since_hours=24), with the alert's failure_type: pick the newest signal.
 4. get_signal_detail with its id: what happened, and which fixes are suggested?
 5. get_agent_patterns({agent}): SYSTEMIC or occasional? Since which version or deploy?
-Conclude with one sentence on the cause, whether it is systemic, and the first fix with its code.""")
+Conclude with one sentence on the cause, whether it is systemic, and the first fix in code.""")
 
 
 def investigate_run(run_id: Pasted) -> str:
@@ -4611,8 +4607,8 @@ Conclude with go, no-go or cannot tell, the evidence for it, and what to fix fir
 PROMPTS: dict[Function, str] = {
     triage_alert: "From an alert to its cause and fix. Takes an agent id, a run id, a link, or the "
     "whole alert.",
-    investigate_run: "Why one run looped, failed or was slow. Takes a run id, its beginning, a link, "
-    "or an alert.",
+    investigate_run: "Why one run looped, failed or was slow. Takes a run id, its beginning, a "
+    "link, or an alert.",
     audit_fleet: "What failed across all agents lately, the worst first.",
     decide_deploy: "Whether an agent is stable enough to deploy.",
 }
@@ -5044,7 +5040,7 @@ def set_up_logging(verbose: bool) -> None:
     """Warnings to standard error; with `verbose` also one line per request."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler])
     if verbose:
         log.setLevel(logging.INFO)
     # These report a client that hangs up, or the query of a request that is tried again.
@@ -5052,20 +5048,18 @@ def set_up_logging(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def typed_arguments(name: str, words: list[str]) -> Json:
-    """The arguments of a tool as they are typed: name=value, --name value, or a value alone for the
+def typed_arguments(tool: str, words: list[str]) -> Json:
+    """The arguments of a tool as they are typed: name=value, --name=value, or a value alone for the
     next parameter that has none."""
-    names, given, rest = TOOLS[name].parameters, dict[str, str](), iter(words)
-    for word in rest:
-        key, equals, value = word.removeprefix("--").partition("=")
-        key = key.replace("-", "_")
-        if word.startswith("--") or (equals and key.isidentifier()):
-            given[key] = value if equals else next(rest, "true")
-        elif free := [one for one in names if one not in given]:
-            given[free[0]] = word
-        else:
-            said = f"{clean(word, 80)!r} is one too many: {name} takes {', '.join(names)}."
+    names, given = TOOLS[tool].parameters, dict[str, str]()
+    for word in words:
+        named = re.fullmatch(r"(?:--)?([a-z][\w-]*)=(.*)", word, re.S)
+        free = [one for one in names if one not in given]
+        if not named and (word.startswith("--") or not free):
+            said = f"{clean(word, 80)!r} is one too many: {tool} takes {', '.join(names)}."
             raise DunetraceError(said, "invalid")
+        name, value = named.groups() if named else (free[0], word)
+        given[name.replace("-", "_")] = value
     return given
 
 
@@ -5277,7 +5271,7 @@ def tally(rows: list[Json]) -> Json:
     """The newest of some runs, and what there is of all."""
     bad = [row for row in rows if row["signal_count"]]
     severities = Counter(row["severity"] for row in bad)
-    counts = dict.fromkeys(("count", "run_count", "affected_runs"), len(rows))
+    counts = dict.fromkeys(("run_count", "affected_runs"), len(rows))
     counts |= dict.fromkeys(("signal_count", "runs_with_signals"), len(bad))
     return {
         **rows[0],
@@ -5295,7 +5289,7 @@ def demo_about(runs: list[Json], health: Json) -> Json:
     signals = [run for run in runs if run["signal_count"]]
     patterns = tallies(signals, "failure_type")
     for one in patterns:
-        one |= {"total_runs": len(runs), "is_systemic": one["count"] > len(runs) / 10}
+        one |= {"total_runs": len(runs), "is_systemic": one["run_count"] > len(runs) / 10}
     points = round(70 - 70 * len(signals) / len(runs))
     parts = {"failure_rate": {"score": points, "max": 70}, **health}
     return {
