@@ -4651,18 +4651,15 @@ NOT_LOCAL = "Without DUNETRACE_MCP_TOKEN this server answers to the names of its
 NO_SESSIONS = "Only POST: this server has no sessions."  # so there is nothing to stream or to end
 
 
-def is_local(address: str) -> bool:
-    """Whether a Host or an Origin is this machine, not the page of a site that resolves to it."""
-    return is_loopback(re.sub(r"^https?://|:\d+$", "", address))
-
-
 async def guard(app: Any, token: str, scope: Any, receive: Any, send: Any) -> None:
     """ASGI: /health for everybody, the rest with the token or, where there is none, from here."""
     headers, path = Headers(raw=scope.get("headers", [])), scope.get("path")
     scheme, _, given = headers.get("authorization", "").partition(" ")
     sent = f"{scheme.lower()} {given.strip()}".encode()
-    known = token and hmac.compare_digest(sent, f"bearer {token}".encode())
-    local = is_local(headers.get("host", "")) and is_local(headers.get("origin", "localhost"))
+    known = hmac.compare_digest(sent, f"bearer {token}".encode())
+    # By name, for a page of another site may resolve to this machine.
+    names = (headers.get("host", ""), headers.get("origin", "localhost"))
+    local = all(is_loopback(re.sub(r"^https?://|:\d+$", "", name)) for name in names)
     unauthorized = PlainTextResponse(UNAUTHORIZED, 401, {"www-authenticate": "Bearer"})
     answer: Any = first_rule(
         (scope["type"] == "lifespan", app),
@@ -4951,7 +4948,6 @@ def gate(options: Options) -> int:
 # stand in it by name, never typed.
 
 CLIENTS = "claude-code codex gemini cursor vscode windsurf claude-desktop zed".split()
-OTHERS = "DUNETRACE_TOOLS DUNETRACE_DASHBOARD_URL DUNETRACE_SHOW_RAW".split()
 CONNECTED = """\
 A client's own "connected" says that the server starts; `dunetrace-mcp check` says whether it gets
 answers."""
@@ -4993,14 +4989,12 @@ def config(options: Options) -> int:
     if url == DEMO_URL:
         # It needs no key, in a command or in JSON.
         text = re.sub(r',?\s*(--env )?"?DUNETRACE_API_KEY"?[=:]\s*"[^"]*"', "", text)
-    told = {"DUNETRACE_API_URL": url}
-    told |= {name: os.environ[name] for name in OTHERS if name in os.environ}
     text = string.Template(text).safe_substitute(
         program=shlex.join([program, *rest]),
-        env=" ".join(f"--env {name}={shlex.quote(one)}" for name, one in told.items()),
+        env=f"--env DUNETRACE_API_URL={shlex.quote(url)}",
         command=json.dumps(program),
         args=json.dumps(rest),
-        told=json.dumps(told)[1:-1],
+        told=f'"DUNETRACE_API_URL": {json.dumps(url)}',
         url=json.dumps(url),
         remote=remote,
     )
