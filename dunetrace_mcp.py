@@ -1657,8 +1657,8 @@ def threaded(function: Function) -> Function:
         with LEFT.get(anyio.CancelScope()) as scope:
             scope.deadline = call.ends + 1
             try:
-                blocking = not inspect.iscoroutinefunction(function)
-                text = await (run_in_thread(task) if blocking else task())
+                waits = inspect.iscoroutinefunction(function)
+                text = await (task() if waits else run_in_thread(task))
                 return delivered(blocks(text, call.clock_note))
             finally:
                 call.over.set()
@@ -5059,7 +5059,7 @@ def typed_arguments(tool: str, words: list[str]) -> Json:
 
 def call(options: Options) -> int:
     server, name = make_server(), options.tool
-    if {"-h", "--help"} & {*options.words}:
+    if {"-h", "--help"}.intersection(options.words):
         say("\n".join(tool_text(one) for one in anyio.run(server.list_tools) if one.name == name))
     else:
         result = anyio.run(server.call_tool, name, typed_arguments(name, options.words))
@@ -5182,7 +5182,7 @@ def add_gate_options(add: Function) -> None:
 
 def typed_options(typed: list[str]) -> Options:
     """What a command line says; one that is written wrongly ends the process."""
-    flags = {"--demo", "--verbose"} & {*typed}  # which may stand anywhere
+    flags = {"--demo", "--verbose"}.intersection(typed)  # which may stand anywhere
     words = [word for word in typed if word not in flags]
     parser = argument_parser()
     try:
@@ -5201,9 +5201,9 @@ def typed_options(typed: list[str]) -> Options:
 def main() -> None:
     """The command dunetrace-mcp. It ends at once: a thread that still waits for a slow backend
     would hold it for seconds."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    streams: Any = (sys.stdout, sys.stderr)
+    for stream in filter(None, streams):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     on_signal(SIGINT, SIG_DFL)  # an interrupted gate has not passed
     options = typed_options(sys.argv[1:])
     set_up_logging(options.verbose)
