@@ -21,7 +21,7 @@ import urllib.parse
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGTERM
 
 import anyio
 import pytest
@@ -2224,7 +2224,7 @@ def test_guides_compile_and_answer_to_their_other_names():
     for heading, text in dm.chapters(dm.GUIDES).items():
         for code in re.findall(r"```python\n(.*?)```", text, re.S):
             compile(code, heading, "exec", flags=0x2000)  # top-level await
-        guides = {dm.guide_text(name) for name in heading.split()}
+        guides = {dm.get_instrumentation_guide(name) for name in heading.split()}
         assert len(guides) == 1
         assert "Trap: " in guides.pop()
 
@@ -2241,7 +2241,7 @@ def test_prompts(monkeypatch):
     )
     assert '1. If it names a run, get_run_detail(run_id="r7"): ' in said
     assert 'summarize_agent(agent_id="shop-agent")' in said
-    assert 'search_signals(agent_id="shop-agent", failure_type="TOOL_LOOP", since_hours=24)' in said
+    assert 'search_signals(agent_id="shop-agent", since_hours=24)' in said
     assert prompted("investigate_run", run_id="http://d/runs/r7").startswith(
         'Explain what went wrong in run "r7".'
     )
@@ -2419,11 +2419,11 @@ def command(*words, stdin="", **variables):
         (["--demo", "call", "search_signals", "severity=CRITICAL", "--since-hours=24"], 0, "of severity CRITICAL in the last 24 hours"),
         (["--demo", "call", "summarize_agent", "research-agent"], 0, "═══ Agent summary: research-agent ═══"),
         (["call", "verify_fix", "--help"], 0, "    failure_type (string, required): "),
-        (["call", "--help"], 0, "tools: list_agents"),
+        (["call", "--help"], 0, "{list_agents,"),
         (["gate", "--help"], 0, "exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64"),
         (["--help"], 0, "DUNETRACE_API_KEY"),
-        (["--demo", "call", "list_agent"], 1, "Did you mean list_agents?"),
-        (["--demo", "call", "list_agents", "a", "b"], 1, "'b' is one too many: list_agents takes contains."),
+        (["--demo", "call", "list_agent"], 64, "invalid choice: 'list_agent' (choose from "),
+        (["--demo", "call", "list_agents", "a", "b"], 2, "'b' is one too many: list_agents takes contains."),
         (["--demo", "gate", "support-agent"], 0, "PASS    health score"),
         (["--demo", "gate", "billing-agent"], 1, "Gate for billing-agent at demo://fleet:"),
         (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; There is no agent nobody"),
@@ -2451,8 +2451,7 @@ def test_a_command_survives_optimization_and_shows_the_same_text():
 
 def test_help_shows_the_variables_as_they_are_but_no_secret():
     _, out, _ = command("--help", DUNETRACE_API_KEY="dt_live_secret", DUNETRACE_TOOLS="core")
-    assert "[now core]" in out
-    assert "[now 14 characters]" in out
+    assert "now: DUNETRACE_API_KEY is 14 characters, DUNETRACE_TOOLS is core\n" in out
     assert "secret" not in out
 
 
@@ -2588,9 +2587,8 @@ def test_what_an_editor_needs(client, remote):
             assert entry["env"]["DUNETRACE_API_URL"] == "http://api.example.com:8002"
             assert "DUNETRACE_API_KEY" in entry["env"]["DUNETRACE_API_KEY"]
     if remote and client != "claude-desktop":
-        assert (
-            "https://mcp.example.com/mcp" in out and "out a token" in out
-        ) or "without one" in out
+        assert "https://mcp.example.com/mcp" in out
+        assert re.search(r"out\sa\stoken|without\sone", out)
 
 
 def test_what_claude_code_needs_word_for_word():
@@ -2652,7 +2650,7 @@ def test_an_interrupted_gate_has_not_passed(slow):
     with started("gate", "a", DUNETRACE_API_URL=slow.url) as process:
         assert slow.began.wait(30)
         process.send_signal(SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(30) == -SIGINT
         assert "Traceback" not in process.stderr.read()
 
 
@@ -2700,8 +2698,9 @@ def test_http_for_this_machine():
             assert "worst first" in post(url, Accept=accept).json()["result"]["content"][0]["text"]
         assert requests.get(url, timeout=30).status_code == 405
         assert post(url, "x" * (4 * 2**20 + 1)).status_code == 413
-        assert post(url, Host="evil.example").status_code in (403, 421)
-        assert post(url, Origin="http://evil.example").status_code in (403, 421)
+        assert post(url, Host="LOCALHOST", Origin="http://[::1]:80").status_code == 200
+        for name in ("Host", "Origin"):
+            assert post(url, **{name: "http://evil.example"}).status_code == 403
 
 
 def test_http_for_others_needs_the_token():
@@ -2746,7 +2745,7 @@ def test_a_call_whose_client_has_left_ends_and_a_stopping_server_lets_calls_fini
         last.join(20)
         assert answers[0].status_code == 200
         assert "No agents" in answers[0].text
-        assert process.wait(20) == 0
+        assert process.wait(20) == -SIGTERM
 
 
 def test_the_module_keeps_its_weight():
