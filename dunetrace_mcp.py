@@ -31,7 +31,6 @@ import functools
 import hashlib
 import hmac
 import inspect
-import ipaddress
 import itertools
 import json
 import logging
@@ -79,15 +78,14 @@ try:
     from urllib3.util.retry import Retry
 
     MCP = distribution("mcp").version
-    if [int(part) for part in re.findall(r"\d+", MCP)[:2]] < [1, 23]:
+    if [*map(int, MCP.split(".")[:2])] < [1, 23]:
         raise ImportError(f"mcp {MCP} is too old")
-except (ImportError, PackageNotFoundError) as error:
-    started = __name__ == "__main__" or "dunetrace-mcp" in sys.argv[0]
-    raise (SystemExit if started else ImportError)(
+except ImportError as error:
+    sys.exit(
         f"dunetrace-mcp needs mcp (1.23 or newer, before 3) and requests: {error}. Install them: "
         f"{sys.executable} -m pip install 'mcp>=1.23,<3' 'requests>=2.32'. "
         f"Or, with uv: uv run --script {__file__}"
-    ) from None
+    )
 
 try:  # mcp 2.x
     from mcp.server.mcpserver import MCPServer as FastMCP
@@ -112,6 +110,8 @@ DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
 # What follows them in a URL could be the key, so that no error repeats it.
 CREDENTIALS = re.compile("@|%40|^(https?:?/*)?https?([:/]|$)", re.I)
+BASE = re.compile(r"https?://(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?(/[^\s?#\\]*)?")
+LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
 
 
 class DunetraceError(ToolError, ResourceError):
@@ -141,10 +141,7 @@ def setting(name: str, default: str = "") -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine itself."""
-    name = host.strip("[].").lower()
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name).is_loopback
-    return name == "localhost" or name.endswith(".localhost")
+    return bool(LOOPBACK.fullmatch(host.strip("[]").lower()))
 
 
 def with_scheme(given: str) -> str:
@@ -152,8 +149,7 @@ def with_scheme(given: str) -> str:
     if "://" in given:
         return given
     host = re.split("[:/]", given)[0]
-    local = "." not in host or host.endswith((".local", ".internal", ".lan")) or is_loopback(host)
-    return f"{'http' if local else 'https'}://{given}"
+    return f"{'https' if '.' in host and not is_loopback(host) else 'http'}://{given}"
 
 
 def base_url(name: str, given: str) -> str:
@@ -161,10 +157,8 @@ def base_url(name: str, given: str) -> str:
     if not given:
         return ""
     url = with_scheme(given).rstrip("/")
-    with contextlib.suppress(ValueError):
-        form = re.fullmatch(r"https?://[^\s/?#\\]*[^\s/?#\\:](/[^\s?#\\]*)?", url)
-        if form and urlsplit(url).port != 0 and not CREDENTIALS.search(given.split("://", 1)[-1]):
-            return url
+    if BASE.fullmatch(url) and not CREDENTIALS.search(given.split("://", 1)[-1]):
+        return url
     raise DunetraceError(
         f"{name} must be http:// or https://, host and port, without credentials and with nothing "
         f"after them, like {DEFAULT_URL}. The key belongs in DUNETRACE_API_KEY."
@@ -181,9 +175,8 @@ def api_url() -> str:
 
 def dashboard_url() -> str:
     """The base URL of the dashboard, by default the one beside a backend on this machine."""
-    backend = urlsplit(api_url())
-    beside = backend.port == 8002 and is_loopback(backend.hostname or "")
-    default = DASHBOARD_URL if beside else ""
+    host, _, port = urlsplit(api_url()).netloc.rpartition(":")
+    default = DASHBOARD_URL if port == "8002" and is_loopback(host) else ""
     return base_url("DUNETRACE_DASHBOARD_URL", setting("DUNETRACE_DASHBOARD_URL", default))
 
 
@@ -238,7 +231,7 @@ class Call:
             said = parsedate_to_datetime(date)
             ahead = said.replace(tzinfo=said.tzinfo or UTC).timestamp() - time.time()
         self.clocks.append(ahead)
-        if abs(ahead - self.ahead) > 2:
+        if abs(ahead) > 2:  # it comes in whole seconds
             self.ahead = ahead
 
     @property
@@ -278,7 +271,7 @@ def now() -> float:
 # One value as a short text on one line, or "—"; and the pieces that answers are laid out with. A
 # number or a time that is missing is nan, with which every comparison is false.
 
-BUDGET = 32_000  # bytes of any answer, about 8,000 tokens
+BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 2_500  # for the entries of a list; the rest is for what stands around them
 LONGEST_ID = 4_000  # characters; beyond that no server takes it in a path either
 LONGEST_TEXT = 4_000  # characters of an explanation
@@ -297,8 +290,8 @@ def dash(value: object) -> str:
 
 
 def visible(text: str) -> str:
-    """A text without control, invisible and direction-changing characters."""
-    return INVISIBLE.sub("", "".join(char for char in text if char.isprintable()))
+    """A text without control, invisible and direction-changing characters but line breaks."""
+    return INVISIBLE.sub("", "".join(char for char in text if char == "\n" or char.isprintable()))
 
 
 def clean(value: object, most: int = 300) -> str:
@@ -311,9 +304,7 @@ def clean(value: object, most: int = 300) -> str:
 
 def gist(text: str, most: int = 200) -> str:
     """The first sentence of an explanation; get_signal_detail shows the whole."""
-    whole = clean(text, LONGEST_TEXT)
-    first = whole.partition(". ")[0]
-    return textwrap.shorten(whole, min(most, len(first) + 3), placeholder=" …")
+    return textwrap.shorten(clean(text).partition(". ")[0], most, placeholder=" …")
 
 
 def shown_id(value: str | int | None) -> str:
@@ -355,8 +346,7 @@ def first_of(texts: Iterable[str], most: int) -> str:
 
 def named_counts(counts: Mapping[str, int], most: int = 8) -> str:
     """`TOOL_LOOP×12, COST_SPIKE×3 and 4 more`: the greatest counts by name."""
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return first_of([f"{name}×{n}" for name, n in ordered if n], most)
+    return first_of([f"{name}×{n}" for name, n in Counter(counts).most_common() if n], most)
 
 
 def date_text(moment: float) -> str:
@@ -419,16 +409,14 @@ def price(money: float) -> str:
 
 def ranges(numbers: Iterable[int | None]) -> str:
     """Whole numbers in order, neighbours as ranges: `3, 5-9`."""
-    spans = defaultdict[int, list[int]](list)  # neighbours are as far from their places
-    for place, n in enumerate(sorted({n for n in numbers if n is not None})):
-        spans[n - place].append(n)
-    return ", ".join(f"{one[0]}-{one[-1]}" if one[1:] else f"{one[0]}" for one in spans.values())
+    known = {n for n in numbers if n is not None}
+    begin, end = sorted(known - {n + 1 for n in known}), sorted(known - {n - 1 for n in known})
+    return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(begin, end, strict=True))
 
 
 def bar(fraction: float) -> str:
     """Twenty characters; a cell is full only when it is reached."""
-    full = int(min(1, max(0, fraction)) * 20) if fraction == fraction else 0
-    return f"{'█' * full:░<20}"
+    return f"{'█' * int(min(1, max(0, fraction)) * 20):░<20}"
 
 
 def blocks(*parts: str, gap: str = "\n\n") -> str:
@@ -448,13 +436,9 @@ def paragraph(text: str) -> str:
     return textwrap.indent(textwrap.fill(said, 70, break_on_hyphens=False), "  ")
 
 
-def size_of(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
-
-
 def fitting(parts: list[str], room: int = ROOM) -> list[str]:
-    """The first parts that fit into `room` bytes, one at least."""
-    sizes = itertools.accumulate(size_of(part) + 2 for part in parts)
+    """The first parts that fit into `room` characters, one at least."""
+    sizes = itertools.accumulate(len(part) + 2 for part in parts)
     return parts[: max(1, sum(size <= room for size in sizes))]
 
 
@@ -472,17 +456,17 @@ def half(parts: list[str], what: str) -> list[str]:
 
 def delivered(text: str) -> str:
     """The last step of every text on its way out: printable, and nothing over BUDGET."""
-    text = "\n".join(map(visible, text.split("\n")))
-    if size_of(text) <= BUDGET:
+    text = visible(text)
+    if len(text) <= BUDGET:
         return text
-    kept = text.encode()[: BUDGET - 150].decode(errors="ignore").rpartition("\n")[0]
+    kept = text[: BUDGET - 150].rpartition("\n")[0]
     return f"{kept}\n… {len(text) - len(kept)} more characters not shown: ask for less at once."
 
 
 def code_block(code: str, language: str, indent: str) -> list[str]:
     """Lines of a fenced block, which its content cannot end."""
     inside = code.strip("\r\n").expandtabs(4).replace("```", "` ` `").splitlines()
-    lines = ["```" + re.sub(r"[^\w+#-]", "", language), *shortened(inside, 60, "more lines"), "```"]
+    lines = [f"```{language}", *shortened(inside, 60, "more lines"), "```"]
     return [(indent + line[:300]).rstrip() for line in lines if inside]
 
 
@@ -568,7 +552,6 @@ MEASURES = set(
     "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window fails "
     "failures occurrences retrievals checked runs truncation retries attempts latency duration".split()
 )
-WORDS_OF_NAME = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")  # retry_count and retryCount end in "count"
 # Objects that are judged field by field; others are hashed as a whole.
 OPEN = {"", "meta", "token_growth_sequence", "all_slow_steps", "coincident_signals", "taint_source"}
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
@@ -578,12 +561,9 @@ def may_show(name: str, value: object) -> bool:
     """Whether a value under a field name may be shown; of an object its fields are judged."""
     if isinstance(value, str):
         return len(value) <= 100 and name in FORM_OF and bool(FORM_OF[name].fullmatch(value))
-    if isinstance(value, bool | None):
-        return True
-    if not isinstance(value, int | float):
-        return False
-    last = (WORDS_OF_NAME.findall(name) or [""])[-1]
-    return last.lower() in MEASURES or abs(value) < 10_000
+    if isinstance(value, int | float) and abs(value) >= 10_000:
+        return re.split("_|(?=[A-Z])", name)[-1].lower() in MEASURES  # retry_count, retryCount
+    return not isinstance(value, dict | list)
 
 
 def name_under(container: str, key: str) -> str:
@@ -608,24 +588,19 @@ def hashed(value: object) -> str:
     return f"sha256:{digest[:8]} ({len(text)} chars)"
 
 
-def safe(name: str, value: object, raw: bool = False, inner: bool = False) -> str:
-    """A value of evidence or of an event on one line, as far as it may be shown.
-
-    Lists of more than five show two and count the rest. Texts inside stand in quotes.
-    """
+def safe(name: str, value: object, raw: bool = False) -> str:
+    """A value of evidence or of an event on one line, as far as it may be shown."""
     if isinstance(value, list):
-        parts = [safe(name, one, raw, True) for one in value]
-        return f"[{first_of(parts, 5 if len(parts) < 6 else 2)}]"
+        return f"[{first_of([safe(name, one, raw) for one in value], 5)}]"
     if isinstance(value, dict) and name in OPEN:
-        pairs = ((safe_key(key), name_under(name, key), one) for key, one in value.items())
-        fields = [f"{key}: {safe(under, one, raw, True)}" for key, under, one in pairs]
+        judged = ((key, name_under(name, key), one) for key, one in value.items())
+        fields = [f"{safe_key(key)}: {safe(under, one, raw)}" for key, under, one in judged]
         return f"{{{first_of(fields, 12)}}}"
     if not raw and not may_show(name, value):
         return hashed(value)
-    if isinstance(value, dict | str):
-        text = clean(value if isinstance(value, str) else as_json(value), 400)
-        return f"'{text}'" if inner and isinstance(value, str) else text
-    return dash(round(value, 4) if isinstance(value, float) else value)
+    if isinstance(value, float):
+        return str(round(value, 4))
+    return clean(as_json(value) if isinstance(value, dict) else dash(value), 400)
 
 
 def safe_key(key: str) -> str:
@@ -1812,7 +1787,7 @@ def listing(
     rows, call = found.rows, current_call()
     if not rows:
         return f"Nothing from offset {offset} on: {found.many(noun)} match, counted from 0."
-    while size_of(gap.join(laid := lay_out(rows))) > ROOM and len(rows) > 1:
+    while len(gap.join(laid := lay_out(rows))) > ROOM and len(rows) > 1:
         rows = rows[: len(rows) * 3 // 4]
     behind, limit = offset + len(rows), len(found.rows)
     more = call_text(call.tool, **{**call.arguments, "offset": behind})
@@ -3203,7 +3178,7 @@ def timeline(run: Run, steps: list[Step], short: bool, room: int) -> str:
     order = sorted(range(len(folded)), key=ranks.__getitem__)
     vital = sum(rank < 4 for rank, _ in ranks)
     most = max(min(vital, MOST_VITAL), MOST_ENTRIES)
-    while size_of(text := chosen(run, folded, order[:most], short)) > room and most > 2:
+    while len(text := chosen(run, folded, order[:most], short)) > room and most > 2:
         most = most * 3 // 4
     return text
 
@@ -3341,7 +3316,7 @@ def run_text(run: Run) -> str:
             before, "Event timeline: no events, the backend has pruned them.", page_link(run.run_id)
         )
     short = verdict.startswith("✅") and not show_raw()
-    lines = timeline(run, steps, short, ROOM - size_of(before))
+    lines = timeline(run, steps, short, ROOM - len(before))
     return blocks(
         before,
         f"Event timeline ({plural(len(run.events), 'event')}):\n{lines}",
