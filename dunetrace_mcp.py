@@ -273,7 +273,6 @@ def now() -> float:
 
 BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 2_500  # for the entries of a list; the rest is for what stands around them
-LONGEST_ID = 4_000  # characters; beyond that no server takes it in a path either
 LONGEST_TEXT = 4_000  # characters of an explanation
 NONE = "—"
 SEVERITIES = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵"}
@@ -591,7 +590,7 @@ def hashed(value: object) -> str:
 def safe(name: str, value: object, raw: bool = False) -> str:
     """A value of evidence or of an event on one line, as far as it may be shown."""
     if isinstance(value, list):
-        return f"[{first_of([safe(name, one, raw) for one in value], 5)}]"
+        return f"[{first_of([safe(name, one, raw) for one in value], 3)}]"
     if isinstance(value, dict) and name in OPEN:
         judged = ((key, name_under(name, key), one) for key, one in value.items())
         fields = [f"{safe_key(key)}: {safe(under, one, raw)}" for key, under, one in judged]
@@ -618,6 +617,7 @@ def as_filter(kind: str) -> str:
 # the form of one is its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
+TIMES = "detected_at completed_at started_at deployed_at first_seen timestamp".split()
 
 
 def text_or_empty(value: object) -> str:
@@ -662,13 +662,8 @@ def word_or_hash(name: str) -> BeforeValidator:
 
 R = TypeVar("R", bound="Record")
 Text = Annotated[str, BeforeValidator(text_or_empty), Field("")]
-Id = Annotated[
-    str,
-    BeforeValidator(lambda v: v if isinstance(v, str) and len(v) <= LONGEST_ID else ""),
-    Field(""),
-]
-Kind = Annotated[str, word_or_hash("failure_type"), AfterValidator(dash), Field(NONE)]
 Word = Annotated[str, word_or_hash("status"), Field("")]
+Kind = Annotated[Word, AfterValidator(dash), Field(NONE)]
 Name = Annotated[str, word_or_hash("version"), Field("")]
 Number = Annotated[float, BeforeValidator(number_or_nan), Field(math.nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none), Field(None)]
@@ -691,8 +686,9 @@ class Record(BaseModel):
 
     @property
     def at(self) -> float:
-        """Its time, by which lists are ordered; nan where it has none."""
-        return math.nan
+        """Its time, whatever its name, by which lists are ordered; nan where it has none."""
+        known = (vars(self).get(name, math.nan) for name in TIMES)
+        return next((moment for moment in known if moment > 0), math.nan)
 
     @classmethod
     def of(cls: type[R], row: object = None) -> R:
@@ -703,7 +699,7 @@ class Record(BaseModel):
 class Agent(Record):
     """A row of GET /v1/agents. Counts are of all time."""
 
-    agent_id: Id
+    agent_id: Text
     last_seen: Moment
     run_count: Count
     signal_count: Count
@@ -725,7 +721,7 @@ class Event(Record):
     step_index: Count
     timestamp: Moment
     payload: Object
-    parent_run_id: Id
+    parent_run_id: Text
 
 
 class Fix(Record):
@@ -738,13 +734,13 @@ class Fix(Record):
 
 def version_text(name: str) -> str:
     """`vabcd1234`"""
-    return dash(name) if name.startswith(("v", "sha256:", "hidden")) or not name else f"v{name}"
+    return f"v{name.removeprefix('v')}" if name else NONE
 
 
 class OfRun(Record):
-    run_id: Id
-    run: Id  # what lists show of `run_id`
-    agent_id: Id
+    run_id: Text
+    run: Text  # what lists show of `run_id`
+    agent_id: Text
     agent_version: Name
 
     @property
@@ -787,10 +783,6 @@ class Signal(OfRun):
     suggested_fixes: Rows[Fix]
 
     @property
-    def at(self) -> float:
-        return self.detected_at
-
-    @property
     def steps(self) -> set[int]:
         """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
         its evidence and focus come first."""
@@ -806,8 +798,8 @@ class Signal(OfRun):
     @property
     def rank(self) -> int:
         """0 for CRITICAL to 3 for LOW; one that is not known counts as worst."""
-        ranks = {name: n for n, name in enumerate(SEVERITIES)}
-        return ranks.get(self.severity.upper(), 0)
+        known = self.severity.upper()
+        return [*SEVERITIES].index(known) if known in SEVERITIES else 0
 
 
 class Run(OfRun):
@@ -832,25 +824,19 @@ class Run(OfRun):
         return known[-1] if known else Event.of()
 
     @property
-    def crash(self) -> Event:
-        """The event that says that it errored; an empty one where there is none."""
-        return self.last("run.errored")
-
-    @property
     def cause(self) -> str:
         """``KeyError in tool `t`, step 2``: the error that ended it, as far as its events tell."""
-        crash, call = self.crash, self.last(".called", ".responded")
+        crash, call = self.last("run.errored"), self.last(".called", ".responded")
         unfinished = call.event_type.endswith("called") or call.payload.get("success") is False
         name = safe("tool_name", call.payload.get("tool_name")) if unfinished else NONE
         what = safe("error_type", crash.payload.get("error_type"))
         tool = f" in tool `{name}`" if name != NONE else ""
-        step = "" if crash.step_index is None else f", step {crash.step_index}"
-        return f"{what}{tool}{step}" if what != NONE else ""
+        return f"{what}{tool}, step {dash(crash.step_index)}" if what != NONE else ""
 
     @property
     def end(self) -> str:
         """errored, stalled, completed, or what else is known."""
-        word = self.crash.event_type or self.exit_reason
+        word = self.last("run.errored").event_type or self.exit_reason
         return word.removeprefix("run.") or "end unknown"
 
     @property
@@ -867,15 +853,9 @@ class Run(OfRun):
         return "signals" if self.signal_count else "clean"
 
     @property
-    def at(self) -> float:
-        """When it was last alive, by its own clock."""
-        return self.completed_at if self.completed_at > 0 else self.started_at
-
-    @property
     def start(self) -> float:
         """The moment from which its events count."""
-        moments = (self.started_at, *(event.timestamp for event in self.events))
-        return next((moment for moment in moments if moment > 0), math.nan)
+        return self.started_at if self.started_at > 0 else times_of(self.events)[0]
 
 
 class Component(Record):
@@ -892,18 +872,12 @@ class Health(Record):
     """GET /v1/agents/{id}/health-score, of 30 days"""
 
     error: Text  # why it could not be had
-    score: Annotated[
-        float,
-        BeforeValidator(lambda v: n if 0 <= (n := number_or_nan(v)) <= 100 else math.nan),
-        Field(math.nan),
-    ]
+    score: Annotated[Number, AfterValidator(lambda n: n if 0 <= n <= 100 else math.nan)]
     sample_runs: Count
     baseline_ready: Flag
     components: Annotated[
         dict[str, Component],
-        BeforeValidator(
-            lambda v: {clean(key, 40): mapping(one) for key, one in mapping(v).items()}
-        ),
+        BeforeValidator(lambda v: {safe_key(key): mapping(one) for key, one in mapping(v).items()}),
         Field({}),
     ]
 
@@ -937,10 +911,6 @@ class Version(Record):
     first_seen: Moment
     last_seen: Moment
 
-    @property
-    def at(self) -> float:
-        return self.first_seen
-
 
 class Deploy(Record):
     """A row of deploy_events, or of deploy_regressions: runs in the 2 h before and after."""
@@ -954,10 +924,6 @@ class Deploy(Record):
     after_runs: Count
     after_signals: Count
     is_regression: Flag
-
-    @property
-    def at(self) -> float:
-        return self.deployed_at
 
 
 class Spending(Record):
@@ -3919,7 +3885,7 @@ class Issue(Record, extra="allow"):
     what the backend's ANALYSIS says is of any type."""
 
     id: Count
-    agent_id: Id
+    agent_id: Text
     failure_type: Kind
     status: Word
     first_seen: Moment
@@ -4056,7 +4022,7 @@ class Rule(Record):
     """A policy, what it does when and whether it does; or a custom detector."""
 
     id: Count
-    agent_id: Id
+    agent_id: Text
     name: Text
 
     @property

@@ -3454,7 +3454,7 @@ Evidence (hashed/structural data):
   first_step: 2
   last_step: 7
   args_identical: True
-  args: [sha256:a827b212 (34 chars), sha256:a827b212 (34 chars) and 4 more]
+  args: [sha256:a827b212 (34 chars), sha256:a827b212 (34 chars), sha256:a827b212 (34 chars) and 3 more]
 
 Suggested fixes (1):
   1. Deduplicate.
@@ -3776,7 +3776,7 @@ Runs of shop-agent:
 
               THIS | OTHER
 Ended         completed | completed
-Signals       TOOL_LOOP×1 | COST_SPIKE×1, TOOL_LOOP×1
+Signals       TOOL_LOOP×1 | TOOL_LOOP×1, COST_SPIKE×1
 Failed calls  none | none
 
 === RICH new compare_runs(run_id="019e003c-bd24-7d72-a8be-00000000003c")
@@ -3833,7 +3833,7 @@ Code:
 ERROR There is no issue 4. search_issues shows ids.
 
 === RICH new list_policies()
-2 policies (degraded×1, unsigned×1); 1 custom detector.
+2 policies (unsigned×1, degraded×1); 1 custom detector.
 
 Policies:
   ⚠ #1 "cost cap"  (all agents)  unsigned
