@@ -953,66 +953,54 @@ class Insights(Record):
 
 GRAM = 12  # characters in a row that make a quotation
 MARKS = "`\"'‘’“”„«»"
+BETWEEN = MARKS + string.whitespace  # words of a quotation
 # The strings inside JSON, whole or cut, or a Python repr; with a colon behind it it is a key.
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])+)(?:\1(\s*:)?|$)""")
 NUMBERS_AND_ADDRESSES = re.compile(r"\d{5,}|[\w.+-]+@[\w.-]+")
+PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
 
 
-@functools.cache
-def form_of(char: str) -> str:
-    """A character as it is compared: one form, case and space; "" for an invisible one."""
-    folded = visible(unicodedata.normalize("NFKD", char).casefold())
-    return " " if char.isspace() else folded.strip()
+def one_form(text: str) -> str:
+    """A text whose letters have one form each, of which `lower` makes one letter too."""
+    return visible(unicodedata.normalize("NFKD", text.expandtabs(4)))
 
 
 def folded(text: str) -> str:
     """A text as it is compared."""
-    return re.sub(" +", " ", "".join(map(form_of, text))).strip()
+    return " ".join(one_form(text).lower().split())
 
 
-def compared(text: str) -> tuple[str, list[int]]:
-    """The same, white space at its ends kept, and where each character of it stood."""
-    form, places = "", list[int]()
-    for at, char in enumerate(text):
-        low = form_of(char)
-        if low != " " or form[-1:] != " ":
-            form += low
-            places += [at] * len(low)
-    return form, places
-
-
-def grams(text: str) -> set[str]:
+def grams(text: str) -> Iterator[str]:
     """All that stands in a text of GRAM characters in a row."""
-    return {text[n : n + GRAM] for n in range(len(text) - GRAM + 1)}
+    return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def leaves(value: object) -> Iterator[tuple[str, object]]:
+def leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
     """The scalars under a value, and keys that are no names, with names to judge them by."""
-    left = [("", value)]
-    while left:
-        name, one = left.pop()
-        if isinstance(one, dict):
-            left += [(name_under(name, key), part) for key, part in one.items()]
-            left += [("?", key) for key in one if not KEY.fullmatch(key)]
-        elif isinstance(one, list):
-            left += [(name, part) for part in one]
-        else:
-            yield name, one
+    if isinstance(value, dict):
+        yield from (("?", key) for key in value if not KEY.fullmatch(key))
+        for key, one in value.items():
+            yield from leaves(name_under(name, key), one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from leaves(name, one)
+    else:
+        yield name, value
 
 
 def texts_in(value: object) -> tuple[set[str], set[str]]:
     """The texts under a value that may not be shown, and those that may, as they are compared; of a
     hidden one its strings and long numbers too."""
     hidden, shown = set[str](), {""}
-    for name, one in leaves(value):
+    for name, one in leaves("", value):
         text = one if isinstance(one, str) else as_json(one)
         if may_show(name, one):
             shown.add(folded(text))
             continue
-        strings = [match[2] for match in QUOTED.finditer(text) if not match[3]]
-        plain = re.sub(r"\\[nrt]|\\", " ", text)
-        for part in (text, plain, *strings, *NUMBERS_AND_ADDRESSES.findall(text)):
-            hidden.add(folded(part).strip(" .,:;!?"))
+        unescaped = re.sub(r"\\[nrt]|\\", " ", text)
+        strings = [one for _, one, key in QUOTED.findall(text) if not key]
+        parts = (text, unescaped, *strings, *NUMBERS_AND_ADDRESSES.findall(text))
+        hidden.update(folded(part).strip(" .,:;!?") for part in parts)
     return hidden - shown, shown
 
 
@@ -1024,39 +1012,32 @@ def quoted(text: str) -> str:
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
 
 
-PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
-
-
 class Redaction:
     """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
     whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
     elsewhere stay."""
 
     def __init__(self, signals: list[Signal], payloads: list[Json]) -> None:
-        hidden, shown = texts_in([*(signal.evidence for signal in signals), *payloads])
-        self.names = shown | {folded(signal.failure_type) for signal in signals}
+        hidden, names = texts_in([*(signal.evidence for signal in signals), *payloads])
         rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
-        texts = (text for row in rows for name, text in row if name in PROSE)
-        said = folded(" ".join(texts))
-        wanted = grams(said)
-        self.grams = {gram for text in hidden for gram in grams(text) & wanted}
-        short = [one for one in hidden - self.names if len(one) < GRAM and one in said]
-        patterns = map(quoted, sorted(short, key=len, reverse=True))
-        self.short = re.compile("|".join(patterns) or "(?!)")
+        said = folded(" ".join(text for row in rows for name, text in row if name in PROSE))
+        repeated = set(grams(said)).intersection(grams("\n".join(hidden)))
+        self.grams = repeated.difference(grams("\n".join(names)))
+        short = sorted((one for one in hidden if len(one) < GRAM and one in said), key=len)
+        self.short = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
 
     def hide(self, text: str) -> str:
         """A text without quotations, otherwise as it is."""
-        form, places = compared(text)
-        spans = [(n, n + GRAM) for n in range(len(form)) if form[n : n + GRAM] in self.grams]
+        text = one_form(text)
+        form = re.sub(r"\s+", " ", text.lower())
+        places = [match.start() for match in re.finditer(r"\s+|\S", text)]
+        spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in self.grams]
         spans += [match.span() for match in self.short.finditer(form)]
-        said = {at for n, end in spans for at in range(places[n], places[end - 1] + 1)}
-        shown = ""
-        for repeats, some in itertools.groupby(range(len(text)), said.__contains__):
-            part = "".join(text[at] for at in some)
-            core = part.strip(f"{MARKS} .,:;\n")
-            named = not repeats or folded(core) in self.names
-            shown += part if named else part.replace(core, hashed(" ".join(core.split())))
-        return shown
+        said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
+        marked = "".join("\0" if at in said else char for at, char in enumerate(text))
+        quotation = rf"\0+([{BETWEEN}]+\0+)*"
+        shown = re.sub(quotation, lambda one: hashed(text[slice(*one.span())]), marked)
+        return unicodedata.normalize("NFC", shown)
 
     def safe(self, row: R) -> R:
         """A signal or a fix that may be shown."""

@@ -1276,7 +1276,7 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
         (
             {"note": "Please wire the money to Ann"},
             "It said PLEASE  WIRE the money to ann.",
-            "It said sha256:818a59e5 (28 chars).",
+            "It said sha256:8a0d060a (29 chars).",
         ),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
         ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
