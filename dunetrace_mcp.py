@@ -47,13 +47,14 @@ import time
 import unicodedata
 import uuid
 import warnings
+from calendar import timegm
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime, parsedate
 from importlib.metadata import PackageNotFoundError, distribution
 from io import BytesIO
 from signal import SIGINT, SIGTERM
@@ -73,7 +74,7 @@ try:
     from requests.adapters import HTTPAdapter
     from starlette.datastructures import MutableHeaders
     from starlette.responses import JSONResponse
-    from urllib3.exceptions import HTTPError, InvalidHeader
+    from urllib3.exceptions import HTTPError
     from urllib3.response import HTTPResponse
     from urllib3.util.retry import Retry
 
@@ -108,9 +109,11 @@ DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
-# What follows them in a URL could be the key, so that no error repeats it.
-CREDENTIALS = re.compile("@|%40|^(https?:?/*)?https?([:/]|$)", re.I)
-BASE = re.compile(r"https?://(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?(/[^\s?#\\]*)?")
+# No credentials, nor a host called http, after which a key may stand: no error repeats those.
+BASE = re.compile(
+    r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?(/[^\s?#\\]*)?",
+    re.I,
+)
 LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
 
 
@@ -144,21 +147,14 @@ def is_loopback(host: str) -> bool:
     return bool(LOOPBACK.fullmatch(host.strip("[]").lower()))
 
 
-def with_scheme(given: str) -> str:
-    """A URL whose scheme somebody left out; a key must not cross the internet in clear for that."""
-    if "://" in given:
-        return given
-    host = re.split("[:/]", given)[0]
-    return f"{'https' if '.' in host and not is_loopback(host) else 'http'}://{given}"
-
-
 def base_url(name: str, given: str) -> str:
-    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError."""
-    if not given:
-        return ""
-    url = with_scheme(given).rstrip("/")
-    if BASE.fullmatch(url) and not CREDENTIALS.search(given.split("://", 1)[-1]):
-        return url
+    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. Where a scheme
+    is missing, a key must not cross the internet in clear for that."""
+    host = re.split("[:/]", given)[0]
+    scheme = "https" if "." in host and not is_loopback(host) else "http"
+    url = (given if "://" in given else f"{scheme}://{given}").rstrip("/")
+    if not given or BASE.fullmatch(url):
+        return given and url
     raise DunetraceError(
         f"{name} must be http:// or https://, host and port, without credentials and with nothing "
         f"after them, like {DEFAULT_URL}. The key belongs in DUNETRACE_API_KEY."
@@ -225,11 +221,10 @@ class Call:
         return left
 
     def told_time(self, date: str) -> None:
-        """Takes an answer's Date for now, in whole seconds; without a zone it is UTC."""
+        """Takes an answer's Date for now, in whole seconds and UTC."""
         ahead = math.nan
-        with contextlib.suppress(ValueError, OverflowError):
-            said = parsedate_to_datetime(date)
-            ahead = said.replace(tzinfo=said.tzinfo or UTC).timestamp() - time.time()
+        with contextlib.suppress(ValueError):
+            ahead = timegm(parsedate(date) or ()) - time.time()
         self.clocks.append(ahead)
         if abs(ahead) > 2:  # it comes in whole seconds
             self.ahead = ahead
@@ -290,7 +285,9 @@ def dash(value: object) -> str:
 
 def visible(text: str) -> str:
     """A text without control, invisible and direction-changing characters but line breaks."""
-    return INVISIBLE.sub("", "".join(char for char in text if char == "\n" or char.isprintable()))
+    return INVISIBLE.sub(
+        "", "".join(char for char in text.expandtabs(4) if char == "\n" or char.isprintable())
+    )
 
 
 def clean(value: object, most: int = 300) -> str:
@@ -369,13 +366,10 @@ def as_of() -> str:
 
 
 def duration(seconds: float) -> str:
-    """`5.6s`, `2m 10s`, `1h 40m`; "—" for less than nothing."""
+    """`5.6s`, `2m 10s`; "—" for less than nothing."""
     if not seconds >= 0:
         return NONE
-    minutes, rest = divmod(int(seconds), 60)
-    if seconds < 100:
-        return f"{seconds:.1f}s"
-    return f"{minutes}m {rest:02d}s" if minutes < 100 else f"{minutes // 60}h {minutes % 60:02d}m"
+    return f"{seconds:.1f}s" if seconds < 100 else f"{seconds // 60:.0f}m {seconds % 60:02.0f}s"
 
 
 def percent(fraction: float) -> str:
@@ -464,9 +458,9 @@ def delivered(text: str) -> str:
 
 def code_block(code: str, language: str, indent: str) -> list[str]:
     """Lines of a fenced block, which its content cannot end."""
-    inside = code.strip("\r\n").expandtabs(4).replace("```", "` ` `").splitlines()
+    inside = visible(code).strip("\n").replace("```", "` ` `").splitlines()
     lines = [f"```{language}", *shortened(inside, 60, "more lines"), "```"]
-    return [(indent + line[:300]).rstrip() for line in lines if inside]
+    return [(indent + line).rstrip() for line in lines if inside]
 
 
 def first_rule(*rules: tuple[object, T]) -> T:
@@ -502,7 +496,7 @@ AGENT_IN_TEXT = re.compile(
 
 def found_in(pattern: re.Pattern[str], text: str) -> str:
     """The id that a pattern finds in a pasted link, alert, notification or webhook, "" for none."""
-    hit = pattern.search(text[:20_000])
+    hit = pattern.search(text)
     return unquote(hit[hit.lastindex or 0]).strip() if hit else ""
 
 
@@ -624,16 +618,14 @@ def text_or_empty(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def number_or_nan(value: object) -> float:
+def number_or_nan(value: Any) -> float:
     """A finite number; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-        return math.nan
-    return float(value)
+    return float(value) if type(value) in (int, float) and abs(value) < 1e15 else math.nan
 
 
 def count_or_none(value: object) -> int | None:
     n = number_or_nan(value)
-    return int(n) if n >= 0 and n == int(n) else None
+    return int(n) if n >= 0 else None
 
 
 def moment_or_nan(value: object) -> float:
@@ -962,7 +954,7 @@ PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals
 
 def one_form(text: str) -> str:
     """A text whose letters have one form each, of which `lower` makes one letter too."""
-    return visible(unicodedata.normalize("NFKD", text.expandtabs(4)))
+    return visible(unicodedata.normalize("NFKD", text))
 
 
 def folded(text: str) -> str:
@@ -1012,39 +1004,35 @@ def quoted(text: str) -> str:
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
 
 
-class Redaction:
+def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
+    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`."""
+    text = one_form(text)
+    form = re.sub(r"\s+", " ", text.lower())
+    places = [match.start() for match in re.finditer(r"\s+|\S", text)]
+    spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in repeated]
+    spans += [match.span() for match in short.finditer(form)]
+    said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
+    marked = "".join("\0" if at in said else char for at, char in enumerate(text))
+    quotation = rf"\0+([{BETWEEN}]+\0+)*"
+    shown = re.sub(quotation, lambda one: hashed(text[slice(*one.span())]), marked)
+    return unicodedata.normalize("NFC", shown)
+
+
+def redact(signals: list[Signal], payloads: list[Json]) -> None:
     """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
     whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
     elsewhere stay."""
-
-    def __init__(self, signals: list[Signal], payloads: list[Json]) -> None:
-        hidden, names = texts_in([*(signal.evidence for signal in signals), *payloads])
-        rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
-        said = folded(" ".join(text for row in rows for name, text in row if name in PROSE))
-        repeated = set(grams(said)).intersection(grams("\n".join(hidden)))
-        self.grams = repeated.difference(grams("\n".join(names)))
-        short = sorted((one for one in hidden if len(one) < GRAM and one in said), key=len)
-        self.short = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
-
-    def hide(self, text: str) -> str:
-        """A text without quotations, otherwise as it is."""
-        text = one_form(text)
-        form = re.sub(r"\s+", " ", text.lower())
-        places = [match.start() for match in re.finditer(r"\s+|\S", text)]
-        spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in self.grams]
-        spans += [match.span() for match in self.short.finditer(form)]
-        said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
-        marked = "".join("\0" if at in said else char for at, char in enumerate(text))
-        quotation = rf"\0+([{BETWEEN}]+\0+)*"
-        shown = re.sub(quotation, lambda one: hashed(text[slice(*one.span())]), marked)
-        return unicodedata.normalize("NFC", shown)
-
-    def safe(self, row: R) -> R:
-        """A signal or a fix that may be shown."""
-        told: Json = {name: self.hide(text) for name, text in row if name in PROSE}
-        if isinstance(row, Signal):
-            told["suggested_fixes"] = [*map(self.safe, row.suggested_fixes)]
-        return row.model_copy(update=told)
+    hidden, names = texts_in([*(signal.evidence for signal in signals), *payloads])
+    rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
+    texts = [(row, name, text) for row in rows for name, text in row if name in PROSE]
+    said = folded(" ".join(text for _, _, text in texts))
+    repeated = set(grams(said)).intersection(grams("\n".join(hidden))) - set(
+        grams("\n".join(names))
+    )
+    short = sorted((one for one in hidden if len(one) < GRAM and one in said), key=len)
+    pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
+    for row, name, text in texts:
+        setattr(row, name, unquoted(text, repeated, pattern))
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
@@ -1052,9 +1040,11 @@ def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Sig
     `events` of their run say; as they are where raw text is to be shown."""
     if show_raw():
         return signals
+    told = [signal.model_copy(deep=True) for signal in signals]
     payloads = [event.payload for event in events]
-    groups = [signals] if payloads else [[signal] for signal in signals]
-    return [one for group in groups for one in map(Redaction(group, payloads).safe, group)]
+    for group in [told] if payloads else [[signal] for signal in told]:
+        redact(group, payloads)
+    return told
 
 
 # ── Concurrency ───────────────────────────────────────────────────────────────────────────────────
@@ -1119,8 +1109,11 @@ MOST_ROWS = 40 * LARGEST_PAGE  # of a list that are read
 SHORT = 13  # characters of a UUID in a list; of a UUIDv7 those are its millisecond
 MOST_REMEMBERED = 100_000  # run ids, and signals
 INCOMPLETE = "The backend's list was incomplete, or too long to be read to its end."
-ROWS: dict[str, type[Record]] = {"agents": Agent, "runs": Run, "signals": Signal}
-ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
+LISTS: dict[str, tuple[type[Record], str]] = {  # what a list holds, and by what it is told apart
+    "agents": (Agent, "agent_id"),
+    "runs": (Run, "run_id"),
+    "signals": (Signal, "id"),
+}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
@@ -1139,20 +1132,18 @@ CURES = {
     "shape": "Try again; if it persists, look at the log of the backend or of the proxy before it.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
 }
-STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid", 429: "server"}
+STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid"}
 # What an exception of requests says of itself; its kind and what it means. The first that fits.
 CONNECTION_FAULTS = {
     "ConnectTimeout": "unreachable did not accept a connection within 3 s",
     "Read timed out|ReadTimeout": "timeout sent nothing for 15 s",
     "IncompleteRead|InvalidChunk|Decod": "shape broke off in the middle of its answer",
     "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
-    "CA certificate bundle": "unreachable could not be reached: the file in REQUESTS_CA_BUNDLE is missing",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
-    "CERTIFICATE_VERIFY": "unreachable could not be reached: its certificate is not trusted (REQUESTS_CA_BUNDLE)",
+    "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted (REQUESTS_CA_BUNDLE)",
     "SSL": "unreachable could not be reached: it does not speak TLS as asked (http:// or https://?)",
     "refused": "unreachable could not be reached: connection refused",
     "NameResolution|getaddrinfo": "unreachable could not be reached: its name does not resolve",
-    "Disconnected|reset by peer|aborted": "unreachable could not be reached: it closed the connection",
     "": "unreachable could not be reached: the connection failed",
 }
 
@@ -1182,43 +1173,37 @@ class Found:
 
 
 class Patient(Retry):
-    """urllib3's Retry, which waits as long as the backend asks, but only for a few seconds."""
+    """urllib3's Retry, which waits as long as the backend asks, but for 5 seconds at most."""
 
     def get_retry_after(self, response: Any) -> float | None:
-        with contextlib.suppress(InvalidHeader):
-            seconds = super().get_retry_after(response) or 0
-            return seconds if seconds <= 5 else None
-        return None
+        wait = response.headers.get("Retry-After", "")
+        return min(5, int(wait)) if wait.isdecimal() else None
 
 
 RETRIES = Patient(
     total=2,
     read=False,
-    other=0,
-    redirect=0,
     status_forcelist={429, 502, 503, 504},
     backoff_factor=0.2,
     raise_on_status=False,
 )
 
 
-def segment(value: object) -> str:
-    """An id quoted as one segment of a path; raises DunetraceError for one that no path can carry:
-    the server decodes a path before it routes, and clients fold dots even when encoded."""
-    text = str(value)
-    if not text or re.search("[\0\ud800-\udfff]", text):
-        raise DunetraceError(f"{shown_id(text)} is no id. list_agents shows ids.", "invalid")
-    if "/" in text or not text.strip("."):
-        raise DunetraceError(
-            f"No path of the Customer API can carry the id {shown_id(text)}, for its slash or dots.",
-            "path",
-        )
-    return quote(text, safe="")
-
-
 def fits_path(ident: str) -> bool:
-    """Whether an id can be addressed in a path."""
-    return isinstance(result_or_error(lambda: segment(ident)), str)
+    """Whether an id can be addressed in a path: the server decodes it before it routes, and clients
+    fold dots even when encoded."""
+    return not re.search("/|^\\.*$|[\0\ud800-\udfff]", ident)
+
+
+def segment(value: object) -> str:
+    """An id quoted as one segment of a path; raises DunetraceError for one that no path can carry."""
+    ident = str(value)
+    if fits_path(ident):
+        return quote(ident, safe="")
+    raise DunetraceError(
+        f"No path of the Customer API can carry the id {shown_id(ident)}, for its slash or dots.",
+        "path",
+    )
 
 
 class Api:
@@ -1230,23 +1215,17 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
         self.whole: dict[str, str] = {}  # run ids by the beginnings that lists showed
-        self.homes: dict[int, tuple[str, str]] = {}  # agent and run of the signals of lists
+        self.homes: dict[int | None, tuple[str, str]] = {}  # agent and run of the signals of lists
         self.session = requests.Session()
-        self.session.auth = self.authorized  # which keeps requests from taking one out of a .netrc
+        self.session.auth = lambda request: request  # or requests takes one out of a .netrc
         # No proxy reaches this machine itself.
         self.session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        agent = {"Accept": "application/json", "User-Agent": f"dunetrace-mcp/{__version__}"}
-        self.session.headers.update(agent)
+        self.session.headers["User-Agent"] = f"dunetrace-mcp/{__version__}"
+        self.session.headers["Authorization"] = f"Bearer {key}"
         adapter = DemoAdapter if url == DEMO_URL else HTTPAdapter
-        patient = adapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES)
-        self.session.mount(url, patient)
-        # Reading one issue may make the backend pay for an analysis: never twice.
+        self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES))
+        # Reading an issue may make the backend pay for an analysis: never twice.
         self.session.mount(f"{url}/v1/issues/", adapter())
-        self.session.mount(f"{url}/v1/issues/search", patient)
-
-    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
 
     def get(self, template: str, *ids: object, **params: Any) -> Any:
         """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params are the query."""
@@ -1289,37 +1268,29 @@ class Api:
         self, template: str, path: str, answer: requests.Response, detail: object
     ) -> Exception:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its
-        `detail` names it; FastAPI's `detail` is a text or a list, and no other text is repeated."""
-        status, headers = answer.status_code, answer.headers
-        said = text_or_empty(detail) or "; ".join(
-            f"{'.'.join(map(str, items(one.get('loc'))[1:]))}: {one.get('msg')}"
-            for one in objects(detail)
-        )
+        `detail` names it; no text but that of FastAPI's `detail` is repeated."""
+        status, headers, said = answer.status_code, answer.headers, str(detail or "")
         unnamed = status == 404 and not said.endswith(" not found")
-        old = unnamed and said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
-        no_json = status < 400 or "html" in headers.get("Content-Type", "")
+        old = said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
         later = wait and f"; it asks to come back after {clean(wait, 80)} s"
         kind, why = STATUS_KINDS.get(status, "server"), said and f" ({clean(said, 600)})"
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
-            (old, "route answered 404 Not Found: this backend is too old to have that endpoint"),
-            (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
             (
-                no_json,
-                f"service answered {status} (a web page or something else that is no JSON){later}",
+                unnamed and old,
+                "route answered 404 Not Found: this backend is too old to have that endpoint",
             ),
+            (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
+            (status < 400, f"service answered {status} without JSON (a web page?)"),
             (True, f"{kind} answered {status}{why}{later}"),
         )
         return self.error(path, fault)
 
     def ask(self, kind: type[R], template: str, *ids: object, **params: Any) -> R:
         """The record at a path."""
-        data = self.get(template, *ids, **params)
-        if not isinstance(data, dict):
-            raise self.error(template.format(*ids), "shape sent a list for an object")
-        return kind.of(data)
+        return kind.of(self.get(template, *ids, **params))
 
     def ask_list(
         self, kind: type[R], template: str, key: str, *ids: object, **params: Any
@@ -1340,9 +1311,10 @@ class Api:
 
         Only the newest API lists those of all. It takes an id that no path can carry in the query.
         """
+        kind, _ = LISTS[what]
         if agent_id and fits_path(agent_id):
-            return self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
-        return self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
+            return self.ask_list(kind, f"/v1/agents/{{}}/{what}", what, agent_id, **params)
+        return self.ask_list(kind, f"/v1/{what}", what, agent_id=agent_id, **params)
 
     def read(
         self,
@@ -1361,11 +1333,12 @@ class Api:
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
-        ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
-        rows = [*dict(ids).values()][:most]
+        _, name = LISTS[what]
+        rows = {getattr(row, name) or id(row): row for page in pages for row in page.rows}
         wanted = first.total if most == MOST_ROWS else min(most, first.total)
         whole = len(rows) >= wanted or is_over(pages[-1], age)
-        return Found(rows, first.total, whole and all(page.exact for page in pages))
+        exact = whole and all(page.exact for page in pages)
+        return Found([*rows.values()][:most], first.total, exact)
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -1385,7 +1358,7 @@ class Api:
             ident = getattr(row, "run_id", "")
             if UUID.fullmatch(ident) and self.whole.setdefault(ident[:SHORT], ident) == ident:
                 row.run = ident[:SHORT]
-            if isinstance(row, Signal) and row.id is not None and row.run_id:
+            if isinstance(row, Signal):
                 self.homes[row.id] = row.agent_id, row.run_id
         return rows
 
@@ -5217,7 +5190,7 @@ def variables_text() -> str:
     lines = []
     for name, what in VARIABLES.items():
         value = os.environ.get(name, "")
-        hidden = re.search("KEY|TOKEN", name) or CREDENTIALS.search(value.split("://")[-1])
+        hidden = re.search("KEY|TOKEN", name) or re.search("@|%40", value)
         shown = f"{len(value)} characters" if hidden else clean(value, 80)
         lines.append(f"  {name:<24} {what}{value and f' [now {shown}]'}")
     return "\n".join(lines)
