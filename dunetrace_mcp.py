@@ -294,7 +294,7 @@ def clean(value: object, most: int = 300) -> str:
     """A value on one line, visible, without the fence of a code block, and with the count of what
     was cut; "—" for nothing."""
     text = visible(" ".join(str(value).split()))
-    text = re.sub("`{3,}|~{3,}", lambda fence: " ".join(fence[0]), text)
+    text = re.sub("`{3,}|~{3,}", "` ` `", text)
     return dash(text if len(text) <= most else f"{text[:most]}…(+{len(text) - most} chars)")
 
 
@@ -351,13 +351,12 @@ def date_text(moment: float) -> str:
 
 def ago(moment: float) -> str:
     """`6h ago`; `in 2d` for a clock that is ahead; "—" for nan."""
-    passed = abs(now() - moment)
-    if math.isnan(passed):
-        return NONE
-    units = ((DAY, "d"), (HOUR, "h"), (60, "m"))
-    size, unit = next((pair for pair in units if passed >= pair[0]), (1, "s"))
-    span = f"{passed // size:.0f}{unit}"
-    return f"in {span}" if moment > now() + 60 else f"{span} ago"
+    passed = now() - moment
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (60, "m"), (0, "s")):
+        if abs(passed) >= size:
+            span = f"{abs(passed) // (size or 1):.0f}{unit}"
+            return f"in {span}" if passed < -60 else f"{span} ago"
+    return NONE
 
 
 def as_of() -> str:
@@ -387,12 +386,10 @@ def of_runs(part: int | None, whole: int | None) -> str:
 
 
 def dollars(money: float) -> str:
-    """US dollars; as many decimals as show two digits where it is less than a cent."""
-    if not abs(money) < 1e15:
+    """US dollars; four decimals where it is less than a cent."""
+    if math.isnan(money):
         return NONE
-    if not 0 < abs(money) < 0.01:
-        return f"${money:,.2f}"
-    return f"${money:.{1 - math.floor(math.log10(abs(money)))}f}".rstrip("0")
+    return f"${money:.4f}" if 0 < abs(money) < 0.01 else f"${money:,.2f}"
 
 
 def price(money: float) -> str:
@@ -628,9 +625,8 @@ def count_or_none(value: object) -> int | None:
     return int(n) if n >= 0 else None
 
 
-def moment_or_nan(value: object) -> float:
+def moment_or_nan(n: float) -> float:
     """Epoch seconds; nan for those of a clock that is wrong by more than a day."""
-    n = number_or_nan(value)
     return n if EARLIEST < n < time.time() + DAY else math.nan
 
 
@@ -659,7 +655,7 @@ Kind = Annotated[Word, AfterValidator(dash), Field(NONE)]
 Name = Annotated[str, word_or_hash("version"), Field("")]
 Number = Annotated[float, BeforeValidator(number_or_nan), Field(math.nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none), Field(None)]
-Moment = Annotated[float, BeforeValidator(moment_or_nan), Field(math.nan)]
+Moment = Annotated[Number, AfterValidator(moment_or_nan)]
 Flag = Annotated[bool, BeforeValidator(lambda v: v is True), Field(False)]
 Anything = Annotated[Any, Field(None)]
 Object = Annotated[Json, BeforeValidator(mapping), Field({})]
@@ -790,8 +786,7 @@ class Signal(OfRun):
     @property
     def rank(self) -> int:
         """0 for CRITICAL to 3 for LOW; one that is not known counts as worst."""
-        known = self.severity.upper()
-        return [*SEVERITIES].index(known) if known in SEVERITIES else 0
+        return [*SEVERITIES].index(self.severity) if self.severity in SEVERITIES else 0
 
 
 class Run(OfRun):
@@ -868,8 +863,8 @@ class Health(Record):
     sample_runs: Count
     baseline_ready: Flag
     components: Annotated[
-        dict[str, Component],
-        BeforeValidator(lambda v: {safe_key(key): mapping(one) for key, one in mapping(v).items()}),
+        dict[str, Annotated[Component, BeforeValidator(mapping)]],
+        BeforeValidator(mapping),
         Field({}),
     ]
 
@@ -967,33 +962,25 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """The scalars under a value, and keys that are no names, with names to judge them by."""
+def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
+    """Adds the texts under a value, as they are compared, to those that may be shown or those that
+    may not; of a hidden one its strings and long numbers too. A key that is no name is a text."""
     if isinstance(value, dict):
-        yield from (("?", key) for key in value if not KEY.fullmatch(key))
         for key, one in value.items():
-            yield from leaves(name_under(name, key), one)
+            sort_out(one, name_under(name, key), hidden, shown)
+            if not KEY.fullmatch(key):
+                sort_out(key, "?", hidden, shown)
     elif isinstance(value, list):
         for one in value:
-            yield from leaves(name, one)
+            sort_out(one, name, hidden, shown)
+    elif may_show(name, value):
+        shown.add(folded(str(value)))
     else:
-        yield name, value
-
-
-def texts_in(value: object) -> tuple[set[str], set[str]]:
-    """The texts under a value that may not be shown, and those that may, as they are compared; of a
-    hidden one its strings and long numbers too."""
-    hidden, shown = set[str](), {""}
-    for name, one in leaves("", value):
-        text = one if isinstance(one, str) else as_json(one)
-        if may_show(name, one):
-            shown.add(folded(text))
-            continue
+        text = str(value)
         unescaped = re.sub(r"\\[nrt]|\\", " ", text)
         strings = [one for _, one, key in QUOTED.findall(text) if not key]
         parts = (text, unescaped, *strings, *NUMBERS_AND_ADDRESSES.findall(text))
         hidden.update(folded(part).strip(" .,:;!?") for part in parts)
-    return hidden - shown, shown
 
 
 def quoted(text: str) -> str:
@@ -1022,14 +1009,15 @@ def redact(signals: list[Signal], payloads: list[Json]) -> None:
     """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
     whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
     elsewhere stay."""
-    hidden, names = texts_in([*(signal.evidence for signal in signals), *payloads])
+    hidden, names = set[str](), {""}
+    sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
     rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
     texts = [(row, name, text) for row in rows for name, text in row if name in PROSE]
     said = folded(" ".join(text for _, _, text in texts))
     repeated = set(grams(said)).intersection(grams("\n".join(hidden))) - set(
         grams("\n".join(names))
     )
-    short = sorted((one for one in hidden if len(one) < GRAM and one in said), key=len)
+    short = sorted((one for one in hidden - names if len(one) < GRAM and one in said), key=len)
     pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
     for row, name, text in texts:
         setattr(row, name, unquoted(text, repeated, pattern))
@@ -1040,7 +1028,9 @@ def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Sig
     `events` of their run say; as they are where raw text is to be shown."""
     if show_raw():
         return signals
-    told = [signal.model_copy(deep=True) for signal in signals]
+    told = [one.model_copy() for one in signals]
+    for signal in told:
+        signal.suggested_fixes = [fix.model_copy() for fix in signal.suggested_fixes]
     payloads = [event.payload for event in events]
     for group in [told] if payloads else [[signal] for signal in told]:
         redact(group, payloads)
@@ -1109,11 +1099,8 @@ MOST_ROWS = 40 * LARGEST_PAGE  # of a list that are read
 SHORT = 13  # characters of a UUID in a list; of a UUIDv7 those are its millisecond
 MOST_REMEMBERED = 100_000  # run ids, and signals
 INCOMPLETE = "The backend's list was incomplete, or too long to be read to its end."
-LISTS: dict[str, tuple[type[Record], str]] = {  # what a list holds, and by what it is told apart
-    "agents": (Agent, "agent_id"),
-    "runs": (Run, "run_id"),
-    "signals": (Signal, "id"),
-}
+ROWS: dict[str, type[Record]] = {"agents": Agent, "runs": Run, "signals": Signal}
+ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
@@ -1231,9 +1218,13 @@ class Api:
         """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params are the query."""
         path, call = template.format(*map(segment, ids)), current_call()
         query = urlencode({name: one for name, one in params.items() if one != ""})
-        limits: Json = {"timeout": (3, min(15, call.seconds_left())), "allow_redirects": False}
         try:
-            with self.session.get(f"{self.url}{path}?{query}", stream=True, **limits) as response:
+            with self.session.get(
+                f"{self.url}{path}?{query}",
+                stream=True,
+                timeout=(3, min(15, call.seconds_left())),
+                allow_redirects=False,
+            ) as response:
                 log.info("GET %s %s", path, response.status_code)
                 body = bytearray()
                 while piece := response.raw.read1(2**16, decode_content=True):
@@ -1311,10 +1302,9 @@ class Api:
 
         Only the newest API lists those of all. It takes an id that no path can carry in the query.
         """
-        kind, _ = LISTS[what]
         if agent_id and fits_path(agent_id):
-            return self.ask_list(kind, f"/v1/agents/{{}}/{what}", what, agent_id, **params)
-        return self.ask_list(kind, f"/v1/{what}", what, agent_id=agent_id, **params)
+            return self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
+        return self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
 
     def read(
         self,
@@ -1333,12 +1323,12 @@ class Api:
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
-        _, name = LISTS[what]
-        rows = {getattr(row, name) or id(row): row for page in pages for row in page.rows}
+        ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
+        rows = [*dict(ids).values()][:most]
         wanted = first.total if most == MOST_ROWS else min(most, first.total)
         whole = len(rows) >= wanted or is_over(pages[-1], age)
         exact = whole and all(page.exact for page in pages)
-        return Found([*rows.values()][:most], first.total, exact)
+        return Found(rows, first.total, exact)
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
