@@ -50,8 +50,8 @@ import warnings
 from calendar import timegm
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import ContextVar, copy_context
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate
@@ -122,7 +122,7 @@ class DunetraceError(ToolError, ResourceError):
 
     `kind`, where there is one: unreachable, timeout, auth, service (not a Customer API), route
     (this backend lacks the endpoint), path (an id that no path can carry), missing, invalid,
-    server, shape.
+    server.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -234,9 +234,8 @@ class Call:
         """That the clocks differ, "" where they do not; the demo's stands still."""
         if abs(self.ahead) <= SAME_CLOCK or api_url() == DEMO_URL:
             return ""
-        seen = date_text(time.time() + self.ahead)
         return (
-            f"The backend's clock says {seen}, ours {date_text(time.time())}: ages are by its own."
+            f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours: ages are by its own."
         )
 
 
@@ -558,7 +557,9 @@ def may_show(name: str, value: object) -> bool:
 
 def name_under(container: str, key: str) -> str:
     """The name by which a field of an object is judged; a number as key is no name."""
-    return (container if key.isdigit() else key) if container in OPEN else "?"
+    if container not in OPEN:
+        return "?"
+    return container if key.isdigit() else key
 
 
 def as_json(value: object) -> str:
@@ -948,13 +949,13 @@ PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals
 
 
 def one_form(text: str) -> str:
-    """A text whose letters have one form each, of which `lower` makes one letter too."""
-    return visible(unicodedata.normalize("NFKD", text))
+    """A text whose letters have one form each, of which `casefold` makes one letter too."""
+    return visible(re.sub("[ßẞ]", "ss", unicodedata.normalize("NFKD", text)))
 
 
 def folded(text: str) -> str:
     """A text as it is compared."""
-    return " ".join(one_form(text).lower().split())
+    return " ".join(one_form(text).casefold().split())
 
 
 def grams(text: str) -> Iterator[str]:
@@ -994,7 +995,7 @@ def quoted(text: str) -> str:
 def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
     """A text with the hash of each quotation: of grams that it repeats, or of what is `short`."""
     text = one_form(text)
-    form = re.sub(r"\s+", " ", text.lower())
+    form = re.sub(r"\s+", " ", text.casefold())
     places = [match.start() for match in re.finditer(r"\s+|\S", text)]
     spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in repeated]
     spans += [match.span() for match in short.finditer(form)]
@@ -1054,17 +1055,18 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
     """Results, or errors, of tasks that run at the same time, in their order; the client is told
     how far it is. Raises DunetraceError when the call is over."""
-    call, pool = current_call(), ThreadPoolExecutor(AT_ONCE)
-    futures = [pool.submit(copy_context().run, result_or_error, task) for task in tasks]
+    call, results = current_call(), list[Any]()
+    pool = ThreadPoolExecutor(AT_ONCE, initializer=CALL.set, initargs=(call,))
     try:
-        for done, _ in enumerate(as_completed(futures, timeout=call.seconds_left()), 1):
+        for result in pool.map(result_or_error, tasks, timeout=call.seconds_left()):
+            results.append(result)
             if len(tasks) > AT_ONCE:
-                call.report(done, len(tasks))
+                call.report(len(results), len(tasks))
     except TimeoutError:
         raise out_of_time() from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
+    return results
 
 
 def gather(*tasks: Callable[[], Any]) -> list[Any]:
@@ -1116,7 +1118,6 @@ CURES = {
     "tools that need no more than those.",
     "missing": "Check the id: list_agents and get_agent_runs show the ones that exist.",
     "invalid": "Correct the value and call again.",
-    "shape": "Try again; if it persists, look at the log of the backend or of the proxy before it.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
 }
 STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid"}
@@ -1124,7 +1125,7 @@ STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid"}
 CONNECTION_FAULTS = {
     "ConnectTimeout": "unreachable did not accept a connection within 3 s",
     "Read timed out|ReadTimeout": "timeout sent nothing for 15 s",
-    "IncompleteRead|InvalidChunk|Decod": "shape broke off in the middle of its answer",
+    "IncompleteRead|InvalidChunk|Decod": "server broke off in the middle of its answer",
     "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
     "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted (REQUESTS_CA_BUNDLE)",
@@ -1231,7 +1232,7 @@ class Api:
                     body += piece
                     call.seconds_left()
                     if len(body) > LARGEST_BODY:
-                        raise self.error(path, "shape sent more than 32 MiB")
+                        raise self.error(path, "server sent more than 32 MiB")
         except (HTTPError, OSError, ValueError) as error:
             call.seconds_left()  # the end of the call, not what it did to the connection
             said = repr(error).replace(path, "")
@@ -1290,7 +1291,7 @@ class Api:
         data = self.get(template, *ids, **params)
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
-            raise self.error(template.format(*ids), f"shape sent no list of {key or 'rows'}")
+            raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
         page = mapping(mapping(data).get("page"))
         total, more = count_or_none(page.get("total")), page.get("has_more") is True
         end = params.get("offset", 0) + len(rows) if rows else 0
@@ -3911,7 +3912,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
     try:
         return backend.ask(Issue, "/v1/issues/{}", issue_id)
     except DunetraceError as error:
-        paid = error.kind in {"server", "timeout", "shape"}
+        paid = error.kind in {"server", "timeout"}
         said = first_rule(
             (error.kind == "missing", f"There is no issue {issue_id}. search_issues shows ids."),
             (paid, f"{error} It was asked once: asking again may be paid for again."),

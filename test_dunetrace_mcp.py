@@ -1274,9 +1274,9 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
     ("evidence", "text", "shown"),
     [
         (
-            {"note": "Please wire the money to Ann"},
-            "It said PLEASE  WIRE the money to ann.",
-            "It said sha256:8a0d060a (29 chars).",
+            {"note": "Please wire the Maße to Ann"},
+            "It said PLEASE  WIRE the MASSE to ann.",
+            "It said sha256:e611ade2 (29 chars).",
         ),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
         ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
@@ -1721,8 +1721,8 @@ HTML = {"Content-Type": "text/html"}
             (200, JSON, "[" * 100_000),
             "answered 200 without JSON (a web page?). Set",
         ),
-        ((200, JSON, '{"agents": {}}'), "sent no list of agents. Try again"),
-        ((200, JSON, "[]"), "sent no list of agents. Try again"),
+        ((200, JSON, '{"agents": {}}'), "sent no list of agents. The fault"),
+        ((200, JSON, "[]"), "sent no list of agents. The fault"),
         (
             (307, {"Location": "http://x/?k=1"}, ""),
             "redirects to http://x/, which is not followed. Set",
@@ -1829,9 +1829,7 @@ def test_the_backends_clock_counts_and_is_named_where_it_differs(serve):
     backend.date = NOW + DAY
     said = ask("get_agent_runs", agent_id="quiet-agent")
     assert "1d ago" in said
-    assert said.endswith(
-        "The backend's clock says 2027-01-16 08:00 UTC, ours 2027-01-15 08:00 UTC: ages are by its own."
-    )
+    assert said.endswith("The backend's clock is +1440 minutes from ours: ages are by its own.")
     backend.date = NOW + 299
     assert "clock" not in ask("get_agent_runs", agent_id="quiet-agent")
 
