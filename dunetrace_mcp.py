@@ -111,7 +111,8 @@ DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
 # No credentials, nor a host called http, after which a key may stand: no error repeats those.
 BASE = re.compile(
-    r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?(/[^\s?#\\]*)?",
+    r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?"
+    r"(/[^\s?#\\]*)?",
     re.I,
 )
 LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
@@ -179,7 +180,7 @@ def dashboard_url() -> str:
 def secret(name: str, default: str = "") -> str:
     """A key or a token; raises DunetraceError for one that is empty or that no header can carry."""
     value = setting(name, default)
-    if os.environ.get(name) is not None and not value:
+    if name in os.environ and not value:
         raise DunetraceError(f"{name} is set but empty: put the value into it, or unset it.")
     if not re.fullmatch(r"[\x21-\x7e]*", value):
         raise DunetraceError(
@@ -385,10 +386,12 @@ def of_runs(part: int | None, whole: int | None) -> str:
 
 
 def dollars(money: float) -> str:
-    """US dollars; four decimals where it is less than a cent."""
+    """US dollars; as many decimals as show two digits where it is less than a cent."""
     if math.isnan(money):
         return NONE
-    return f"${money:.4f}" if 0 < abs(money) < 0.01 else f"${money:,.2f}"
+    if not 0 < abs(money) < 0.01:
+        return f"${money:,.2f}"
+    return f"${money:.{1 - math.floor(math.log10(abs(money)))}f}".rstrip("0")
 
 
 def price(money: float) -> str:
@@ -526,11 +529,11 @@ FORMS = {
     "step_label provider providers cycle_agents delegation_chain model models from_model to_model "
     "detector_name evaluator sdk_version",
     VERSION: "agent_version version",
-    WORD: "severity failure_type event_type exit_reason finish_reason status state kind type metric "
-    "trigger operator event_sequence stall_event_sequence matched_patterns matched_error_marker "
-    "matched_completion_term failure_source next_action_type source source_type destination_type "
-    "grounding_verdict grounded_surfaces output_visibility detection_mode applied_via verdict "
-    "enforcement fix_category coincident_signals threshold",
+    WORD: "severity failure_type event_type exit_reason finish_reason status state kind type "
+    "metric trigger operator event_sequence stall_event_sequence matched_patterns "
+    "matched_error_marker matched_completion_term failure_source next_action_type source source_type "
+    "destination_type grounding_verdict grounded_surfaces output_visibility detection_mode applied_via "
+    "verdict enforcement fix_category coincident_signals threshold",
     CODE: "error failure_reason tool_error reason",
     PATH: "arg_path error_type",
     HASH: "args_hash args_hashes input_hash output_hash error_hash query_hash failure_reason_hash",
@@ -538,8 +541,9 @@ FORMS = {
 FORM_OF = {name: form for form, names in FORMS.items() for name in names.split()}
 MEASURES = set(
     "count counts calls made step steps index indices length chars size tokens score rate ratio "
-    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window fails "
-    "failures occurrences retrievals checked runs truncation retries attempts latency duration".split()
+    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window "
+    "fails failures occurrences retrievals checked runs truncation retries attempts latency "
+    "duration".split()
 )
 # Objects that are judged field by field; others are hashed as a whole.
 OPEN = {"", "meta", "token_growth_sequence", "all_slow_steps", "coincident_signals", "taint_source"}
@@ -575,8 +579,8 @@ def hashed(value: object) -> str:
     text = value if isinstance(value, str) else as_json(value)
     if len(text) < 8:
         return f"hidden ({len(text)} chars)" if text else NONE
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"sha256:{digest[:8]} ({len(text)} chars)"
+    known = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    return f"sha256:{known.hexdigest()[:8]} ({len(text)} chars)"
 
 
 def safe(name: str, value: object, raw: bool = False) -> str:
@@ -1106,14 +1110,13 @@ ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
-    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where its "
-    "Customer API listens.",
+    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where it "
+    "listens.",
     "timeout": "The backend hangs or is overloaded: try again later, or ask for less (one agent, a "
     "smaller limit, a shorter since_hours).",
-    "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works in "
-    "dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
-    "service": "Set DUNETRACE_API_URL to the Customer API (port 8002 by default; ingest is 8001, the "
-    "dashboard 3000).",
+    "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works "
+    "in dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
+    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 8001 or 3000).",
     "route": "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the "
     "tools that need no more than those.",
     "missing": "Check the id: list_agents and get_agent_runs show the ones that exist.",
@@ -1128,8 +1131,8 @@ CONNECTION_FAULTS = {
     "IncompleteRead|InvalidChunk|Decod": "server broke off in the middle of its answer",
     "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
-    "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted (REQUESTS_CA_BUNDLE)",
-    "SSL": "unreachable could not be reached: it does not speak TLS as asked (http:// or https://?)",
+    "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted",
+    "SSL": "unreachable could not be reached: it speaks no TLS (http:// or https://?)",
     "refused": "unreachable could not be reached: connection refused",
     "NameResolution|getaddrinfo": "unreachable could not be reached: its name does not resolve",
     "": "unreachable could not be reached: the connection failed",
@@ -1168,15 +1171,6 @@ class Patient(Retry):
         return min(5, int(wait)) if wait.isdecimal() else None
 
 
-RETRIES = Patient(
-    total=2,
-    read=False,
-    status_forcelist={429, 502, 503, 504},
-    backoff_factor=0.2,
-    raise_on_status=False,
-)
-
-
 def fits_path(ident: str) -> bool:
     """Whether an id can be addressed in a path: the server decodes it before it routes, and clients
     fold dots even when encoded."""
@@ -1184,7 +1178,7 @@ def fits_path(ident: str) -> bool:
 
 
 def segment(value: object) -> str:
-    """An id quoted as one segment of a path; raises DunetraceError for one that no path can carry."""
+    """An id quoted as one segment of a path; raises DunetraceError where no path can carry it."""
     ident = str(value)
     if fits_path(ident):
         return quote(ident, safe="")
@@ -1211,12 +1205,19 @@ class Api:
         self.session.headers["User-Agent"] = f"dunetrace-mcp/{__version__}"
         self.session.headers["Authorization"] = f"Bearer {key}"
         adapter = DemoAdapter if url == DEMO_URL else HTTPAdapter
-        self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES))
+        patient = Patient(
+            total=2,
+            read=False,
+            status_forcelist={429, 502, 503, 504},
+            backoff_factor=0.2,
+            raise_on_status=False,
+        )
+        self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=patient))
         # Reading an issue may make the backend pay for an analysis: never twice.
         self.session.mount(f"{url}/v1/issues/", adapter())
 
     def get(self, template: str, *ids: object, **params: Any) -> Any:
-        """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params are the query."""
+        """The JSON at a path such as `/v1/runs/{}`; ids are quoted here, params are the query."""
         path, call = template.format(*map(segment, ids)), current_call()
         query = urlencode({name: one for name, one in params.items() if one != ""})
         try:
