@@ -70,7 +70,14 @@ try:
     from mcp.server.lowlevel.helper_types import ReadResourceContents
     from mcp.server.transport_security import TransportSecuritySettings  # since mcp 1.9
     from mcp.types import Completion, ToolAnnotations
-    from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+    from pydantic import (
+        AfterValidator,
+        BaseModel,
+        BeforeValidator,
+        Field,
+        ValidationError,
+        model_validator,
+    )
     from requests.adapters import HTTPAdapter
     from starlette.datastructures import MutableHeaders
     from starlette.responses import JSONResponse
@@ -469,7 +476,7 @@ def first_rule(*rules: tuple[object, T]) -> T:
 
 def newest_first(rows: Iterable[Any]) -> list[Any]:
     """Rows by their times (`at`); those without one come last."""
-    return sorted(rows, key=lambda row: -row.at if row.at > 0 else math.inf)
+    return sorted(rows, key=lambda row: row.at if row.at > 0 else 0, reverse=True)
 
 
 def times_of(rows: Iterable[Any]) -> list[float]:
@@ -654,28 +661,29 @@ def word_or_hash(name: str) -> BeforeValidator:
 
 
 R = TypeVar("R", bound="Record")
-Text = Annotated[str, BeforeValidator(text_or_empty), Field("")]
-Word = Annotated[str, word_or_hash("status"), Field("")]
-Kind = Annotated[Word, AfterValidator(dash), Field(NONE)]
-Name = Annotated[str, word_or_hash("version"), Field("")]
-Number = Annotated[float, BeforeValidator(number_or_nan), Field(math.nan)]
-Count = Annotated[int | None, BeforeValidator(count_or_none), Field(None)]
+Text = Annotated[str, BeforeValidator(text_or_empty)]
+Word = Annotated[str, word_or_hash("status")]
+Kind = Annotated[Word, AfterValidator(dash)]
+Name = Annotated[str, word_or_hash("version")]
+Number = Annotated[float, BeforeValidator(number_or_nan)]
+Count = Annotated[int | None, BeforeValidator(count_or_none)]
 Moment = Annotated[Number, AfterValidator(moment_or_nan)]
-Flag = Annotated[bool, BeforeValidator(lambda v: v is True), Field(False)]
-Anything = Annotated[Any, Field(None)]
-Object = Annotated[Json, BeforeValidator(mapping), Field({})]
-Items = Annotated[list[Any], BeforeValidator(items), Field([])]
-One = Annotated[R, BeforeValidator(mapping), Field(default={}, validate_default=True)]
-Rows = Annotated[list[R], BeforeValidator(objects), Field([])]
-Maybe = Annotated[  # None where the backend did not send the list
-    list[R] | None,
-    BeforeValidator(lambda value: objects(value) if isinstance(value, list) else None),
-    Field(None),
-]
+Flag = Annotated[bool, BeforeValidator(lambda value: value is True)]
+Object = Annotated[Json, BeforeValidator(mapping)]
+Items = Annotated[list[Any], BeforeValidator(items)]
+Rows = Annotated[list[R], BeforeValidator(items)]
+# None where the backend did not send the list
+Maybe = Annotated[list[R] | None, BeforeValidator(lambda v: v if isinstance(v, list) else None)]
 
 
 class Record(BaseModel):
-    """One JSON object of the API."""
+    """One JSON object of the API. What is none becomes an empty one, so that its place stays."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def complete(cls, row: object) -> Json:
+        """A row with None for each field that it lacks, of which its type makes what it should."""
+        return {**dict.fromkeys(cls.model_fields), **mapping(row)}
 
     @property
     def at(self) -> float:
@@ -686,7 +694,7 @@ class Record(BaseModel):
     @classmethod
     def of(cls: type[R], row: object = None) -> R:
         """The record of a row; an empty one for what is no object."""
-        return cls.model_validate(mapping(row))
+        return cls.model_validate(row)
 
 
 class Agent(Record):
@@ -867,11 +875,7 @@ class Health(Record):
     score: Annotated[Number, AfterValidator(lambda n: n if 0 <= n <= 100 else math.nan)]
     sample_runs: Count
     baseline_ready: Flag
-    components: Annotated[
-        dict[str, Annotated[Component, BeforeValidator(mapping)]],
-        BeforeValidator(mapping),
-        Field({}),
-    ]
+    components: Annotated[dict[str, Component], BeforeValidator(mapping)]
 
 
 class Pattern(Record):
@@ -936,7 +940,7 @@ class Insights(Record):
     versions: Rows[Version]
     deploy_events: Rows[Deploy]
     deploy_regressions: Rows[Deploy]
-    cost_stats: One[Spending]
+    cost_stats: Spending
 
 
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
@@ -1320,17 +1324,18 @@ class Api:
         `age` seconds as a whole. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
-        pages = [first := ask(offset=0)]
-        starts = [*range(size, min(first.total, most), size)]
+        pages = [ask(offset=0)]
+        total = pages[0].total
+        starts = [*range(size, min(total, most), size)]
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
         ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
         rows = [*dict(ids).values()][:most]
-        wanted = first.total if most == MOST_ROWS else min(most, first.total)
+        wanted = total if most == MOST_ROWS else min(most, total)
         whole = len(rows) >= wanted or is_over(pages[-1], age)
         exact = whole and all(page.exact for page in pages)
-        return Found(rows, first.total, exact)
+        return Found(rows, total, exact)
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -2450,7 +2455,7 @@ class Applied(Record):
     failure_type: Kind
     applied_at: Moment
     applied_via: Word
-    langfuse_version: Anything  # of github_pr the number of the pull request
+    langfuse_version: Any  # of github_pr the number of the pull request
     runs_after: Count
     recurrences_after: Count
     runs_after_fix: Count
@@ -3489,11 +3494,11 @@ class Depth(Record):
     """GET /v1/agents/{id}/failure-patterns/{TYPE}; numbers in its evidence are text."""
 
     failure_type: Kind
-    overview: One[Pattern]
-    step_distribution: One[Quartiles]
+    overview: Pattern
+    step_distribution: Quartiles
     daily_trend: Rows[Pattern]
     co_occurring: Rows[Pattern]
-    evidence_aggregates: Annotated[list[Json], BeforeValidator(objects), Field([])]
+    evidence_aggregates: Annotated[list[Json], BeforeValidator(objects)]
     top_runs: Rows[Hit]
 
 
@@ -3837,7 +3842,7 @@ class Issue(Record, extra="allow"):
     first_seen: Moment
     last_seen: Moment
     resolved_at: Moment
-    affected_runs: Anything
+    affected_runs: Any
     affected_runs_count: Count
     clean_runs_since: Count
     code_references: Items
@@ -3949,8 +3954,8 @@ class Condition(Record):
     trigger: Word
     metric: Word
     operator: Text
-    value: Anything
-    threshold: Anything
+    value: Any
+    threshold: Any
 
     def __str__(self) -> str:
         """`cost_usd > 2.5`"""
@@ -3983,8 +3988,8 @@ class Rule(Record):
 class Policy(Rule):
     """A row of GET /v1/policies"""
 
-    condition: One[Condition]
-    action: One[Action]
+    condition: Condition
+    action: Action
     enabled: Flag
     signature: Annotated[Any, Field("?")]
     enforcement: Word
@@ -4021,7 +4026,7 @@ class CustomDetector(Rule):
 
     status: Word
     description: Text
-    config: One[DetectorConfig]
+    config: DetectorConfig
     shadow_fire_count: Count
     total_runs: Count
 
