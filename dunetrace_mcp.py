@@ -650,11 +650,6 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def objects(value: object) -> list[Json]:
-    """A list of objects; what is none becomes an empty one, so that its place stays."""
-    return [mapping(one) for one in items(value)]
-
-
 def word_or_hash(name: str) -> BeforeValidator:
     """The text of a field, as it may be shown; "" where there is none."""
     return BeforeValidator(lambda value: safe(name, value) if text_or_empty(value) else "")
@@ -941,6 +936,13 @@ class Insights(Record):
     deploy_events: Rows[Deploy]
     deploy_regressions: Rows[Deploy]
     cost_stats: Spending
+
+
+class Page(Record):
+    """What a list says of itself."""
+
+    total: Count
+    has_more: Flag
 
 
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
@@ -1297,11 +1299,10 @@ class Api:
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
             raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
-        page = mapping(mapping(data).get("page"))
-        total, more = count_or_none(page.get("total")), page.get("has_more") is True
+        page = Page.of(mapping(data).get("page"))
         end = params.get("offset", 0) + len(rows) if rows else 0
-        fits = not key or (total is not None and end + more <= total)
-        return Found(self.remember([*map(kind.of, rows)]), max(total or 0, end), fits)
+        fits = not key or (page.total is not None and end + page.has_more <= page.total)
+        return Found(self.remember([*map(kind.of, rows)]), max(page.total or 0, end), fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent or of all ("").
@@ -3498,7 +3499,7 @@ class Depth(Record):
     step_distribution: Quartiles
     daily_trend: Rows[Pattern]
     co_occurring: Rows[Pattern]
-    evidence_aggregates: Annotated[list[Json], BeforeValidator(objects)]
+    evidence_aggregates: Annotated[list[Object], BeforeValidator(items)]
     top_runs: Rows[Hit]
 
 
@@ -3936,7 +3937,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
 def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
-    hits = backend.remember([Hit.of(row) for row in objects(issue.affected_runs)])
+    hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
     said = ((name, one) for name in ANALYSIS if (one := issue.analysis.get(name)))
     return blocks(
         str(issue),
