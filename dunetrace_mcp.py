@@ -650,16 +650,11 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def word_or_hash(name: str) -> BeforeValidator:
-    """The text of a field, as it may be shown; "" where there is none."""
-    return BeforeValidator(lambda value: safe(name, value) if text_or_empty(value) else "")
-
-
 R = TypeVar("R", bound="Record")
 Text = Annotated[str, BeforeValidator(text_or_empty)]
-Word = Annotated[str, word_or_hash("status")]
+Word = Annotated[Text, AfterValidator(lambda text: text and safe("status", text))]
 Kind = Annotated[Word, AfterValidator(dash)]
-Name = Annotated[str, word_or_hash("version")]
+Name = Annotated[Text, AfterValidator(lambda text: text and safe("version", text))]
 Number = Annotated[float, BeforeValidator(number_or_nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none)]
 Moment = Annotated[Number, AfterValidator(moment_or_nan)]
