@@ -31,7 +31,6 @@ import functools
 import hashlib
 import hmac
 import inspect
-import ipaddress
 import itertools
 import json
 import logging
@@ -48,14 +47,15 @@ import time
 import unicodedata
 import uuid
 import warnings
+from calendar import timegm
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import ContextVar, copy_context
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from importlib.metadata import PackageNotFoundError, distribution
+from email.utils import parsedate, parsedate_to_datetime
+from importlib.metadata import distribution
 from io import BytesIO
 from signal import SIG_DFL, SIGINT
 from signal import signal as on_signal
@@ -77,25 +77,25 @@ try:
         BeforeValidator,
         Field,
         ValidationError,
+        model_validator,
     )
     from requests.adapters import HTTPAdapter
     from starlette.datastructures import Headers, MutableHeaders
     from starlette.requests import Request
     from starlette.responses import JSONResponse, PlainTextResponse
-    from urllib3.exceptions import HTTPError, InvalidHeader
+    from urllib3.exceptions import HTTPError
     from urllib3.response import HTTPResponse
     from urllib3.util.retry import Retry
 
     MCP = distribution("mcp").version
-    if [int(part) for part in re.findall(r"\d+", MCP)[:2]] < [1, 23]:
+    if [*map(int, MCP.split(".")[:2])] < [1, 23]:
         raise ImportError(f"mcp {MCP} is too old")
-except (ImportError, PackageNotFoundError) as error:
-    started = __name__ == "__main__" or "dunetrace-mcp" in sys.argv[0]
-    raise (SystemExit if started else ImportError)(
+except ImportError as error:
+    sys.exit(
         f"dunetrace-mcp needs mcp (1.23 or newer, before 3) and requests: {error}. Install them: "
         f"{sys.executable} -m pip install 'mcp>=1.23,<3' 'requests>=2.32'. "
         f"Or, with uv: uv run --script {__file__}"
-    ) from None
+    )
 
 try:  # mcp 2.x
     from mcp.server.mcpserver import MCPServer as FastMCP
@@ -118,8 +118,13 @@ DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 DEMO_URL = "demo://fleet"
 DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
-# What follows them in a URL could be the key, so that no error repeats it.
-CREDENTIALS = re.compile("@|%40|^(https?:?/*)?https?([:/]|$)", re.I)
+# No credentials, nor a host called http, after which a key may stand: no error repeats those.
+BASE = re.compile(
+    r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?"
+    r"(/[^\s?#\\]*)?",
+    re.I,
+)
+LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
 
 
 class DunetraceError(ToolError, ResourceError):
@@ -127,7 +132,7 @@ class DunetraceError(ToolError, ResourceError):
 
     `kind`, where there is one: unreachable, timeout, auth, service (not a Customer API), route
     (this backend lacks the endpoint), path (an id that no path can carry), missing, invalid,
-    server, shape.
+    server.
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
@@ -149,30 +154,17 @@ def setting(name: str, default: str = "") -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine itself."""
-    name = host.strip("[].").lower()
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name).is_loopback
-    return name == "localhost" or name.endswith(".localhost")
-
-
-def with_scheme(given: str) -> str:
-    """A URL whose scheme somebody left out; a key must not cross the internet in clear for that."""
-    if "://" in given:
-        return given
-    host = re.split("[:/]", given)[0]
-    local = "." not in host or host.endswith((".local", ".internal", ".lan")) or is_loopback(host)
-    return f"{'http' if local else 'https'}://{given}"
+    return bool(LOOPBACK.fullmatch(host.strip("[]").lower()))
 
 
 def base_url(name: str, given: str) -> str:
-    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError."""
-    if not given:
-        return ""
-    url = with_scheme(given).rstrip("/")
-    with contextlib.suppress(ValueError):
-        form = re.fullmatch(r"https?://[^\s/?#\\]*[^\s/?#\\:](/[^\s?#\\]*)?", url)
-        if form and urlsplit(url).port != 0 and not CREDENTIALS.search(given.split("://", 1)[-1]):
-            return url
+    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. Where a scheme
+    is missing, a key must not cross the internet in clear for that."""
+    host = re.split("[:/]", given)[0]
+    scheme = "https" if "." in host and not is_loopback(host) else "http"
+    url = (given if "://" in given else f"{scheme}://{given}").rstrip("/")
+    if not given or BASE.fullmatch(url):
+        return given and url
     raise DunetraceError(
         f"{name} must be http:// or https://, host and port, without credentials and with nothing "
         f"after them, like {DEFAULT_URL}. The key belongs in DUNETRACE_API_KEY."
@@ -189,16 +181,15 @@ def api_url() -> str:
 
 def dashboard_url() -> str:
     """The base URL of the dashboard, by default the one beside a backend on this machine."""
-    backend = urlsplit(api_url())
-    beside = backend.port == 8002 and is_loopback(backend.hostname or "")
-    default = DASHBOARD_URL if beside else ""
+    host, _, port = urlsplit(api_url()).netloc.rpartition(":")
+    default = DASHBOARD_URL if port == "8002" and is_loopback(host) else ""
     return base_url("DUNETRACE_DASHBOARD_URL", setting("DUNETRACE_DASHBOARD_URL", default))
 
 
 def secret(name: str, default: str = "") -> str:
     """A key or a token; raises DunetraceError for one that is empty or that no header can carry."""
     value = setting(name, default)
-    if os.environ.get(name) is not None and not value:
+    if name in os.environ and not value:
         raise DunetraceError(f"{name} is set but empty: put the value into it, or unset it.")
     if not re.fullmatch(r"[\x21-\x7e]*", value):
         raise DunetraceError(
@@ -240,13 +231,12 @@ class Call:
         return left
 
     def told_time(self, date: str) -> None:
-        """Takes an answer's Date for now, in whole seconds; without a zone it is UTC."""
+        """Takes an answer's Date for now, in whole seconds and UTC."""
         ahead = math.nan
-        with contextlib.suppress(ValueError, OverflowError):
-            said = parsedate_to_datetime(date)
-            ahead = said.replace(tzinfo=said.tzinfo or UTC).timestamp() - time.time()
+        with contextlib.suppress(ValueError):
+            ahead = timegm(parsedate(date) or ()) - time.time()
         self.clocks.append(ahead)
-        if abs(ahead - self.ahead) > 2:
+        if abs(ahead) > 2:  # it comes in whole seconds
             self.ahead = ahead
 
     @property
@@ -254,9 +244,8 @@ class Call:
         """That the clocks differ, "" where they do not; the demo's stands still."""
         if abs(self.ahead) <= SAME_CLOCK or api_url() == DEMO_URL:
             return ""
-        seen = date_text(time.time() + self.ahead)
         return (
-            f"The backend's clock says {seen}, ours {date_text(time.time())}: ages are by its own."
+            f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours: ages are by its own."
         )
 
 
@@ -286,9 +275,8 @@ def now() -> float:
 # One value as a short text on one line, or "—"; and the pieces that answers are laid out with. A
 # number or a time that is missing is nan, with which every comparison is false.
 
-BUDGET = 32_000  # bytes of any answer, about 8,000 tokens
+BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 2_500  # for the entries of a list; the rest is for what stands around them
-LONGEST_ID = 4_000  # characters; beyond that no server takes it in a path either
 LONGEST_TEXT = 4_000  # characters of an explanation
 NONE = "—"
 SEVERITIES = {"CRITICAL": "🔴", "HIGH": "🟠", "MEDIUM": "🟡", "LOW": "🔵"}
@@ -305,23 +293,23 @@ def dash(value: object) -> str:
 
 
 def visible(text: str) -> str:
-    """A text without control, invisible and direction-changing characters."""
-    return INVISIBLE.sub("", "".join(char for char in text if char.isprintable()))
+    """A text without control, invisible and direction-changing characters but line breaks."""
+    return INVISIBLE.sub(
+        "", "".join(char for char in text.expandtabs(4) if char == "\n" or char.isprintable())
+    )
 
 
 def clean(value: object, most: int = 300) -> str:
     """A value on one line, visible, without the fence of a code block, and with the count of what
     was cut; "—" for nothing."""
     text = visible(" ".join(str(value).split()))
-    text = re.sub("`{3,}|~{3,}", lambda fence: " ".join(fence[0]), text)
+    text = re.sub("`{3,}|~{3,}", "` ` `", text)
     return dash(text if len(text) <= most else f"{text[:most]}…(+{len(text) - most} chars)")
 
 
 def gist(text: str, most: int = 200) -> str:
     """The first sentence of an explanation; get_signal_detail shows the whole."""
-    whole = clean(text, LONGEST_TEXT)
-    first = whole.partition(". ")[0]
-    return textwrap.shorten(whole, min(most, len(first) + 3), placeholder=" …")
+    return textwrap.shorten(clean(text).partition(". ")[0], most, placeholder=" …")
 
 
 def shown_id(value: str | int | None) -> str:
@@ -363,8 +351,7 @@ def first_of(texts: Iterable[str], most: int) -> str:
 
 def named_counts(counts: Mapping[str, int], most: int = 8) -> str:
     """`TOOL_LOOP×12, COST_SPIKE×3 and 4 more`: the greatest counts by name."""
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return first_of([f"{name}×{n}" for name, n in ordered if n], most)
+    return first_of([f"{name}×{n}" for name, n in Counter(counts).most_common() if n], most)
 
 
 def date_text(moment: float) -> str:
@@ -373,13 +360,12 @@ def date_text(moment: float) -> str:
 
 def ago(moment: float) -> str:
     """`6h ago`; `in 2d` for a clock that is ahead; "—" for nan."""
-    passed = abs(now() - moment)
-    if math.isnan(passed):
-        return NONE
-    units = ((DAY, "d"), (HOUR, "h"), (60, "m"))
-    size, unit = next((pair for pair in units if passed >= pair[0]), (1, "s"))
-    span = f"{passed // size:.0f}{unit}"
-    return f"in {span}" if moment > now() + 60 else f"{span} ago"
+    passed = now() - moment
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (60, "m"), (0, "s")):
+        if abs(passed) >= size:
+            span = f"{abs(passed) // (size or 1):.0f}{unit}"
+            return f"in {span}" if passed < -60 else f"{span} ago"
+    return NONE
 
 
 def as_of() -> str:
@@ -388,13 +374,10 @@ def as_of() -> str:
 
 
 def duration(seconds: float) -> str:
-    """`5.6s`, `2m 10s`, `1h 40m`; "—" for less than nothing."""
+    """`5.6s`, `2m 10s`; "—" for less than nothing."""
     if not seconds >= 0:
         return NONE
-    minutes, rest = divmod(int(seconds), 60)
-    if seconds < 100:
-        return f"{seconds:.1f}s"
-    return f"{minutes}m {rest:02d}s" if minutes < 100 else f"{minutes // 60}h {minutes % 60:02d}m"
+    return f"{seconds:.1f}s" if seconds < 100 else f"{seconds // 60:.0f}m {seconds % 60:02.0f}s"
 
 
 def percent(fraction: float) -> str:
@@ -413,7 +396,7 @@ def of_runs(part: int | None, whole: int | None) -> str:
 
 def dollars(money: float) -> str:
     """US dollars; as many decimals as show two digits where it is less than a cent."""
-    if not abs(money) < 1e15:
+    if math.isnan(money):
         return NONE
     if not 0 < abs(money) < 0.01:
         return f"${money:,.2f}"
@@ -427,16 +410,14 @@ def price(money: float) -> str:
 
 def ranges(numbers: Iterable[int | None]) -> str:
     """Whole numbers in order, neighbours as ranges: `3, 5-9`."""
-    spans = defaultdict[int, list[int]](list)  # neighbours are as far from their places
-    for place, n in enumerate(sorted({n for n in numbers if n is not None})):
-        spans[n - place].append(n)
-    return ", ".join(f"{one[0]}-{one[-1]}" if one[1:] else f"{one[0]}" for one in spans.values())
+    known = {n for n in numbers if n is not None}
+    begin, end = sorted(known - {n + 1 for n in known}), sorted(known - {n - 1 for n in known})
+    return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(begin, end, strict=True))
 
 
 def bar(fraction: float) -> str:
     """Twenty characters; a cell is full only when it is reached."""
-    full = int(min(1, max(0, fraction)) * 20) if fraction == fraction else 0
-    return f"{'█' * full:░<20}"
+    return f"{'█' * int(min(1, max(0, fraction)) * 20):░<20}"
 
 
 def blocks(*parts: str, gap: str = "\n\n") -> str:
@@ -456,13 +437,9 @@ def paragraph(text: str) -> str:
     return textwrap.indent(textwrap.fill(said, 70, break_on_hyphens=False), "  ")
 
 
-def size_of(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
-
-
 def fitting(parts: list[str], room: int = ROOM) -> list[str]:
-    """The first parts that fit into `room` bytes, one at least."""
-    sizes = itertools.accumulate(size_of(part) + 2 for part in parts)
+    """The first parts that fit into `room` characters, one at least."""
+    sizes = itertools.accumulate(len(part) + 2 for part in parts)
     return parts[: max(1, sum(size <= room for size in sizes))]
 
 
@@ -480,18 +457,18 @@ def half(parts: list[str], what: str) -> list[str]:
 
 def delivered(text: str) -> str:
     """The last step of every text on its way out: printable, and nothing over BUDGET."""
-    text = "\n".join(map(visible, text.split("\n")))
-    if size_of(text) <= BUDGET:
+    text = visible(text)
+    if len(text) <= BUDGET:
         return text
-    kept = text.encode()[: BUDGET - 150].decode(errors="ignore").rpartition("\n")[0]
+    kept = text[: BUDGET - 150].rpartition("\n")[0]
     return f"{kept}\n… {len(text) - len(kept)} more characters not shown: ask for less at once."
 
 
 def code_block(code: str, language: str, indent: str) -> list[str]:
     """Lines of a fenced block, which its content cannot end."""
-    inside = code.strip("\r\n").expandtabs(4).replace("```", "` ` `").splitlines()
-    lines = ["```" + re.sub(r"[^\w+#-]", "", language), *shortened(inside, 60, "more lines"), "```"]
-    return [(indent + line[:300]).rstrip() for line in lines if inside]
+    inside = visible(code).strip("\n").replace("```", "` ` `").splitlines()
+    lines = [f"```{language}", *shortened(inside, 60, "more lines"), "```"]
+    return [(indent + line).rstrip() for line in lines if inside]
 
 
 def first_rule(*rules: tuple[object, T]) -> T:
@@ -501,7 +478,7 @@ def first_rule(*rules: tuple[object, T]) -> T:
 
 def newest_first(rows: Iterable[Any]) -> list[Any]:
     """Rows by their times (`at`); those without one come last."""
-    return sorted(rows, key=lambda row: -row.at if row.at > 0 else math.inf)
+    return sorted(rows, key=lambda row: row.at if row.at > 0 else 0, reverse=True)
 
 
 def times_of(rows: Iterable[Any]) -> list[float]:
@@ -527,7 +504,7 @@ AGENT_IN_TEXT = re.compile(
 
 def found_in(pattern: re.Pattern[str], text: str) -> str:
     """The id that a pattern finds in a pasted link, alert, notification or webhook, "" for none."""
-    hit = pattern.search(text[:20_000])
+    hit = pattern.search(text)
     return unquote(hit[hit.lastindex or 0]).strip() if hit else ""
 
 
@@ -561,11 +538,11 @@ FORMS = {
     "step_label provider providers cycle_agents delegation_chain model models from_model to_model "
     "detector_name evaluator sdk_version",
     VERSION: "agent_version version",
-    WORD: "severity failure_type event_type exit_reason finish_reason status state kind type metric "
-    "trigger operator event_sequence stall_event_sequence matched_patterns matched_error_marker "
-    "matched_completion_term failure_source next_action_type source source_type destination_type "
-    "grounding_verdict grounded_surfaces output_visibility detection_mode applied_via verdict "
-    "enforcement fix_category coincident_signals threshold",
+    WORD: "severity failure_type event_type exit_reason finish_reason status state kind type "
+    "metric trigger operator event_sequence stall_event_sequence matched_patterns "
+    "matched_error_marker matched_completion_term failure_source next_action_type source source_type "
+    "destination_type grounding_verdict grounded_surfaces output_visibility detection_mode applied_via "
+    "verdict enforcement fix_category coincident_signals threshold",
     CODE: "error failure_reason tool_error reason",
     PATH: "arg_path error_type",
     HASH: "args_hash args_hashes input_hash output_hash error_hash query_hash failure_reason_hash",
@@ -573,10 +550,10 @@ FORMS = {
 FORM_OF = {name: form for form, names in FORMS.items() for name in names.split()}
 MEASURES = set(
     "count counts calls made step steps index indices length chars size tokens score rate ratio "
-    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window fails "
-    "failures occurrences retrievals checked runs truncation retries attempts latency duration".split()
+    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window "
+    "fails failures occurrences retrievals checked runs truncation retries attempts latency "
+    "duration".split()
 )
-WORDS_OF_NAME = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")  # retry_count and retryCount end in "count"
 # Objects that are judged field by field; others are hashed as a whole.
 OPEN = {"", "meta", "token_growth_sequence", "all_slow_steps", "coincident_signals", "taint_source"}
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
@@ -586,17 +563,16 @@ def may_show(name: str, value: object) -> bool:
     """Whether a value under a field name may be shown; of an object its fields are judged."""
     if isinstance(value, str):
         return len(value) <= 100 and name in FORM_OF and bool(FORM_OF[name].fullmatch(value))
-    if isinstance(value, bool | None):
-        return True
-    if not isinstance(value, int | float):
-        return False
-    last = (WORDS_OF_NAME.findall(name) or [""])[-1]
-    return last.lower() in MEASURES or abs(value) < 10_000
+    if isinstance(value, int | float) and abs(value) >= 10_000:
+        return re.split("_|(?=[A-Z])", name)[-1].lower() in MEASURES  # retry_count, retryCount
+    return not isinstance(value, dict | list)
 
 
 def name_under(container: str, key: str) -> str:
     """The name by which a field of an object is judged; a number as key is no name."""
-    return (container if key.isdigit() else key) if container in OPEN else "?"
+    if container not in OPEN:
+        return "?"
+    return container if key.isdigit() else key
 
 
 def as_json(value: object) -> str:
@@ -612,28 +588,23 @@ def hashed(value: object) -> str:
     text = value if isinstance(value, str) else as_json(value)
     if len(text) < 8:
         return f"hidden ({len(text)} chars)" if text else NONE
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"sha256:{digest[:8]} ({len(text)} chars)"
+    known = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    return f"sha256:{known.hexdigest()[:8]} ({len(text)} chars)"
 
 
-def safe(name: str, value: object, raw: bool = False, inner: bool = False) -> str:
-    """A value of evidence or of an event on one line, as far as it may be shown.
-
-    Lists of more than five show two and count the rest. Texts inside stand in quotes.
-    """
+def safe(name: str, value: object, raw: bool = False) -> str:
+    """A value of evidence or of an event on one line, as far as it may be shown."""
     if isinstance(value, list):
-        parts = [safe(name, one, raw, True) for one in value]
-        return f"[{first_of(parts, 5 if len(parts) < 6 else 2)}]"
+        return f"[{first_of([safe(name, one, raw) for one in value], 3)}]"
     if isinstance(value, dict) and name in OPEN:
-        pairs = ((safe_key(key), name_under(name, key), one) for key, one in value.items())
-        fields = [f"{key}: {safe(under, one, raw, True)}" for key, under, one in pairs]
+        judged = ((key, name_under(name, key), one) for key, one in value.items())
+        fields = [f"{safe_key(key)}: {safe(under, one, raw)}" for key, under, one in judged]
         return f"{{{first_of(fields, 12)}}}"
     if not raw and not may_show(name, value):
         return hashed(value)
-    if isinstance(value, dict | str):
-        text = clean(value if isinstance(value, str) else as_json(value), 400)
-        return f"'{text}'" if inner and isinstance(value, str) else text
-    return dash(round(value, 4) if isinstance(value, float) else value)
+    if isinstance(value, float):
+        return str(round(value, 4))
+    return clean(as_json(value) if isinstance(value, dict) else dash(value), 400)
 
 
 def safe_key(key: str) -> str:
@@ -651,27 +622,25 @@ def as_filter(kind: str) -> str:
 # the form of one is its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
+TIMES = "detected_at completed_at started_at deployed_at first_seen timestamp".split()
 
 
 def text_or_empty(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def number_or_nan(value: object) -> float:
+def number_or_nan(value: Any) -> float:
     """A finite number; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-        return math.nan
-    return float(value)
+    return float(value) if type(value) in (int, float) and abs(value) < 1e15 else math.nan
 
 
 def count_or_none(value: object) -> int | None:
     n = number_or_nan(value)
-    return int(n) if n >= 0 and n == int(n) else None
+    return int(n) if n >= 0 else None
 
 
-def moment_or_nan(value: object) -> float:
+def moment_or_nan(n: float) -> float:
     """Epoch seconds; nan for those of a clock that is wrong by more than a day."""
-    n = number_or_nan(value)
     return n if EARLIEST < n < time.time() + DAY else math.nan
 
 
@@ -683,60 +652,47 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def objects(value: object) -> list[Json]:
-    """A list of objects; what is none becomes an empty one, so that its place stays."""
-    return [mapping(one) for one in items(value)]
-
-
-def word_or_hash(name: str) -> BeforeValidator:
-    """The text of a field, as it may be shown; "" where there is none."""
-    return BeforeValidator(lambda value: safe(name, value) if text_or_empty(value) else "")
-
-
 R = TypeVar("R", bound="Record")
-Text = Annotated[str, BeforeValidator(text_or_empty), Field("")]
-Id = Annotated[
-    str,
-    BeforeValidator(lambda v: v if isinstance(v, str) and len(v) <= LONGEST_ID else ""),
-    Field(""),
-]
-Kind = Annotated[str, word_or_hash("failure_type"), AfterValidator(dash), Field(NONE)]
-Word = Annotated[str, word_or_hash("status"), Field("")]
-Name = Annotated[str, word_or_hash("version"), Field("")]
-Number = Annotated[float, BeforeValidator(number_or_nan), Field(math.nan)]
-Count = Annotated[int | None, BeforeValidator(count_or_none), Field(None)]
-Moment = Annotated[float, BeforeValidator(moment_or_nan), Field(math.nan)]
-Flag = Annotated[bool, BeforeValidator(lambda v: v is True), Field(False)]
-Anything = Annotated[Any, Field(None)]
-Object = Annotated[Json, BeforeValidator(mapping), Field({})]
-Items = Annotated[list[Any], BeforeValidator(items), Field([])]
-One = Annotated[R, BeforeValidator(mapping), Field(default={}, validate_default=True)]
-Rows = Annotated[list[R], BeforeValidator(objects), Field([])]
-Maybe = Annotated[  # None where the backend did not send the list
-    list[R] | None,
-    BeforeValidator(lambda value: objects(value) if isinstance(value, list) else None),
-    Field(None),
-]
+Text = Annotated[str, BeforeValidator(text_or_empty)]
+Word = Annotated[Text, AfterValidator(lambda text: text and safe("status", text))]
+Kind = Annotated[Word, AfterValidator(dash)]
+Name = Annotated[Text, AfterValidator(lambda text: text and safe("version", text))]
+Number = Annotated[float, BeforeValidator(number_or_nan)]
+Count = Annotated[int | None, BeforeValidator(count_or_none)]
+Moment = Annotated[Number, AfterValidator(moment_or_nan)]
+Flag = Annotated[bool, BeforeValidator(lambda value: value is True)]
+Object = Annotated[Json, BeforeValidator(mapping)]
+Items = Annotated[list[Any], BeforeValidator(items)]
+Rows = Annotated[list[R], BeforeValidator(items)]
+# None where the backend did not send the list
+Maybe = Annotated[list[R] | None, BeforeValidator(lambda v: v if isinstance(v, list) else None)]
 
 
 class Record(BaseModel):
-    """One JSON object of the API."""
+    """One JSON object of the API. What is none becomes an empty one, so that its place stays."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def complete(cls, row: object) -> Json:
+        """A row with None for each field that it lacks, of which its type makes what it should."""
+        return {**dict.fromkeys(cls.model_fields), **mapping(row)}
 
     @property
     def at(self) -> float:
-        """Its time, by which lists are ordered; nan where it has none."""
-        return math.nan
+        """Its time, whatever its name, by which lists are ordered; nan where it has none."""
+        known = (vars(self).get(name, math.nan) for name in TIMES)
+        return next((moment for moment in known if moment > 0), math.nan)
 
     @classmethod
     def of(cls: type[R], row: object = None) -> R:
         """The record of a row; an empty one for what is no object."""
-        return cls.model_validate(mapping(row))
+        return cls.model_validate(row)
 
 
 class Agent(Record):
     """A row of GET /v1/agents. Counts are of all time."""
 
-    agent_id: Id
+    agent_id: Text
     last_seen: Moment
     run_count: Count
     signal_count: Count
@@ -760,7 +716,7 @@ class Event(Record):
     step_index: Count
     timestamp: Moment
     payload: Object
-    parent_run_id: Id
+    parent_run_id: Text
 
 
 class Fix(Record):
@@ -773,13 +729,13 @@ class Fix(Record):
 
 def version_text(name: str) -> str:
     """`vabcd1234`"""
-    return dash(name) if name.startswith(("v", "sha256:", "hidden")) or not name else f"v{name}"
+    return f"v{name.removeprefix('v')}" if name else NONE
 
 
 class OfRun(Record):
-    run_id: Id
-    run: Id  # what lists show of `run_id`
-    agent_id: Id
+    run_id: Text
+    run: Text  # what lists show of `run_id`
+    agent_id: Text
     agent_version: Name
 
     @property
@@ -822,10 +778,6 @@ class Signal(OfRun):
     suggested_fixes: Rows[Fix]
 
     @property
-    def at(self) -> float:
-        return self.detected_at
-
-    @property
     def steps(self) -> set[int]:
         """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
         its evidence and focus come first."""
@@ -841,8 +793,7 @@ class Signal(OfRun):
     @property
     def rank(self) -> int:
         """0 for CRITICAL to 3 for LOW; one that is not known counts as worst."""
-        ranks = {name: n for n, name in enumerate(SEVERITIES)}
-        return ranks.get(self.severity.upper(), 0)
+        return [*SEVERITIES].index(self.severity) if self.severity in SEVERITIES else 0
 
 
 class Run(OfRun):
@@ -867,25 +818,19 @@ class Run(OfRun):
         return known[-1] if known else Event.of()
 
     @property
-    def crash(self) -> Event:
-        """The event that says that it errored; an empty one where there is none."""
-        return self.last("run.errored")
-
-    @property
     def cause(self) -> str:
         """``KeyError in tool `t`, step 2``: the error that ended it, as far as its events tell."""
-        crash, call = self.crash, self.last(".called", ".responded")
+        crash, call = self.last("run.errored"), self.last(".called", ".responded")
         unfinished = call.event_type.endswith("called") or call.payload.get("success") is False
         name = safe("tool_name", call.payload.get("tool_name")) if unfinished else NONE
         what = safe("error_type", crash.payload.get("error_type"))
         tool = f" in tool `{name}`" if name != NONE else ""
-        step = "" if crash.step_index is None else f", step {crash.step_index}"
-        return f"{what}{tool}{step}" if what != NONE else ""
+        return f"{what}{tool}, step {dash(crash.step_index)}" if what != NONE else ""
 
     @property
     def end(self) -> str:
         """errored, stalled, completed, or what else is known."""
-        word = self.crash.event_type or self.exit_reason
+        word = self.last("run.errored").event_type or self.exit_reason
         return word.removeprefix("run.") or "end unknown"
 
     @property
@@ -902,15 +847,9 @@ class Run(OfRun):
         return "signals" if self.signal_count else "clean"
 
     @property
-    def at(self) -> float:
-        """When it was last alive, by its own clock."""
-        return self.completed_at if self.completed_at > 0 else self.started_at
-
-    @property
     def start(self) -> float:
         """The moment from which its events count."""
-        moments = (self.started_at, *(event.timestamp for event in self.events))
-        return next((moment for moment in moments if moment > 0), math.nan)
+        return self.started_at if self.started_at > 0 else times_of(self.events)[0]
 
 
 class Component(Record):
@@ -927,20 +866,10 @@ class Health(Record):
     """GET /v1/agents/{id}/health-score, of 30 days"""
 
     error: Text  # why it could not be had
-    score: Annotated[
-        float,
-        BeforeValidator(lambda v: n if 0 <= (n := number_or_nan(v)) <= 100 else math.nan),
-        Field(math.nan),
-    ]
+    score: Annotated[Number, AfterValidator(lambda n: n if 0 <= n <= 100 else math.nan)]
     sample_runs: Count
     baseline_ready: Flag
-    components: Annotated[
-        dict[str, Component],
-        BeforeValidator(
-            lambda v: {clean(key, 40): mapping(one) for key, one in mapping(v).items()}
-        ),
-        Field({}),
-    ]
+    components: Annotated[dict[str, Component], BeforeValidator(mapping)]
 
 
 class Pattern(Record):
@@ -972,10 +901,6 @@ class Version(Record):
     first_seen: Moment
     last_seen: Moment
 
-    @property
-    def at(self) -> float:
-        return self.first_seen
-
 
 class Deploy(Record):
     """A row of deploy_events, or of deploy_regressions: runs in the 2 h before and after."""
@@ -989,10 +914,6 @@ class Deploy(Record):
     after_runs: Count
     after_signals: Count
     is_regression: Flag
-
-    @property
-    def at(self) -> float:
-        return self.deployed_at
 
 
 class Spending(Record):
@@ -1013,7 +934,14 @@ class Insights(Record):
     versions: Rows[Version]
     deploy_events: Rows[Deploy]
     deploy_regressions: Rows[Deploy]
-    cost_stats: One[Spending]
+    cost_stats: Spending
+
+
+class Page(Record):
+    """What a list says of itself."""
+
+    total: Count
+    has_more: Flag
 
 
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
@@ -1022,67 +950,47 @@ class Insights(Record):
 
 GRAM = 12  # characters in a row that make a quotation
 MARKS = "`\"'‘’“”„«»"
+BETWEEN = MARKS + string.whitespace  # words of a quotation
 # The strings inside JSON, whole or cut, or a Python repr; with a colon behind it it is a key.
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])+)(?:\1(\s*:)?|$)""")
 NUMBERS_AND_ADDRESSES = re.compile(r"\d{5,}|[\w.+-]+@[\w.-]+")
+PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
 
 
-@functools.cache
-def form_of(char: str) -> str:
-    """A character as it is compared: one form, case and space; "" for an invisible one."""
-    folded = visible(unicodedata.normalize("NFKD", char).casefold())
-    return " " if char.isspace() else folded.strip()
+def one_form(text: str) -> str:
+    """A text whose letters have one form each, of which `casefold` makes one letter too."""
+    return visible(re.sub("[ßẞ]", "ss", unicodedata.normalize("NFKD", text)))
 
 
 def folded(text: str) -> str:
     """A text as it is compared."""
-    return re.sub(" +", " ", "".join(map(form_of, text))).strip()
+    return " ".join(one_form(text).casefold().split())
 
 
-def compared(text: str) -> tuple[str, list[int]]:
-    """The same, white space at its ends kept, and where each character of it stood."""
-    form, places = "", list[int]()
-    for at, char in enumerate(text):
-        low = form_of(char)
-        if low != " " or form[-1:] != " ":
-            form += low
-            places += [at] * len(low)
-    return form, places
-
-
-def grams(text: str) -> set[str]:
+def grams(text: str) -> Iterator[str]:
     """All that stands in a text of GRAM characters in a row."""
-    return {text[n : n + GRAM] for n in range(len(text) - GRAM + 1)}
+    return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
-def leaves(value: object) -> Iterator[tuple[str, object]]:
-    """The scalars under a value, and keys that are no names, with names to judge them by."""
-    left = [("", value)]
-    while left:
-        name, one = left.pop()
-        if isinstance(one, dict):
-            left += [(name_under(name, key), part) for key, part in one.items()]
-            left += [("?", key) for key in one if not KEY.fullmatch(key)]
-        elif isinstance(one, list):
-            left += [(name, part) for part in one]
-        else:
-            yield name, one
-
-
-def texts_in(value: object) -> tuple[set[str], set[str]]:
-    """The texts under a value that may not be shown, and those that may, as they are compared; of a
-    hidden one its strings and long numbers too."""
-    hidden, shown = set[str](), {""}
-    for name, one in leaves(value):
-        text = one if isinstance(one, str) else as_json(one)
-        if may_show(name, one):
-            shown.add(folded(text))
-            continue
-        strings = [match[2] for match in QUOTED.finditer(text) if not match[3]]
-        plain = re.sub(r"\\[nrt]|\\", " ", text)
-        for part in (text, plain, *strings, *NUMBERS_AND_ADDRESSES.findall(text)):
-            hidden.add(folded(part).strip(" .,:;!?"))
-    return hidden - shown, shown
+def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
+    """Adds the texts under a value, as they are compared, to those that may be shown or those that
+    may not; of a hidden one its strings and long numbers too. A key that is no name is a text."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            sort_out(one, name_under(name, key), hidden, shown)
+            if not KEY.fullmatch(key):
+                sort_out(key, "?", hidden, shown)
+    elif isinstance(value, list):
+        for one in value:
+            sort_out(one, name, hidden, shown)
+    elif may_show(name, value):
+        shown.add(folded(str(value)))
+    else:
+        text = str(value)
+        unescaped = re.sub(r"\\[nrt]|\\", " ", text)
+        strings = [one for _, one, key in QUOTED.findall(text) if not key]
+        parts = (text, unescaped, *strings, *NUMBERS_AND_ADDRESSES.findall(text))
+        hidden.update(folded(part).strip(" .,:;!?") for part in parts)
 
 
 def quoted(text: str) -> str:
@@ -1093,46 +1001,36 @@ def quoted(text: str) -> str:
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
 
 
-PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
+def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
+    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`."""
+    text = one_form(text)
+    form = re.sub(r"\s+", " ", text.casefold())
+    places = [match.start() for match in re.finditer(r"\s+|\S", text)]
+    spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in repeated]
+    spans += [match.span() for match in short.finditer(form)]
+    said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
+    marked = "".join("\0" if at in said else char for at, char in enumerate(text))
+    quotation = rf"\0+([{BETWEEN}]+\0+)*"
+    shown = re.sub(quotation, lambda one: hashed(text[slice(*one.span())]), marked)
+    return unicodedata.normalize("NFC", shown)
 
 
-class Redaction:
+def redact(signals: list[Signal], payloads: list[Json]) -> None:
     """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
     whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
     elsewhere stay."""
-
-    def __init__(self, signals: list[Signal], payloads: list[Json]) -> None:
-        hidden, shown = texts_in([*(signal.evidence for signal in signals), *payloads])
-        self.names = shown | {folded(signal.failure_type) for signal in signals}
-        rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
-        texts = (text for row in rows for name, text in row if name in PROSE)
-        said = folded(" ".join(texts))
-        wanted = grams(said)
-        self.grams = {gram for text in hidden for gram in grams(text) & wanted}
-        short = [one for one in hidden - self.names if len(one) < GRAM and one in said]
-        patterns = map(quoted, sorted(short, key=len, reverse=True))
-        self.short = re.compile("|".join(patterns) or "(?!)")
-
-    def hide(self, text: str) -> str:
-        """A text without quotations, otherwise as it is."""
-        form, places = compared(text)
-        spans = [(n, n + GRAM) for n in range(len(form)) if form[n : n + GRAM] in self.grams]
-        spans += [match.span() for match in self.short.finditer(form)]
-        said = {at for n, end in spans for at in range(places[n], places[end - 1] + 1)}
-        shown = ""
-        for repeats, some in itertools.groupby(range(len(text)), said.__contains__):
-            part = "".join(text[at] for at in some)
-            core = part.strip(f"{MARKS} .,:;\n")
-            named = not repeats or folded(core) in self.names
-            shown += part if named else part.replace(core, hashed(" ".join(core.split())))
-        return shown
-
-    def safe(self, row: R) -> R:
-        """A signal or a fix that may be shown."""
-        told: Json = {name: self.hide(text) for name, text in row if name in PROSE}
-        if isinstance(row, Signal):
-            told["suggested_fixes"] = [*map(self.safe, row.suggested_fixes)]
-        return row.model_copy(update=told)
+    hidden, names = set[str](), {""}
+    sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
+    rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
+    texts = [(row, name, text) for row in rows for name, text in row if name in PROSE]
+    said = folded(" ".join(text for _, _, text in texts))
+    repeated = set(grams(said)).intersection(grams("\n".join(hidden))) - set(
+        grams("\n".join(names))
+    )
+    short = sorted((one for one in hidden - names if len(one) < GRAM and one in said), key=len)
+    pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
+    for row, name, text in texts:
+        setattr(row, name, unquoted(text, repeated, pattern))
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
@@ -1140,9 +1038,13 @@ def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Sig
     `events` of their run say; as they are where raw text is to be shown."""
     if show_raw():
         return signals
+    told = [one.model_copy() for one in signals]
+    for signal in told:
+        signal.suggested_fixes = [fix.model_copy() for fix in signal.suggested_fixes]
     payloads = [event.payload for event in events]
-    groups = [signals] if payloads else [[signal] for signal in signals]
-    return [one for group in groups for one in map(Redaction(group, payloads).safe, group)]
+    for group in [told] if payloads else [[signal] for signal in told]:
+        redact(group, payloads)
+    return told
 
 
 # ── Concurrency ───────────────────────────────────────────────────────────────────────────────────
@@ -1162,17 +1064,18 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
     """Results, or errors, of tasks that run at the same time, in their order; the client is told
     how far it is. Raises DunetraceError when the call is over."""
-    call, pool = current_call(), ThreadPoolExecutor(AT_ONCE)
-    futures = [pool.submit(copy_context().run, result_or_error, task) for task in tasks]
+    call, results = current_call(), list[Any]()
+    pool = ThreadPoolExecutor(AT_ONCE, initializer=CALL.set, initargs=(call,))
     try:
-        for done, _ in enumerate(as_completed(futures, timeout=call.seconds_left()), 1):
+        for result in pool.map(result_or_error, tasks, timeout=call.seconds_left()):
+            results.append(result)
             if len(tasks) > AT_ONCE:
-                call.report(done, len(tasks))
+                call.report(len(results), len(tasks))
     except TimeoutError:
         raise out_of_time() from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
+    return results
 
 
 def gather(*tasks: Callable[[], Any]) -> list[Any]:
@@ -1212,35 +1115,31 @@ ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
-    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where its "
-    "Customer API listens.",
+    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where it "
+    "listens.",
     "timeout": "The backend hangs or is overloaded: try again later, or ask for less (one agent, a "
     "smaller limit, a shorter since_hours).",
-    "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works in "
-    "dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
-    "service": "Set DUNETRACE_API_URL to the Customer API (port 8002 by default; ingest is 8001, the "
-    "dashboard 3000).",
+    "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works "
+    "in dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
+    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 8001 or 3000).",
     "route": "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the "
     "tools that need no more than those.",
     "missing": "Check the id: list_agents and get_agent_runs show the ones that exist.",
     "invalid": "Correct the value and call again.",
-    "shape": "Try again; if it persists, look at the log of the backend or of the proxy before it.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
 }
-STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid", 429: "server"}
+STATUS_KINDS = {401: "auth", 403: "auth", 404: "missing", 422: "invalid"}
 # What an exception of requests says of itself; its kind and what it means. The first that fits.
 CONNECTION_FAULTS = {
     "ConnectTimeout": "unreachable did not accept a connection within 3 s",
     "Read timed out|ReadTimeout": "timeout sent nothing for 15 s",
-    "IncompleteRead|InvalidChunk|Decod": "shape broke off in the middle of its answer",
+    "IncompleteRead|InvalidChunk|Decod": "server broke off in the middle of its answer",
     "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
-    "CA certificate bundle": "unreachable could not be reached: the file in REQUESTS_CA_BUNDLE is missing",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
-    "CERTIFICATE_VERIFY": "unreachable could not be reached: its certificate is not trusted (REQUESTS_CA_BUNDLE)",
-    "SSL": "unreachable could not be reached: it does not speak TLS as asked (http:// or https://?)",
+    "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted",
+    "SSL": "unreachable could not be reached: it speaks no TLS (http:// or https://?)",
     "refused": "unreachable could not be reached: connection refused",
     "NameResolution|getaddrinfo": "unreachable could not be reached: its name does not resolve",
-    "Disconnected|reset by peer|aborted": "unreachable could not be reached: it closed the connection",
     "": "unreachable could not be reached: the connection failed",
 }
 
@@ -1270,43 +1169,28 @@ class Found:
 
 
 class Patient(Retry):
-    """urllib3's Retry, which waits as long as the backend asks, but only for a few seconds."""
+    """urllib3's Retry, which waits as long as the backend asks, but for 5 seconds at most."""
 
     def get_retry_after(self, response: Any) -> float | None:
-        with contextlib.suppress(InvalidHeader):
-            seconds = super().get_retry_after(response) or 0
-            return seconds if seconds <= 5 else None
-        return None
-
-
-RETRIES = Patient(
-    total=2,
-    read=False,
-    other=0,
-    redirect=0,
-    status_forcelist={429, 502, 503, 504},
-    backoff_factor=0.2,
-    raise_on_status=False,
-)
-
-
-def segment(value: object) -> str:
-    """An id quoted as one segment of a path; raises DunetraceError for one that no path can carry:
-    the server decodes a path before it routes, and clients fold dots even when encoded."""
-    text = str(value)
-    if not text or re.search("[\0\ud800-\udfff]", text):
-        raise DunetraceError(f"{shown_id(text)} is no id. list_agents shows ids.", "invalid")
-    if "/" in text or not text.strip("."):
-        raise DunetraceError(
-            f"No path of the Customer API can carry the id {shown_id(text)}, for its slash or dots.",
-            "path",
-        )
-    return quote(text, safe="")
+        wait = response.headers.get("Retry-After", "")
+        return min(5, int(wait)) if wait.isdecimal() else None
 
 
 def fits_path(ident: str) -> bool:
-    """Whether an id can be addressed in a path."""
-    return isinstance(result_or_error(lambda: segment(ident)), str)
+    """Whether an id can be addressed in a path: the server decodes it before it routes, and clients
+    fold dots even when encoded."""
+    return not re.search("/|^\\.*$|[\0\ud800-\udfff]", ident)
+
+
+def segment(value: object) -> str:
+    """An id quoted as one segment of a path; raises DunetraceError where no path can carry it."""
+    ident = str(value)
+    if fits_path(ident):
+        return quote(ident, safe="")
+    raise DunetraceError(
+        f"No path of the Customer API can carry the id {shown_id(ident)}, for its slash or dots.",
+        "path",
+    )
 
 
 class Api:
@@ -1318,38 +1202,43 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
         self.whole: dict[str, str] = {}  # run ids by the beginnings that lists showed
-        self.homes: dict[int, tuple[str, str]] = {}  # agent and run of the signals of lists
+        self.homes: dict[int | None, tuple[str, str]] = {}  # agent and run of the signals of lists
         self.session = requests.Session()
-        self.session.auth = self.authorized  # which keeps requests from taking one out of a .netrc
+        self.session.auth = lambda request: request  # or requests takes one out of a .netrc
         # No proxy reaches this machine itself.
         self.session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        agent = {"Accept": "application/json", "User-Agent": f"dunetrace-mcp/{__version__}"}
-        self.session.headers.update(agent)
+        self.session.headers["User-Agent"] = f"dunetrace-mcp/{__version__}"
+        self.session.headers["Authorization"] = f"Bearer {key}"
         adapter = DemoAdapter if url == DEMO_URL else HTTPAdapter
-        patient = adapter(pool_maxsize=2 * AT_ONCE, max_retries=RETRIES)
-        self.session.mount(url, patient)
-        # Reading one issue may make the backend pay for an analysis: never twice.
+        patient = Patient(
+            total=2,
+            read=False,
+            status_forcelist={429, 502, 503, 504},
+            backoff_factor=0.2,
+            raise_on_status=False,
+        )
+        self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=patient))
+        # Reading an issue may make the backend pay for an analysis: never twice.
         self.session.mount(f"{url}/v1/issues/", adapter())
-        self.session.mount(f"{url}/v1/issues/search", patient)
-
-    def authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.key}"
-        return request
 
     def get(self, template: str, *ids: object, **params: Any) -> Any:
-        """The JSON at a path such as `/v1/runs/{}`, whose ids are quoted here; params are the query."""
+        """The JSON at a path such as `/v1/runs/{}`; ids are quoted here, params are the query."""
         path, call = template.format(*map(segment, ids)), current_call()
         query = urlencode({name: one for name, one in params.items() if one != ""})
-        limits: Json = {"timeout": (3, min(15, call.seconds_left())), "allow_redirects": False}
         try:
-            with self.session.get(f"{self.url}{path}?{query}", stream=True, **limits) as response:
+            with self.session.get(
+                f"{self.url}{path}?{query}",
+                stream=True,
+                timeout=(3, min(15, call.seconds_left())),
+                allow_redirects=False,
+            ) as response:
                 log.info("GET %s %s", path, response.status_code)
                 body = bytearray()
                 while piece := response.raw.read1(2**16, decode_content=True):
                     body += piece
                     call.seconds_left()
                     if len(body) > LARGEST_BODY:
-                        raise self.error(path, "shape sent more than 32 MiB")
+                        raise self.error(path, "server sent more than 32 MiB")
         except (HTTPError, OSError, ValueError) as error:
             call.seconds_left()  # the end of the call, not what it did to the connection
             said = repr(error).replace(path, "")
@@ -1377,37 +1266,29 @@ class Api:
         self, template: str, path: str, answer: requests.Response, detail: object
     ) -> Exception:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its
-        `detail` names it; FastAPI's `detail` is a text or a list, and no other text is repeated."""
-        status, headers = answer.status_code, answer.headers
-        said = text_or_empty(detail) or "; ".join(
-            f"{'.'.join(map(str, items(one.get('loc'))[1:]))}: {one.get('msg')}"
-            for one in objects(detail)
-        )
+        `detail` names it; no text but that of FastAPI's `detail` is repeated."""
+        status, headers, said = answer.status_code, answer.headers, str(detail or "")
         unnamed = status == 404 and not said.endswith(" not found")
-        old = unnamed and said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
-        no_json = status < 400 or "html" in headers.get("Content-Type", "")
+        old = said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
         later = wait and f"; it asks to come back after {clean(wait, 80)} s"
         kind, why = STATUS_KINDS.get(status, "server"), said and f" ({clean(said, 600)})"
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
-            (old, "route answered 404 Not Found: this backend is too old to have that endpoint"),
-            (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
             (
-                no_json,
-                f"service answered {status} (a web page or something else that is no JSON){later}",
+                unnamed and old,
+                "route answered 404 Not Found: this backend is too old to have that endpoint",
             ),
+            (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
+            (status < 400, f"service answered {status} without JSON (a web page?)"),
             (True, f"{kind} answered {status}{why}{later}"),
         )
         return self.error(path, fault)
 
     def ask(self, kind: type[R], template: str, *ids: object, **params: Any) -> R:
         """The record at a path."""
-        data = self.get(template, *ids, **params)
-        if not isinstance(data, dict):
-            raise self.error(template.format(*ids), "shape sent a list for an object")
-        return kind.of(data)
+        return kind.of(self.get(template, *ids, **params))
 
     def ask_list(
         self, kind: type[R], template: str, key: str, *ids: object, **params: Any
@@ -1416,12 +1297,11 @@ class Api:
         data = self.get(template, *ids, **params)
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
-            raise self.error(template.format(*ids), f"shape sent no list of {key or 'rows'}")
-        page = mapping(mapping(data).get("page"))
-        total, more = count_or_none(page.get("total")), page.get("has_more") is True
+            raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
+        page = Page.of(mapping(data).get("page"))
         end = params.get("offset", 0) + len(rows) if rows else 0
-        fits = not key or (total is not None and end + more <= total)
-        return Found(self.remember([*map(kind.of, rows)]), max(total or 0, end), fits)
+        fits = not key or (page.total is not None and end + page.has_more <= page.total)
+        return Found(self.remember([*map(kind.of, rows)]), max(page.total or 0, end), fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent or of all ("").
@@ -1444,16 +1324,18 @@ class Api:
         `age` seconds as a whole. A row that two pages repeat comes once."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
-        pages = [first := ask(offset=0)]
-        starts = [*range(size, min(first.total, most), size)]
+        pages = [ask(offset=0)]
+        total = pages[0].total
+        starts = [*range(size, min(total, most), size)]
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
         ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
         rows = [*dict(ids).values()][:most]
-        wanted = first.total if most == MOST_ROWS else min(most, first.total)
+        wanted = total if most == MOST_ROWS else min(most, total)
         whole = len(rows) >= wanted or is_over(pages[-1], age)
-        return Found(rows, first.total, whole and all(page.exact for page in pages))
+        exact = whole and all(page.exact for page in pages)
+        return Found(rows, total, exact)
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -1473,7 +1355,7 @@ class Api:
             ident = getattr(row, "run_id", "")
             if UUID.fullmatch(ident) and self.whole.setdefault(ident[:SHORT], ident) == ident:
                 row.run = ident[:SHORT]
-            if isinstance(row, Signal) and row.id is not None and row.run_id:
+            if isinstance(row, Signal):
                 self.homes[row.id] = row.agent_id, row.run_id
         return rows
 
@@ -1805,7 +1687,7 @@ def listing(
     rows, call = found.rows, current_call()
     if not rows:
         return f"Nothing from offset {offset} on: {found.many(noun)} match, counted from 0."
-    while size_of(gap.join(laid := lay_out(rows))) > ROOM and len(rows) > 1:
+    while len(gap.join(laid := lay_out(rows))) > ROOM and len(rows) > 1:
         rows = rows[: len(rows) * 3 // 4]
     behind, limit = offset + len(rows), len(found.rows)
     more = call_text(call.tool, **{**call.arguments, "offset": behind})
@@ -2573,11 +2455,12 @@ def where_to_look(signal: Signal) -> str:
     what = detector_of(signal).look
     if signal.evidence.get("args_identical") is False:
         what = what.replace("equal arguments", "too many calls")
-    named = sorted(
+    named = [
         f"`{clean(one, 64)}`"
-        for key, one in leaves(signal.evidence)
+        for key, value in sorted(signal.evidence.items())
+        for one in (items(value) or [value])
         if FORM_OF.get(key) is NAME and key != "available_tools" and may_show(key, one)
-    )
+    ]
     return f"  {blocks(first_of(dict.fromkeys(named), 5), what, gap=': ')}." if what else ""
 
 
@@ -3213,7 +3096,7 @@ def run_text(run: Run) -> str:
     return blocks(
         before,
         f"Event timeline ({plural(len(steps), 'step')}; {how}):\n"
-        f"{timeline(run, steps, ROOM - size_of(before))}"
+        f"{timeline(run, steps, ROOM - len(before))}"
         if steps
         else "Event timeline: no events, the backend has pruned them.",
         page_link(run.run_id),
@@ -3416,11 +3299,11 @@ class Depth(Record):
     """GET /v1/agents/{id}/failure-patterns/{TYPE}; numbers in its evidence are text."""
 
     failure_type: Kind
-    overview: One[Pattern]
-    step_distribution: One[Quartiles]
+    overview: Pattern
+    step_distribution: Quartiles
     daily_trend: Rows[Pattern]
     co_occurring: Rows[Pattern]
-    evidence_aggregates: Annotated[list[Json], BeforeValidator(objects), Field([])]
+    evidence_aggregates: Annotated[list[Object], BeforeValidator(items)]
     top_runs: Rows[Hit]
 
 
@@ -3719,13 +3602,13 @@ class Issue(Record, extra="allow"):
     what the backend's ANALYSIS says is of any type."""
 
     id: Count
-    agent_id: Id
+    agent_id: Text
     failure_type: Kind
     status: Word
     first_seen: Moment
     last_seen: Moment
     resolved_at: Moment
-    affected_runs: Anything
+    affected_runs: Any
     affected_runs_count: Count
     clean_runs_since: Count
     code_references: Items
@@ -3798,7 +3681,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
     try:
         return backend.ask(Issue, "/v1/issues/{}", issue_id)
     except DunetraceError as error:
-        paid = error.kind in {"server", "timeout", "shape"}
+        paid = error.kind in {"server", "timeout"}
         note = " It was asked once: asking again may be paid for again." if paid else ""
         raise DunetraceError(f"{error}{note}", error.kind) from None
 
@@ -3812,7 +3695,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
 def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
-    hits = backend.remember([Hit.of(row) for row in objects(issue.affected_runs)])
+    hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
     said = {name: one for name in ANALYSIS if (one := issue.analysis.get(name))}
     return blocks(
         str(issue),
@@ -3831,8 +3714,8 @@ class Condition(Record):
     trigger: Word
     metric: Word
     operator: Text
-    value: Anything
-    threshold: Anything
+    value: Any
+    threshold: Any
 
     def __str__(self) -> str:
         """`cost_usd gt 2.5`"""
@@ -3850,7 +3733,7 @@ class Rule(Record):
     """A policy, what it does when and whether it does; or a custom detector."""
 
     id: Count
-    agent_id: Id
+    agent_id: Text
     name: Text
 
     @property
@@ -3865,8 +3748,8 @@ class Rule(Record):
 class Policy(Rule):
     """A row of GET /v1/policies"""
 
-    condition: One[Condition]
-    action: One[Action]
+    condition: Condition
+    action: Action
     enabled: Flag
     signature: Annotated[Any, Field("?")]
     enforcement: Word
@@ -3902,7 +3785,7 @@ class CustomDetector(Rule):
     """A row of GET /v1/custom-detectors: what it looks for, its state and how often it fired."""
 
     status: Word
-    config: One[DetectorConfig]
+    config: DetectorConfig
     shadow_fire_count: Count
     total_runs: Count
 
@@ -4888,7 +4771,7 @@ def environment_text() -> str:
     now = []
     for name in re.findall(r"DUNETRACE_\w+", ENVIRONMENT):
         value = os.environ.get(name, "")
-        hidden = re.search("KEY|TOKEN", name) or CREDENTIALS.search(value.split("://")[-1])
+        hidden = re.search("KEY|TOKEN", name) or re.search("@|%40", value)
         if value:
             now.append(f"{name} is {f'{len(value)} characters' if hidden else clean(value, 80)}")
     return f"{ENVIRONMENT}{', '.join(now) or 'none is set'}"
