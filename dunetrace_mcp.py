@@ -2138,10 +2138,9 @@ def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Foun
 def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
     """The most frequent failure types one by one, the rest by name and count."""
     systemic = {one.failure_type for one in systemic_in(insights)}
-    runs, types = agent.run_count, agent.types.most_common()
+    types = agent.types.most_common()
     for kind, n in types[:MOST_TYPES]:
-        share = f"  ({n / runs:.2f} a run)" if runs else ""
-        yield f"  {kind:<35} {n:>4} signals{share}{'  SYSTEMIC' if kind in systemic else ''}"
+        yield f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
     if rest := dict(types[MOST_TYPES:]):
         yield f"  and {plural(len(rest), 'more type')}: {named_counts(rest, len(rest))}"
 
@@ -2728,21 +2727,12 @@ LONGEST_REMARK = 300  # characters of what an entry says below its line, if it i
 SAME_TIME = 0.005  # seconds between a call and the moment at which its response says it began
 MOST_AT_ONCE = 100  # calls of one kind that wait together; an older one is lost
 # What the line of a step shows by itself, under these labels; its other fields follow below.
-LABELS = {
-    "tool_name": "tool=",
-    "success": "ok=",
-    "index_name": "index=",
-    "result_count": "results=",
-    "top_score": "top=",
-    "model": "model=",
-    "prompt_tokens": "p=",
-    "completion_tokens": "c=",
-    "finish_reason": "finish=",
-    "error_type": "",
-    "exit_reason": "",
-    "policy_name": "",
-    "signal_name": "",
-}
+LABELS = dict(
+    pair.split(":")
+    for pair in "tool_name:tool= success:ok= index_name:index= result_count:results= top_score:top= "
+    "model:model= prompt_tokens:p= completion_tokens:c= finish_reason:finish= error_type: "
+    "exit_reason: policy_name: signal_name:".split()
+)
 DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
     "instrumented source_file step_index"
@@ -2864,11 +2854,16 @@ def spread(values: Iterable[float]) -> str:
     return "…".join(dict.fromkeys(f"{round(n, 2):.9g}" for n in known[:1] + known[-1:]))
 
 
+def side_text(name: str, values: list[Any]) -> str:
+    """A field of equal steps: `web_search`, or `5…9`."""
+    numbers = spread(map(number_or_nan, values)) if may_show(name, values[0]) else ""
+    return numbers or safe(name, values[0], show_raw())
+
+
 def field_text(steps: list[Step], name: str) -> str:
-    """A field of equal steps: `web_search`, `5…9`, or `gpt-4o→gpt-4o-mini` where the answer says
-    another model, or count of tokens, than the call."""
+    """The same, or `gpt-4o→gpt-4o-mini` where the answer says another than the call."""
     sides = ([one.event.payload.get(name) for one in steps], [one.said[name] for one in steps])
-    texts = (spread(map(number_or_nan, some)) or safe(name, some[0], show_raw()) for some in sides)
+    texts = [side_text(name, some) for some in sides]
     return "→".join(dict.fromkeys(text for text in texts if text != NONE))
 
 
@@ -3488,15 +3483,12 @@ def compare_runs(
 # Tokens and dollars of one agent, and how much of them was wasted.
 
 
-class Window(Record):
-    """Tokens and US dollars of some days; wasted: in runs with signals; excess: above its baseline."""
+class Window(Spending):
+    """Tokens and US dollars of some days; excess: above its baseline."""
 
     total_tokens: Count
-    total_cost_usd: Number
     run_count: Count
     wasted_tokens: Count
-    wasted_cost_usd: Number
-    wasted_pct: Number
     wasted_run_count: Count
     excess_cost_usd: Number
     baseline_tokens: Count
@@ -3509,13 +3501,12 @@ class Window(Record):
 
     def row(self, name: str) -> str:
         """A row of the table of costs."""
-        money = (self.wasted_cost_usd, self.excess_cost_usd)
-        wasted, excess = (dollars(one) if self.total_cost_usd > 0 else NONE for one in money)
-        within = f"{wasted} ({self.wasted}), {plural(self.wasted_run_count, 'run')}"
+        within = f"{price(self.wasted_cost_usd)} ({self.wasted}), "
+        within += plural(self.wasted_run_count, "run")
         tokens = NONE if self.total_tokens is None else f"{self.total_tokens:,}"
         return (
             f"  {name:<7} {tokens:>13} {price(self.total_cost_usd):>10} {dash(self.run_count):>6}  "
-            f"{within:<24} {excess}"
+            f"{within:<24} {price(self.excess_cost_usd)}"
         )
 
 
@@ -3836,6 +3827,7 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
 # Whether a failure became rarer after a fix, a deploy, a version or any moment.
 
 BEFORE_DAYS = 30  # before the moment
+UNPLACED = "without a time or version to tell its side"
 
 
 class Change(NamedTuple):
@@ -3891,11 +3883,13 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
 
 
 class Trial(NamedTuple):
-    """The runs on both sides of a change, and those on neither, by why."""
+    """The runs on both sides of a change, those on neither, by why, and how many of them had the
+    failure at no known side."""
 
     before: Side
     after: Side
     neither: Counter[str]
+    unplaced: int
 
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
@@ -3908,11 +3902,12 @@ def place_of(run: Run, moment: Change) -> str:
     """On which side of a change a run is: by its own version where the change is one, else before
     it if it ended so, and after it if it began so."""
     return first_rule(
-        (moment.version and not run.agent_version, "of no known version"),
+        (moment.version and not run.agent_version, UNPLACED),
         (moment.version, "after" if run.agent_version == moment.version else "before"),
         (run.started_at >= moment.at, "after"),
         (run.at < moment.at, "before"),
-        (True, "under way at that moment, or without a usable time"),
+        (run.started_at > 0 < run.completed_at, "under way at that moment"),
+        (True, UNPLACED),
     )
 
 
@@ -3927,15 +3922,17 @@ def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
         if run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
     )
     before, after = (Side(hit[one], places.pop(one, 0), failed[one]) for one in ("before", "after"))
-    return Trial(before, after, places)
+    return Trial(before, after, places, hit[UNPLACED])
 
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
-    state, waits = change(trial.before, trial.after), f"{plural(flying, 'run')} not processed yet"
+    state, more = change(trial.before, trial.after), flying + trial.unplaced
+    open_yet = f"{plural(more, 'run')} not processed yet or of no known side"
+    turns = flying > trial.after.runs / 2 or trial.unplaced
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
-        (state[0] in "✅🟡" and flying > trial.after.runs, f"⚪ Too early to tell ({waits})"),
+        (state[0] in "✅🟡" and turns, f"⚪ Too early to tell ({open_yet})"),
         (True, state),
     )
 
@@ -4077,9 +4074,6 @@ async def wait_for_run(
         passed = anyio.current_time() - began
         if passed >= timeout_s or backend.url == DEMO_URL:
             return f"{no_arrival(agent_id, runs, passed)}{failed}"
-        await anyio.to_thread.run_sync(
-            current_call().report, int(passed), timeout_s, limiter=THREADS
-        )
         await anyio.sleep(min(PAUSE, timeout_s - passed))
         try:
             runs, failed = (await run_in_thread(ask)).rows, ""
