@@ -1764,7 +1764,7 @@ class Ends:
         return first_rule(
             (len(self.failed) > n / 10, "🔴 Failing"),
             (score < 50, "🔴 Failing"),
-            (self.error or self.lost or not n, "⚪ Unknown"),
+            (self.lost or not n, "⚪ Unknown"),
             (not self.newest > now() - SILENT, "⚪ Silent"),
             (self.failed or score < 80, "🟡 Not well"),
             (self.stuck or self.flying > n / 2 or ended["unknown"] > n / 10, "⚪ Unknown"),
@@ -1948,7 +1948,12 @@ class Side(NamedTuple):
 
     @property
     def rate(self) -> float:
-        return min(1.0, self.hit / self.runs)
+        return min(1.0, self.hit / max(1, self.runs))
+
+    @property
+    def share(self) -> str:
+        """`23% (3/13)`"""
+        return f"{self.rate:.0%} ({self.hit}/{self.runs})"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -1968,11 +1973,8 @@ class Side(NamedTuple):
         """`40% (4/10 runs), 95% interval 17–69%; 5 with any failure`"""
         if not self.runs:
             return "no runs"
-        low, high = (100 * end for end in self.interval)
-        return (
-            f"{self.rate:.0%} ({self.hit}/{self.runs} runs), 95% interval {low:.0f}–{high:.0f}%; "
-            f"{self.failed} with any failure"
-        )
+        low, high = (f"{100 * end:.0f}" for end in self.interval)
+        return f"{self.share}, 95% interval {low}–{high}%; {self.failed} with any failure"
 
 
 MOST_COMPARED = 2_000  # runs; larger samples are taken as if they were of so many
@@ -2026,26 +2028,20 @@ def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
     where it is not."""
     if change(*sides) != "🔴 Worse":
         return ""
-    return f"worse {what}, {ago(at)}: {' → '.join(map(of_side, sides))} of runs with signals"
+    return f"worse {what}, {ago(at)}: {' → '.join(one.share for one in sides)} of runs with signals"
 
 
 def change_text(insights: Insights) -> str:
     """What the newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    deploys = newest_first([*insights.deploy_regressions, *insights.deploy_events])
-    for deploy in deploys[:1]:
-        what = f"in the 2 h after deploy {dash(deploy.version)}"
-        if said := worse_text(what, deploy.at, sides_of(deploy)):
-            return said
+    said = [
+        worse_text(f"in the 2 h after deploy {dash(one.version)}", one.at, sides_of(one))
+        for one in newest_first([*insights.deploy_regressions, *insights.deploy_events])[:1]
+    ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
-    if any(one.last_seen > newest.last_seen for one in others):
-        return ""
-    sides = side_of(others), side_of([newest])
-    return worse_text(f"since version {newest.agent_version}", newest.at, sides)
-
-
-def of_side(side: Side) -> str:
-    """`23% (3/13)`"""
-    return f"{percent(ratio(side.hit, side.runs))} ({side.hit}/{side.runs})"
+    if not any(one.last_seen > newest.last_seen for one in others):
+        sides = side_of(others), side_of([newest])
+        said.append(worse_text(f"since version {newest.agent_version}", newest.at, sides))
+    return next(filter(None, said), "")
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
@@ -2263,12 +2259,7 @@ def facts(group: list[Signal]) -> Json:
 
 
 def fold_signals(signals: list[Signal]) -> list[list[Signal]]:
-    """Signals that say the same of the same agent together, in the order of the newest of each.
-
-    >>> rows = [Signal.of({"id": n, "title": title}) for n, title in ((3, "a"), (2, "b"), (1, "a"))]
-    >>> [[row.id for row in group] for group in fold_signals(rows)]
-    [[3, 1], [2]]
-    """
+    """Signals that say the same of the same agent together, in the order of the newest of each."""
     groups: dict[object, list[Signal]] = defaultdict(list)
     for one in signals:
         groups[one.agent_id, one.failure_type, one.severity, one.title].append(one)
@@ -2576,9 +2567,8 @@ def search_list(
     thousand agents' would not fit into memory. `typed`: the backend compares types; older ones
     refuse those that they do not know."""
     ours = bool(filters.hours) or not typed  # what only we compare
-    kind = filters.failure_type if typed else ""
-    asked: Json = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
-    most = MOST_ROWS if ours else max(wanted, COUNTED)
+    most, kind = MOST_ROWS if ours else max(wanted, COUNTED), filters.failure_type if typed else ""
+    asked = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
     try:
         found = backend.read("signals", agent_id, most, filters.age, **asked)
     except DunetraceError as error:
@@ -2615,7 +2605,7 @@ def search_verdict(found: Found, filters: Filters) -> str:
 )
 def search_signals(
     severity: Severity = "",
-    failure_type: Annotated[FailureType, Field(description="e.g. TOOL_LOOP, default all")] = "",
+    failure_type: FailureType = "",
     since_hours: Hours = 0,
     agent_id: AnyAgentId = "",
     limit: Limit200 = 30,
@@ -2804,14 +2794,7 @@ def steps_of(events: Iterable[Event]) -> list[Step]:
 
     A response carries the step_index of the call opened last, so that calls in parallel cannot be
     paired by it. What stays undecided is a step of its own, and the calls that it may belong to are
-    marked as parallel:
-
-    >>> two = [Event.of({"event_type": "tool.called", "payload": {"tool_name": "a"}}) for _ in "12"]
-    >>> told = Event.of({"event_type": "tool.responded", "payload": {"tool_name": "a"}})
-    >>> [(step.verb, step.rivals) for step in steps_of([*two, told])]
-    [('called', 1), ('called', 1), ('responded', 0)]
-    >>> [step.verb for step in steps_of([two[0], told])]
-    ['called']
+    marked as parallel.
     """
     waiting, steps = defaultdict[str, list[Step]](list), []
     for step in map(Step, events):
@@ -2956,11 +2939,6 @@ def did(step: Step) -> str:
     return as_json([step.event.event_type, step.name, step.failed, *empty, *ends])
 
 
-def sameness(step: Step) -> str:
-    """Equal for calls that did the same, and for other events that say the same."""
-    return as_json([did(step), step.lost, step.is_call or step.said])
-
-
 def fold_repeats(steps: list[Step]) -> list[Entry]:
     """The entries of a timeline: what stands three times or more in a row is folded, turns of up to
     eight too.
@@ -2969,8 +2947,10 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
     >>> [(entry.steps[0].verb, len(entry.steps), entry.turn) for entry in fold_repeats(steps)]
     [('x', 1, 1), ('a', 3, 2), ('b', 3, 0), ('a', 1, 1)]
     """
-    codes = dict[str, str]()
-    text = "".join(codes.setdefault(sameness(one), chr(len(codes))) for one in steps)
+    codes, text = dict[str, str](), ""
+    for step in steps:  # calls that did the same, and other events that say the same, are equal
+        same = as_json([did(step), step.lost, step.is_call or step.said])
+        text += codes.setdefault(same, chr(len(codes)))
     folded = list[Entry]()
     for match in TURN.finditer(text):
         turn, (first, end) = match.lastindex or 1, match.span()
@@ -3148,9 +3128,7 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
 )
 def get_run_detail(
     run_id: RunId,
-    agent_id: Annotated[
-        str, AfterValidator(given_id), Field(description="Speeds up a beginning")
-    ] = "",
+    agent_id: AnyAgentId = "",
     steps: Annotated[str, Field(description='To show in full: "80-90"')] = "",
 ) -> str:
     run = run_named(api(), run_id, agent_id)
@@ -3220,7 +3198,7 @@ def deploy_text(one: Deploy) -> str:
         (early, "⚪ too early to tell"),
         (True, "⚪ not surely more signals"),
     )
-    sides = f"  {of_side(before)} → {of_side(after)}" if before.runs else ""
+    sides = f"  {before.share} → {after.share}" if before.runs else ""
     return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
 
 
@@ -3315,11 +3293,8 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    days = [
-        f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}"
-        for one in deep.daily_trend
-        if one.total_runs
-    ]
+    daily = [one for one in deep.daily_trend if one.total_runs]
+    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in daily]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of "
@@ -3357,7 +3332,7 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
 )
 def get_agent_patterns(
     agent_id: AgentId,
-    failure_type: Annotated[FailureType, Field(description="e.g. TOOL_LOOP, for depth")] = "",
+    failure_type: FailureType = "",
 ) -> str:
     backend = api()
     if failure_type:
@@ -3393,14 +3368,7 @@ def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
 
 def parting(one: list[Step], other: list[Step]) -> tuple[str, int]:
     """How two runs part, and at which place: by kind, name or outcome of a step over the whole run
-    first or, where they are alike in that, by arguments that both recorded.
-
-    >>> step = lambda **said: Step(Event.of({"event_type": "tool.called", "payload": said}))
-    >>> parting([step(tool_name="a"), step(tool_name="b")], [step(tool_name="a")])
-    ('they part after 1 step, by kind, name or outcome', 1)
-    >>> parting([step(args="1")], [step(args="2")])[1], parting([step(args="1")], [step()])[0]
-    (0, 'their recorded steps are alike')
-    """
+    first or, where they are alike in that, by arguments that both recorded."""
     for what, told in (("kind, name or outcome", did), ("arguments", arguments_of)):
         pairs = itertools.zip_longest(map(told, one), map(told, other))
         for n, (a, b) in enumerate(pairs if one and other else ()):
@@ -3455,10 +3423,8 @@ def clean_run_like(backend: Api, run: Run) -> Run:
         raise DunetraceError(
             f"No other run of {run.agent} is known to have gone well. Give other_run_id.", "missing"
         )
-    return min(
-        good,
-        key=lambda one: (input_of(one) != input_of(run), one.agent_version != run.agent_version),
-    )
+    asked, version = input_of(run), run.agent_version
+    return min(good, key=lambda one: (input_of(one) != asked, one.agent_version != version))
 
 
 @tool(
@@ -3469,9 +3435,7 @@ def clean_run_like(backend: Api, run: Run) -> Run:
 )
 def compare_runs(
     run_id: RunId,
-    other_run_id: Annotated[
-        str, AfterValidator(given_run), Field(description="Default: a clean run like it")
-    ] = "",
+    other_run_id: RunId = "",
 ) -> str:
     backend = api()
     run = run_named(backend, run_id)
@@ -3641,7 +3605,7 @@ def search_issues(
     query: Annotated[str, Field(description="Part of a type or agent")] = "",
     status: IssueState = "",
     agent_id: AnyAgentId = "",
-    failure_type: Annotated[FailureType, Field(description="Default all")] = "",
+    failure_type: FailureType = "",
     limit: Limit100 = 20,
     offset: Offset = 0,
 ) -> str:
@@ -3687,14 +3651,12 @@ def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
-    said = {name: one for name in ANALYSIS if (one := issue.analysis.get(name))}
+    told = [name for name in ANALYSIS if issue.analysis.get(name)]
+    said = [f"  {name}: {safe(name, issue.analysis[name], raw)}" for name in told]
     return blocks(
         str(issue),
         section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
-        section(
-            "Analysis of the backend:",
-            (f"  {name}: {safe(name, one, raw)}" for name, one in said.items()),
-        ),
+        section("Analysis of the backend:", said),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
 
@@ -4059,9 +4021,7 @@ def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> s
 )
 async def wait_for_run(
     agent_id: AgentId,
-    after_run_id: Annotated[
-        str, AfterValidator(given_run), Field(description="Default the newest now")
-    ] = "",
+    after_run_id: RunId = "",
     timeout_s: Annotated[
         int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40, default 40")
     ] = WAIT_SECONDS,

@@ -3569,8 +3569,8 @@ Custom detectors:
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after version v2, 12h ago.
 
 Runs of shop-agent, from 30 days before it on:
-  before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
-  after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
+  before:     0% (0/12), 95% interval 0–24%; 0 with any failure
+  after:      80% (8/10), 95% interval 49–94%; 10 with any failure
 
 Fixes of TOOL_LOOP that the backend knows of:
   applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
@@ -3583,8 +3583,8 @@ Other moments:
 🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 8 of 10 after 2027-01-14 12:00 UTC, 20h ago.
 
 Runs of shop-agent, from 30 days before it on:
-  before:     0% (0/12 runs), 95% interval 0–24%; 0 with any failure
-  after:      80% (8/10 runs), 95% interval 49–94%; 10 with any failure
+  before:     0% (0/12), 95% interval 0–24%; 0 with any failure
+  after:      80% (8/10), 95% interval 49–94%; 10 with any failure
 
 Fixes of TOOL_LOOP that the backend knows of:
   applied 20h ago by github_pr (pull request #12): 10 runs since, 8 with it again; the backend says still_occurring
