@@ -2494,14 +2494,13 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     counted = "run_count" if what == "runs" else "signal_count"
     names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, counted) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
-    lists = {name: or_empty(one, Found) for name, one in zip(names, answers, strict=True)}
-    lost = [
-        f"{shown_id(name)} ({clean(one.error, 160)})" for name, one in lists.items() if one.error
-    ]
+    lists: list[Found] = [or_empty(one, Found) for one in answers]
+    whose = zip(names, lists, strict=True)
+    lost = [f"{shown_id(name)} ({clean(one.error, 160)})" for name, one in whose if one.error]
     return Found(
-        newest_first(row for one in lists.values() for row in one.rows),
-        sum(one.total for one in lists.values()),
-        fleet.exact and all(one.exact for one in lists.values()),
+        newest_first(row for one in lists for row in one.rows),
+        sum(one.total for one in lists),
+        fleet.exact and all(one.exact for one in lists),
         f"{plural(len(lost), 'agent')} could not be asked: {first_of(lost, 20)}" if lost else "",
     )
 
@@ -3080,14 +3079,12 @@ def run_text(run: Run) -> str:
 
 def part_text(run: Run, steps: str) -> str:
     """The steps of `80-90` or `84` of a run in full, nothing folded; raises DunetraceError."""
-    ends = [int(n) for n in re.findall(r"\d{1,9}", steps)]
-    if len(ends) not in (1, 2) or ends != sorted(ends):
-        said = f'steps must be like "80-90" or "84", not {clean(steps, 80)!r}.'
-        raise DunetraceError(said, "invalid")
-    wanted, own = range(ends[0], ends[-1] + 1), steps_of(run.events)
+    valid = 'steps is like "80-90" or "84"'
+    first, last = matched(r"\D*(\d{1,9})(?:\D+(\d{1,9}))?\D*", steps, valid)
+    wanted, own = range(int(first), int(last or first) + 1), steps_of(run.events)
     part = [step for step in own if any(index in wanted for index in step.indexes)]
     part.sort(key=lambda step: min(step.indexes))
-    head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {ends[0]}-{ends[-1]}"
+    head = f"Run {shown_id(run.run_id)} of {run.agent}, steps {first}-{last or first}"
     if not part:
         raise DunetraceError(f"{head}: none. Its steps: {steps_text(own) or 'none'}.", "invalid")
     kept = fitting([Entry([step]).text(run.start, True) for step in part])

@@ -984,14 +984,14 @@ def test_steps_that_do_not_fit_are_counted_and_asked_for(serve):
     assert shown == [*range(1, 901)]
 
 
-@pytest.mark.parametrize("steps", ["x", "5-3", "1-2-3"])
-def test_steps_that_are_none(serve, steps):
+def test_steps_that_are_none(serve):
     serve(RICH)
-    assert ask("get_run_detail", run_id=uuid(1), steps=steps).startswith(
-        'ERROR steps must be like "80-90"'
-    )
-    said = ask("get_run_detail", run_id=uuid(1), steps="70")
-    assert said == f"ERROR Run {uuid(1)} of shop-agent, steps 70-70: none. Its steps: 0-8."
+    none = f"ERROR Run {uuid(1)} of shop-agent, steps {{}}: none. Its steps: 0-8."
+    for steps, said in (("70", none.format("70-70")), ("5-3", none.format("5-3"))):
+        assert ask("get_run_detail", run_id=uuid(1), steps=steps) == said
+    for steps in ("x", "1-2-3"):
+        said = f'ERROR steps is like "80-90" or "84", not {steps!r}.'
+        assert ask("get_run_detail", run_id=uuid(1), steps=steps) == said
 
 
 def test_the_clean_run_to_compare_with_was_given_the_same(serve):
@@ -1997,7 +1997,7 @@ def test_a_moment_divides_runs_by_their_own_times(serve):
     assert said.startswith(
         "✅ Fixed: TOOL_LOOP in 20 of 20 runs before and 0 of 10 after 2027-01-14 08:00 UTC, 1d ago."
     )
-    assert "On neither side:\n  1 under way at that moment, or without a usable time" in said
+    assert "On neither side:\n  1 under way at that moment" in said
 
 
 def test_a_fix_is_not_surer_than_what_waits_or_was_read(serve):
