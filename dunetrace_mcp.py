@@ -1989,9 +1989,8 @@ def fisher(before: Side, after: Side) -> float:
     whole = max(1.0, (before.runs + after.runs) / MOST_COMPARED)
     n, m = int(before.runs / whole), int(after.runs / whole)
     a, b = min(n, int(before.hit / whole)), min(m, int(after.hit / whole))
-    least, most = max(0, a + b - m), min(n, a + b)
-    ways = [math.comb(n, k) * math.comb(m, a + b - k) for k in range(least, most + 1)]
-    return sum(way for way in ways if way <= ways[a - least]) / sum(ways)
+    ways = [math.comb(n, k) * math.comb(m, a + b - k) for k in range(a + b + 1)]
+    return sum(way for way in ways if way <= ways[a]) / sum(ways)
 
 
 def change(before: Side, after: Side) -> str:
@@ -2440,18 +2439,11 @@ def fix_lines(fixes: list[Fix]) -> Iterator[str]:
 
 
 def where_to_look(signal: Signal) -> str:
-    """What to search for in the reader's own code: names of tools, indexes and models in the
-    evidence, and what to look for there."""
-    what = detector_of(signal).look
+    """What to search for in the reader's own code, by the type of a signal."""
+    look = detector_of(signal).look
     if signal.evidence.get("args_identical") is False:
-        what = what.replace("equal arguments", "too many calls")
-    named = [
-        f"`{clean(one, 64)}`"
-        for key, value in sorted(signal.evidence.items())
-        for one in (items(value) or [value])
-        if FORM_OF.get(key) is NAME and key != "available_tools" and may_show(key, one)
-    ]
-    return f"  {blocks(first_of(dict.fromkeys(named), 5), what, gap=': ')}." if what else ""
+        look = look.replace("equal arguments", "too many calls")
+    return f"  {look}." if look else ""
 
 
 def signal_text(signal: Signal, run: Run) -> str:
@@ -2751,16 +2743,15 @@ class Step:
     @functools.cached_property
     def said(self) -> Json:
         """The fields of the call and of its response, whose word counts where both have one,
-        without what says nothing: an empty one, a usual reason, the length of a text that is
-        there. What has an error, and does not call itself a success, is none."""
+        without what says nothing: an empty one, a usual reason. What has an error, and does not
+        call itself a success, is none."""
         pairs = [*self.event.payload.items(), *self.response.payload.items()]
         both = {name: one for name, one in pairs if one not in (None, "", [], {})}
         if self.noun != "run" and both.keys() & {"error", "error_hash"}:
             both.setdefault("success", False)
         if both.get("finish_reason") in USUAL_REASONS:
             del both["finish_reason"]
-        lengths = {f"{name}_length" for name, _ in pairs}
-        return {name: one for name, one in both.items() if name not in lengths}
+        return both
 
     @property
     def failed(self) -> bool:

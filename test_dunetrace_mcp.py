@@ -3181,7 +3181,7 @@ Suggested fixes (1):
      ```
 
 Where to look in your code:
-  `web_search`: the loop that calls it, and what ends that: a guard against equal arguments.
+  the loop that calls it, and what ends that: a guard against equal arguments.
 
 Fix:
   applied 1h ago by langfuse: 3 runs since, 0 with it again; the backend says insufficient_data
