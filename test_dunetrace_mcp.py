@@ -256,65 +256,37 @@ def fleet(runs, signals=(), agents=(), **more):
 
 def looping(n, agent_id, hours, **more):
     """A run that called one tool six times with the same arguments, and its signal."""
-    at = NOW - hours * HOUR - 10
-    asked = {"tool_name": "web_search", "args": '{"q": "the same private question"}'}
-    steps = [
-        one for k in range(2, 8) for one in call("tool", k, at + k, called=asked, success=True)
-    ]
+    at, args = NOW - hours * HOUR - 10, '{"q": "the same private question"}'
+    asked = {"tool_name": "web_search", "args": args}
     model = {"model": "gpt-4o", "prompt_tokens": 512, "call_id": "c1"}
+    came = {"completion_tokens": 98, "finish_reason": "tool_calls"}
+    private = {"input_text": "Why is my card 4111111111111111 blocked?"}
+    steps = [call("tool", k, at + k, called=asked, success=True) for k in range(2, 8)]
     events = [
-        event(
-            "run.started",
-            0,
-            at,
-            model="gpt-4o",
-            input_text="Why is my card 4111111111111111 blocked?",
-        ),
-        *call(
-            "llm", 1, at + 0.5, 800, called=model, completion_tokens=98, finish_reason="tool_calls"
-        ),
-        *steps,
+        event("run.started", 0, at, model="gpt-4o", **private),
+        *call("llm", 1, at + 0.5, 800, called=model, **came),
+        *(one for pair in steps for one in pair),
         event("run.completed", 8, at + 9, exit_reason="final_answer", total_steps=8),
     ]
-    own = run(
-        n, agent_id, hours, signals=1, events=events, total_tokens=610, cost_usd=0.0042, **more
-    )
-    evidence = {
-        "tool": "web_search",
-        "count": 6,
-        "first_step": 2,
-        "last_step": 7,
-        "args_identical": True,
-        "args": [asked["args"]] * 6,
-    }
+    paid = {"total_tokens": 610, "cost_usd": 0.0042}
+    own = run(n, agent_id, hours, signals=1, events=events, **paid, **more)
+    focus = {"first_step": 2, "last_step": 7}
+    evidence = {"tool": "web_search", "count": 6, **focus, "args_identical": True}
+    evidence["args"] = [args] * 6
     what = 'The agent called `web_search` 6 times with "the same private question".'
-    return own, signal(
-        n, own, evidence=evidence, what=what, focus={"first_step": 2, "last_step": 7}
-    )
+    return own, signal(n, own, evidence=evidence, what=what, focus=focus)
 
 
 def crashing(n, agent_id, hours, error="KeyError", **more):
     """A run that a tool's exception ended."""
     at = NOW - hours * HOUR - 10
+    model = {"model": "gpt-4o", "prompt_tokens": 40}
+    said = {"error_type": error, "error": "'rows' of ann@example.com", "step_index": 2}
     events = [
         event("run.started", 0, at),
-        *call(
-            "llm",
-            1,
-            at + 1,
-            700,
-            called={"model": "gpt-4o", "prompt_tokens": 40},
-            completion_tokens=5,
-        ),
+        *call("llm", 1, at + 1, 700, called=model, completion_tokens=5),
         event("tool.called", 2, at + 2, tool_name="read_sheet", args="{}"),
-        event(
-            "run.errored",
-            2,
-            at + 3,
-            error_type=error,
-            error="'rows' of ann@example.com",
-            step_index=2,
-        ),
+        {"event_type": "run.errored", "step_index": 2, "timestamp": at + 3, "payload": said},
     ]
     return run(n, agent_id, hours, "run.errored", events=events, **more)
 
