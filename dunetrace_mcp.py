@@ -2888,12 +2888,12 @@ class Entry(NamedTuple):
     steps: list[Step]
     turn: int = 1  # how many entries from this one on repeat together; 0 for the others of them
 
-    def rank(self, named: set[int]) -> int:
-        """1 for what ended the run, 2 for steps at which signals point, 3 for failures, else 4."""
+    def rank(self, named: set[int]) -> tuple[bool, ...]:
+        """First what ended the run, then steps at which signals point, then failures."""
         first = self.steps[0]
         ended = first.event.event_type in ("run.errored", "policy.triggered")
         pointed = any(step.indexes & named for step in self.steps)
-        return first_rule((ended, 1), (pointed, 2), (first.failed, 3), (True, 4))
+        return (not ended, not pointed, not first.failed)
 
     def folded(self) -> str:
         """`×6 to [ 12], these 2 in turn, same arguments` behind the first of steps that repeat."""
@@ -3817,8 +3817,8 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
         if since in ("", one.since, f"v{one.since}"):
             return one
     at = math.nan
-    if back := re.fullmatch(r"(\d{1,6})\s*([hd])", since):
-        at = now() - int(back[1]) * (HOUR if back[2] == "h" else DAY)
+    with contextlib.suppress(DunetraceError):
+        at = now() - (hours_of(since) or math.nan) * HOUR
     with contextlib.suppress(ValueError):
         given = datetime.fromisoformat(since)
         at = given.replace(tzinfo=given.tzinfo or UTC).timestamp()
