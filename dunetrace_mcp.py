@@ -2182,18 +2182,14 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         f"{summary_verdict(ends, health, insights, recent)}\n"
         f"═══ Agent summary: {shown_id(agent.agent_id)} ═══",
         f"Health score:  {health_line(health, ends)}\n"
-        f"Total runs:    {dash(agent.run_count)}\n"
-        f"Total signals: {dash(agent.signal_count)}\n"
+        f"Total runs:    {dash(agent.run_count)}\nTotal signals: {dash(agent.signal_count)}\n"
         f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
         causes,
         section("Failure breakdown:", breakdown(agent, insights)),
         newest_signals(recent, agent.signal_count),
         cost_line(insights.cost_stats),
         insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
-        next_line(
-            ends.look(),
-            "get_signal_detail(signal_id) for evidence and all fixes" if recent.rows else "",
-        ),
+        next_line(ends.look()),
     )
 
 
@@ -2461,10 +2457,7 @@ def signal_text(signal: Signal, run: Run) -> str:
         DETAIL.format(**facts([told]), **more),
         section("What happened:", [paragraph(what_of(told))]),
         section("Why it matters:", [paragraph(told.why_it_matters)]),
-        section(
-            f"Evidence ({shown}):",
-            half(evidence, "more fields"),
-        ),
+        section(f"Evidence ({shown}):", half(evidence, "more fields")),
         section(f"Suggested fixes ({len(told.suggested_fixes)}):", fix_lines(told.suggested_fixes)),
         section("Where to look in your code:", [where_to_look(signal)]),
     )
@@ -3218,16 +3211,15 @@ def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
     trends = trend_lines(insights.signal_trends)
     ended = f"{'🔴 ' if len(ends.failed) > len(ends.runs) / 10 else ''}{ends}"
     verdict = blocks(patterns_verdict(insights, trends), ended, change_text(insights), gap="; ")
-    versions = (
+    versions = [
         rate_line(version_text(one.agent_version), one.runs_with_signals, one.run_count, one)
         for one in insights.versions
-    )
-    inputs = "Input patterns (rate ≥ 50%, well above the agent's own where that is known):"
+    ]
     return blocks(
         f"{verdict}.\nFailure patterns for: {shown_id(agent_id)}, {as_of()}",
         section("Systemic patterns (last 7 days):", systemic_lines(insights)),
         section("Daily signal counts (last 7 days, UTC):", trends),
-        section(inputs, input_lines(insights)),
+        section("Input patterns (rate ≥ 50%, well above the agent's own):", input_lines(insights)),
         section("Runs with signals by agent version:", versions),
         section("Deploys (runs with signals in the 2 h before → after):", deploy_lines(insights)),
         cost_line(insights.cost_stats),
@@ -3826,8 +3818,7 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
         return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
-        "No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a "
-        f"deploy. Known: {names}. {lost}".rstrip(),
+        f"since is a past ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
         "invalid",
     )
 

@@ -2917,7 +2917,7 @@ Most recent signals:
 
 Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 
-Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes.
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH old summarize_agent(agent_id="shop-agent")
 🟡 Not well: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
@@ -2947,7 +2947,7 @@ Most recent signals:
 
 Cost (30 days): $1.57, of it $0.50 (32%) in runs with signals.
 
-Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago; get_signal_detail(signal_id) for evidence and all fixes.
+Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH new summarize_agent(agent_id="crash-agent")
 🔴 Failing: last 2 runs: 2 errored.
@@ -3384,7 +3384,7 @@ Daily signal counts (last 7 days, UTC):
   TOOL_LOOP                           6      2
   COST_SPIKE                          0      1
 
-Input patterns (rate ≥ 50%, well above the agent's own where that is known):
+Input patterns (rate ≥ 50%, well above the agent's own):
   hash=e47617d3  8/8 runs (100%)  TOOL_LOOP, COST_SPIKE
 
 Runs with signals by agent version:
@@ -3567,10 +3567,10 @@ Other moments:
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="v9")
-ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
+ERROR since is a past ISO time, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
 
 === RICH new verify_fix(agent_id="crash-agent", failure_type="TOOL_LOOP")
-ERROR No moment to judge by: give since as an ISO time that has passed, 24h, 3d, a version or a deploy. Known: none.
+ERROR since is a past ISO time, 24h, 3d, a version or a deploy. Known: none.
 
 === RICH new get_instrumentation_guide()
 Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies. Call again with one of them as framework.
