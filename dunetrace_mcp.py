@@ -1866,7 +1866,7 @@ def agent_row(agent: Agent) -> str:
     return AGENT_ROW.format(*cells).rstrip() + (f"\n{'':<38}{types}" if types else "")
 
 
-def quiet_text(agents: list[Agent]) -> str:
+def quiet_text(agents: list[Agent], runs: Found) -> str:
     """Agents without a signal or a crash by name, those with as many runs and as old together."""
     groups = defaultdict[str, list[str]](list)
     for one in agents:
@@ -1874,7 +1874,8 @@ def quiet_text(agents: list[Agent]) -> str:
         groups[seen].append(shown_id(one.agent_id))
     names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
     said = first_of(names, len(fitting(names, ROOM // 2)))
-    return f"Without signals, and without crashes among those runs: {said}" if names else ""
+    crashes = "" if runs.error else ", and without crashes among those runs"
+    return f"Without signals{crashes}: {said}" if names else ""
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
@@ -1883,14 +1884,15 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     signals = sum(agent.signal_count or 0 for agent in chosen)
     of = f"{len(chosen)} of " if len(chosen) < len(fleet.rows) else ""
     looked = f"crashed: of the newest {plural(len(runs.rows), 'run')} of all agents"
+    if runs.note:
+        looked = f"which runs crashed is not all known ({runs.note.rstrip('.')})"
     heading = AGENT_ROW.format("AGENT", "RUNS", "SIGS", "CRIT", "HIGH", "LAST SEEN", "").rstrip()
     rest = 'of the least bad (list_agents(contains="part of an id") finds them)'
     return blocks(
-        f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; "
-        f"{(runs.error and 'how runs ended could not be asked') or looked}; {as_of()}.",
+        f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; {looked}; {as_of()}.",
         section(f"{heading}\n{'─' * 79}", half(rows, rest)),
-        quiet_text([one for one in chosen if is_quiet(one)]),
-        fleet.note or runs.note,
+        quiet_text([one for one in chosen if is_quiet(one)], runs),
+        fleet.note,
     )
 
 
@@ -2147,6 +2149,12 @@ def health_line(health: Health, ends: Ends) -> str:
     return f"{score_text(health, ends)}{f'  ({made})' if made else ''}"
 
 
+def lack_text(insights: Insights) -> str:
+    """What of the insights could not be had, or is not known to an old backend; "" for nothing."""
+    why = insights.error or (insights.systemic_patterns is None and WHY["route"])
+    return f"Systemic patterns, deploys, cost: not known: {why}" if why else ""
+
+
 def cost_line(cost: Spending) -> str:
     """cost_stats, 30 days, US dollars."""
     if not cost.total_cost_usd > 0:
@@ -2188,7 +2196,7 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         section("Failure breakdown:", breakdown(agent, insights)),
         newest_signals(recent, agent.signal_count),
         cost_line(insights.cost_stats),
-        insights.error and f"Systemic patterns, deploys, cost: not available: {insights.error}",
+        lack_text(insights),
         next_line(ends.look()),
     )
 
@@ -3014,7 +3022,8 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
         (against, ("🟡", " without signals")),
         (True, ("✅", " without signals")),
     )
-    cause, more = run.cause and f" ({run.cause})", against and f"; {against}"
+    why = "no event for about 90 s" if run.end == "stalled" else run.cause
+    cause, more = why and f" ({why})", against and f"; {against}"
     return f"{'🔴' if run.failed else icon} {run.end.capitalize()}{cause}{raised}{more}."
 
 
@@ -3223,6 +3232,7 @@ def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
         section("Runs with signals by agent version:", versions),
         section("Deploys (runs with signals in the 2 h before → after):", deploy_lines(insights)),
         cost_line(insights.cost_stats),
+        lack_text(insights),
         next_line(ends.look()),
     )
 
@@ -3519,8 +3529,8 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
             "Wasted by failure type (30 days; a run with several counts under each):",
             waste,
         ),
-        "Counts of auto-instrumented runs may be too high: this backend adds the estimate at the "
-        "call to the exact count of the answer.",
+        "Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this "
+        "backend adds the estimate at the call to the exact count of the answer.",
     )
 
 
@@ -3608,7 +3618,7 @@ def search_issues(
             "crash without a signal make no issue."
         )
     states = named_counts(Counter(dash(one.status) for one in found.rows))
-    return listing(f"Issues: {states}", found, offset, "issue", as_lines, "\n")
+    return listing(f"Issues shown: {states}", found, offset, "issue", as_lines, "\n")
 
 
 def issue_of(backend: Api, issue_id: int) -> Issue:
@@ -3748,12 +3758,13 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
     ask_own = functools.partial(
         rules_for, backend, CustomDetector, "/v1/custom-detectors", agent_id
     )
-    rules, own, _ = gather(
+    rules, own = gather(
         lambda: rules_for(backend, Policy, "/v1/policies", agent_id),
         lambda: result_or_error(ask_own),
-        lambda: agent_id and agent_named(backend, agent_id),
     )
     lost = isinstance(own, DunetraceError)
+    if agent_id and not any(one.agent_id == agent_id for one in rules):
+        agent_named(backend, agent_id)  # a rule may name one that has not run yet
     custom = f"custom detectors: {own}" if lost else f"{plural(len(own), 'custom detector')}."
     states = named_counts(Counter(one.state for one in rules))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""

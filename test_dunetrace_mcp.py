@@ -703,7 +703,7 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
             for word in ("timed_out", "halted", "blocked", "quit", "length", "max_turns")
         ),
         ({"exit_reason": "run.errored"}, "🔴 Errored without signals."),
-        ({"exit_reason": "stalled"}, "🔴 Stalled without signals."),
+        ({"exit_reason": "stalled"}, "🔴 Stalled (no event for about 90 s) without signals."),
         ({"exit_reason": None}, "⚪ End unknown without signals."),
         ({"signals": None}, "⚪ Completed, its signals were not sent."),
         ({"signal_count": 2}, "⚪ Completed, its signals were not sent."),
@@ -1490,7 +1490,7 @@ def test_what_an_older_backend_lacks_is_said_as_that(serve):
         (
             "summarize_agent",
             "insights",
-            "Systemic patterns, deploys, cost: not available: http://localhost:8002",
+            "Systemic patterns, deploys, cost: not known: http://localhost:8002",
         ),
         (
             "summarize_agent",
@@ -2849,7 +2849,7 @@ Without signals, and without crashes among those runs: quiet-agent (6 runs, 5h a
 None of 6 agents has 'zebra' in its id.
 
 === RICH old list_agents()
-6 agents, 10 signals, worst first; how runs ended could not be asked; ago from 2027-01-15 08:00 UTC.
+6 agents, 10 signals, worst first; which runs crashed is not all known (this backend is too old for it); ago from 2027-01-15 08:00 UTC.
 
 AGENT                                RUNS  SIGS CRIT HIGH  LAST SEEN
 ───────────────────────────────────────────────────────────────────────────────
@@ -2858,9 +2858,7 @@ shop-agent                             22     9    1    8  1h ago
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals, and without crashes among those runs: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
-
-this backend is too old for it
+Without signals: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === EMPTY new list_agents()
 No agents: this backend has received no event under this key.
@@ -2962,6 +2960,8 @@ Errors: KeyError in tool `read_sheet`, step 2; ValueError in tool `read_sheet`, 
 
 No signals: runs that errored need not have one.
 
+Systemic patterns, deploys, cost: not known: this backend is too old for it
+
 Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
 
 === RICH new summarize_agent(agent_id="quiet-agent")
@@ -2975,6 +2975,8 @@ Last seen:     5h ago  (from 2027-01-15 08:00 UTC)
 
 No signals: runs that errored need not have one.
 
+Systemic patterns, deploys, cost: not known: this backend is too old for it
+
 === RICH new summarize_agent(agent_id="silent-agent")
 ⚪ Silent: last 1 run: 1 clean; newest 9d ago.
 ═══ Agent summary: silent-agent ═══
@@ -2986,6 +2988,8 @@ Last seen:     9d ago  (from 2027-01-15 08:00 UTC)
 
 No signals: runs that errored need not have one.
 
+Systemic patterns, deploys, cost: not known: this backend is too old for it
+
 === RICH new summarize_agent(agent_id="flying-agent")
 ⚪ Unknown: no run is listed; 3 not processed yet: a run is listed once it has ended, or after about 90 s without an event.
 ═══ Agent summary: flying-agent ═══
@@ -2996,6 +3000,8 @@ Total signals: 0
 Last seen:     1m ago  (from 2027-01-15 08:00 UTC)
 
 No signals: runs that errored need not have one.
+
+Systemic patterns, deploys, cost: not known: this backend is too old for it
 
 === RICH new summarize_agent(agent_id="shop")
 ERROR There is no agent shop among the 6 agents that this key sees. list_agents shows all ids; they are case-sensitive.
@@ -3010,6 +3016,8 @@ Total signals: —
 Last seen:     —  (from 2027-01-15 08:00 UTC)
 
 No signals: runs that errored need not have one.
+
+Systemic patterns, deploys, cost: not known: this backend is too old for it
 
 === RICH new get_agent_signals(agent_id="shop-agent")
 Signals of shop-agent (9 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
@@ -3415,6 +3423,8 @@ ERROR shop-agent has no pattern of COST_SPIKE. Its signals by type, some of them
 ⚪ Unknown: this backend does not tell systemic from occasional; last 6 runs: 6 clean.
 Failure patterns for: quiet-agent, ago from 2027-01-15 08:00 UTC
 
+Systemic patterns, deploys, cost: not known: this backend is too old for it
+
 === RICH new compare_runs(run_id="019e0001-bd24-7d72-a8be-000000000001")
 They were given different inputs: 🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
 
@@ -3464,13 +3474,13 @@ Token and cost stats for: shop-agent
 Wasted by failure type (30 days; a run with several counts under each):
   TOOL_LOOP                          $0.03  4,880 tokens in 8 runs
 
-Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
+Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
 
 === RICH new get_agent_token_stats(agent_id="quiet-agent")
 ⚪ Unknown: the backend's statistics count no tokens of quiet-agent in 30 days.
 
 === RICH new search_issues()
-Issues: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+Issues shown: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 
 🔴 #3  reopened  TOOL_LOOP  agent=shop-agent
    8 runs: first 5d ago, last 12h ago, resolved 25m ago; 2 clean runs since the last; pull request #77
@@ -3479,7 +3489,7 @@ Issues: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 No issue matches. Failures of single runs are in search_signals; runs that crash without a signal make no issue.
 
 === BARE new search_issues()
-Issues: —×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+Issues shown: —×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 
 ⚪ #1  —  —  agent=—
    — runs: —; — clean runs since the last
@@ -3514,6 +3524,9 @@ Policies:
 Custom detectors:
   CUSTOM_MANY  (all agents)  shadow  LOW  fired in 2 of 60 runs
      when calls > 6
+
+=== RICH new list_policies(agent_id="nobody")
+ERROR There is no agent nobody among the 6 agents that this key sees. list_agents shows all ids; they are case-sensitive.
 
 === RICH new list_policies(agent_id="quiet-agent")
 1 policy for quiet-agent (unsigned×1); 1 custom detector.
