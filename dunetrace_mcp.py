@@ -1722,11 +1722,9 @@ class Ends:
     """How the newest runs of an agent, or of a fleet, ended. Every answer that speaks of runs
     counts them here, and says it in these words."""
 
-    def __init__(
-        self, found: Found, agent: Agent | None = None, most: int = NEWEST_RUNS, lost: str = ""
-    ) -> None:
+    def __init__(self, found: Found, agent: Agent | None = None, lost: str = "") -> None:
         self.agent = agent or Agent.of()
-        self.runs: list[Run] = found.rows[:most]
+        self.runs: list[Run] = found.rows
         self.error, self.lost = found.error, lost or found.note  # why not all is known
         self.failed = [run for run in self.runs if run.failed]
         # Runs that have started and are not processed, and so not listed.
@@ -1804,13 +1802,14 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
     listed, runs = at_once(
         lambda: agent_named(backend, agent_id), lambda: backend.runs(agent_id, READ_RUNS)
     )
-    found: Found = or_empty(runs, Found)
+    known: Found = or_empty(runs, Found)
+    found = replace(known, rows=known.rows[:NEWEST_RUNS])
     if not isinstance(listed, DunetraceError):
         return Ends(found, listed)
     if not found.rows:
         raise listed
-    known = {"agent_id": agent_id, "last_seen": times_of(found.rows)[-1]}
-    return Ends(found, Agent.of(known), lost=str(listed))
+    told = {"agent_id": agent_id, "last_seen": times_of(found.rows)[-1]}
+    return Ends(found, Agent.of(told), str(listed))
 
 
 def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
@@ -2348,7 +2347,7 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
     else:
         lists = functools.partial(runs_within, backend, "", filters, READ_RUNS)
         listed, runs = (or_empty(one, Found) for one in at_once(backend.agents, lists))
-        ends, agents = Ends(runs, most=LARGEST_PAGE), listed.rows
+        ends, agents = Ends(runs), listed.rows
         whose = plural(len(agents), "agent")
     check_type(filters.failure_type, agents)
     signals = sum(agent.signal_count or 0 for agent in agents)
@@ -2643,14 +2642,13 @@ def run_table(runs: list[Run], causes: Mapping[str, str], of_all: bool) -> list[
 
 
 def crashed_text(failed: list[Run], causes: Mapping[str, str]) -> str:
-    """`Crashed or stalled: crash-agent 3 (KeyError, ValueError), other-agent 1.`, "" for none."""
-    groups = defaultdict[str, list[str]](list)
+    """`Crashed or stalled: crash-agent (KeyError×2, errored×1), other-agent (stalled×1).`, by their
+    errors as far as `causes` tells; "" for none."""
+    groups = defaultdict[str, Counter[str]](Counter)
     for run in failed:
-        groups[run.agent].append(re.split("[ ,]", causes.get(run.run_id, ""))[0])
-    said = []
-    for name, errors in sorted(groups.items(), key=lambda pair: -len(pair[1])):
-        kinds = first_of(sorted({*errors} - {""}), 5)
-        said.append(f"{name} {len(errors)}{f' ({kinds})' if kinds else ''}")
+        groups[run.agent][re.split("[ ,]", causes.get(run.run_id, run.end))[0]] += 1
+    worst = sorted(groups, key=lambda name: -groups[name].total())
+    said = (f"{name} ({named_counts(groups[name])})" for name in worst)
     return f"Crashed or stalled: {first_of(said, 12)}." if failed else ""
 
 
@@ -2686,7 +2684,7 @@ def get_agent_runs(
     failed = [run for run in found.rows if run.failed]
     of = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {whose}"
     if errored and not failed:
-        ends = Ends(replace(found, error=""), most=len(found.rows))
+        ends = Ends(replace(found, error=""))
         return f"{of} errored or stalled; {ends}. {found.note}".rstrip()
     rows = failed if errored else found.rows
     total = len(rows) if errored or since_hours else found.total

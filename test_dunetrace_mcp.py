@@ -532,7 +532,7 @@ def ends_of(spec, flying=0, hours=1.0, error="", seen=None):
         ("eEExx..", {}, "last 7 runs: 3 errored (2 of them with signals), 2 with signals, 2 clean"),
         ("sE.", {}, "last 3 runs: 1 errored (1 of them with signals), 1 stalled, 1 clean"),
         ("uU.", {"flying": 1}, "last 3 runs: 2 of unknown end, 1 clean; 1 not processed yet"),
-        ("." * 25, {}, "last 20 runs: 20 clean"),
+        ("." * 25, {}, "last 25 runs: 25 clean"),
         ("..", {"hours": 25}, "last 2 runs: 2 clean; newest 1d ago"),
         ("..", {"error": "It broke."}, "how its runs ended could not be asked (It broke)"),
     ],
@@ -3119,7 +3119,7 @@ Signals (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 === RICH new search_signals(since_hours=2)
 No signals in the last 2 hours of 6 agents; last 1 run: 1 errored.
 Signals of any severity, type and age: 10.
-Crashed or stalled: shop-agent 1.
+Crashed or stalled: shop-agent (errored×1).
 Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago.
 
 === RICH new search_signals(failure_type="TOOL_LOP")
@@ -3237,7 +3237,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 
 === RICH new get_agent_runs(errored=True)
 4 of 32 runs of all agents errored or stalled.
-Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
+Crashed or stalled: shop-agent (KeyError×2), crash-agent (KeyError×1, ValueError×1).
 
 Errored or stalled runs for: all agents (4 shown, 4 matched), ago from 2027-01-15 08:00 UTC:
 
@@ -3250,7 +3250,7 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 
 === RICH old get_agent_runs(errored=True, since_hours=4)
 4 of 7 runs of all agents in the last 4 hours errored or stalled.
-Crashed or stalled: shop-agent 2 (KeyError), crash-agent 2 (KeyError, ValueError).
+Crashed or stalled: shop-agent (KeyError×2), crash-agent (KeyError×1, ValueError×1).
 
 Errored or stalled runs for: all agents in the last 4 hours (4 shown, 4 matched), ago from 2027-01-15 08:00 UTC:
 
