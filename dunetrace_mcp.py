@@ -2710,8 +2710,8 @@ MOST_AT_ONCE = 100  # calls of one kind that wait together; an older one is lost
 LABELS = dict(
     pair.split(":")
     for pair in "tool_name:tool= success:ok= index_name:index= result_count:results= top_score:top= "
-    "model:model= prompt_tokens:p= completion_tokens:c= finish_reason:finish= error_type: "
-    "exit_reason: policy_name: signal_name:".split()
+    "model:model= prompt_tokens:p= completion_tokens:c= finish_reason:finish= "
+    "output_length:out= error_type: exit_reason: policy_name: signal_name:".split()
 )
 DULL = (
     "call_id latency_ms prompt_tokens_estimated total_steps tool_call_count provider sdk_version "
