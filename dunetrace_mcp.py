@@ -2231,10 +2231,7 @@ def summarize_agent(agent_id: AgentId) -> str:
 
 def what_of(signal: Signal) -> str:
     """What happened or, where the backend sends no explanation, what the type means."""
-    known = detector_of(signal).what
-    if signal.what.strip() or not known:
-        return signal.what
-    return f"{known} (in general; the backend sent no explanation of this one)"
+    return signal.what if signal.what.strip() else detector_of(signal).what
 
 
 def facts(group: list[Signal]) -> Json:
