@@ -3087,11 +3087,7 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
         if error.kind != "missing":
             raise
     shown, found = shown_id(name), Found()
-    if " " in name:
-        found.error = "No link with /runs/, no run_id and no UUID is in it."
-    elif len(name) < ENOUGH_OF_ID:
-        found.error = f"A beginning takes {ENOUGH_OF_ID} characters."
-    elif not UUID.fullmatch(name):
+    if len(name) >= ENOUGH_OF_ID and " " not in name and not UUID.fullmatch(name):
         found = ask_lists(backend, "runs", agent_id, functools.partial(backend.read, "runs"))
     ids = sorted({run.run_id for run in found.rows if run.run_id.startswith(name)})
     if len(ids) == 1:
@@ -3100,8 +3096,11 @@ def run_named(backend: Api, name: str, agent_id: str = "") -> Run:
     if ids:
         said = f"{len(ids)} runs begin with {shown}: {first_of(map(shown_id, ids), 10)}."
         raise DunetraceError(f"{said} Give more of it.", "invalid")
-    lost = blocks(f"There is no run {shown}.", found.note, gap=" ")
-    raise DunetraceError(f"{lost} get_agent_runs shows run ids; {LISTED}.", "missing")
+    raise DunetraceError(
+        f"There is no run {shown}. Give a run id, {ENOUGH_OF_ID} characters of one, or a text with "
+        f"/runs/ or run_id in it; get_agent_runs shows them; {LISTED}. {found.note}".rstrip(),
+        "missing",
+    )
 
 
 @tool(
@@ -3736,10 +3735,11 @@ class CustomDetector(Rule):
         )
 
 
-def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> list[Any]:
+def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Found:
     """Policies or custom detectors of all agents, or those that apply to one."""
-    rows = backend.ask_list(kind, path, "", agent_id=agent_id).rows
-    return [one for one in rows if not agent_id or one.agent_id in ("*", agent_id)]
+    found = backend.ask_list(kind, path, "", agent_id=agent_id)
+    found.rows = [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
+    return found
 
 
 @tool(
@@ -3750,24 +3750,24 @@ def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> lis
 )
 def list_policies(agent_id: AnyAgentId = "") -> str:
     backend = api()
-    ask_own = functools.partial(
-        rules_for, backend, CustomDetector, "/v1/custom-detectors", agent_id
-    )
-    rules, own = gather(
+    asked, told = at_once(
         lambda: rules_for(backend, Policy, "/v1/policies", agent_id),
-        lambda: result_or_error(ask_own),
+        lambda: rules_for(backend, CustomDetector, "/v1/custom-detectors", agent_id),
     )
-    lost = isinstance(own, DunetraceError)
+    if isinstance(asked, DunetraceError):
+        raise asked
+    rules, own = asked.rows, or_empty(told, Found)
     if agent_id and not any(one.agent_id == agent_id for one in rules):
         agent_named(backend, agent_id)  # a rule may name one that has not run yet
-    custom = f"custom detectors: {own}" if lost else f"{plural(len(own), 'custom detector')}."
+    custom = f"custom detectors: {own.error}" if own.error else None
     states = named_counts(Counter(one.state for one in rules))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     more = "more (name an agent_id)"
     return blocks(
-        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; {custom}",
+        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; "
+        f"{custom or plural(len(own.rows), 'custom detector')}.",
         section("Policies:", half(as_lines(rules), more)),
-        section("Custom detectors:", [] if lost else half(as_lines(own), more)),
+        section("Custom detectors:", half(as_lines(own.rows), more)),
     )
 
 
@@ -3935,7 +3935,7 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent).flying
     state = trial_verdict(trial, flying, listed.exact and signals.exact)
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
-    tried = [(one, trial_of(runs, hits, one)) for one in others[:few]]
+    tried = [(one, trial_of(runs, hits, one)) for one in others[:1] if few]
     neither = trial.neither | Counter({"not processed yet": flying})
     others_at = times_of(run for run in runs if run.agent_version != moment.version)[-1]
     go_on = moment.version and others_at > moment.at
@@ -3969,14 +3969,13 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
     verdict, ids = run_verdict(run, steps_of(run.events)), {one.run_id for one in earlier}
     before = {one.failure_type for one in signals.rows if one.run_id in ids}
     own = {one.failure_type for one in run.signals or []}
-    gone = before - own if run.end == "completed" else set[str]()
-    kinds = {"Same": own & before, "New": own - before, "Not in this run": gone}
-    types = [f"  {what}: {first_of(sorted(some), 8)}" for what, some in kinds.items() if some]
     among = f" It is the worst of {len(new)} new ones: {Ends(Found(new))}."
     return blocks(
         f"{verdict}{among if len(new) > 1 else ''}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
-        blocks(f"Before it, {Ends(Found(earlier))}.", *types, gap="\n"),
+        f"Before it, {Ends(Found(earlier))}.\n"
+        f"Its failures: {first_of(sorted(own), 8) or 'none'}; "
+        f"those before it: {first_of(sorted(before), 8) or 'none'}.",
         signals.note,
         next_line("" if verdict[0] == "✅" else call_text("compare_runs", run_id=run.run_id)),
     )
@@ -4002,7 +4001,7 @@ def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> s
     "Wait for the next run",
     "watch, poll, tail",
     "Waits until a new run of one agent is listed (after a test or a fix) and says how it went "
-    "against the runs before it: same, new and gone failures.",
+    "against the runs before it, and which failures those had.",
 )
 async def wait_for_run(
     agent_id: AgentId,

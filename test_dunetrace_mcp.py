@@ -1272,9 +1272,9 @@ Run zzz is not among the newest 22 runs of the agent: leave after_run_id out.
 wait_for_run(agent_id='shop')
 There is no agent shop among the 6 agents that this key sees.
 get_run_detail(run_id='no link in this')
-There is no run "no link in this". No link with /runs/
+There is no run "no link in this". Give a run id, 8 characters of one, or a text with
 get_run_detail(run_id='019e')
-There is no run 019e. A beginning takes 8 characters.
+There is no run 019e. Give a run id, 8 characters of one, or a text with
 get_agent_health(agent_id='a/b')
 There is no agent a/b among the 6 agents
 summarize_agent(agent_id='..')
@@ -2040,7 +2040,7 @@ def test_the_next_run_is_told_against_those_before_it(serve, monkeypatch):
         "🟡 Completed with 1 signal, at worst COST_SPIKE (MEDIUM).\n"
         f"New run of a: {uuid(90)}, 36s ago\n\n"
         "Before it, last 6 runs: 3 with signals, 3 clean.\n"
-        "  New: COST_SPIKE\n  Not in this run: TOOL_LOOP\n\n"
+        "Its failures: COST_SPIKE; those before it: TOOL_LOOP.\n\n"
         f'Next: compare_runs(run_id="{uuid(90)}").'
     )
 
@@ -3364,7 +3364,7 @@ Event timeline (9 steps; steps="0-8" shows them in full):
 Dashboard: http://localhost:3000/runs/019e0001-bd24-7d72-a8be-000000000001
 
 === RICH new get_run_detail(run_id="nothing-like-it")
-ERROR There is no run nothing-like-it. get_agent_runs shows run ids; a run is listed once it has ended, or after about 90 s without an event.
+ERROR There is no run nothing-like-it. Give a run id, 8 characters of one, or a text with /runs/ or run_id in it; get_agent_runs shows them; a run is listed once it has ended, or after about 90 s without an event.
 
 === BARE new get_run_detail(run_id="019e0001-bd24-7d72-a8be-000000000001")
 ⚪ End unknown without signals.
