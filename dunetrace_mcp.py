@@ -2981,21 +2981,17 @@ ENOUGH_OF_ID = 8  # characters of a run id that may stand for the whole
 GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "", None)
 
 
-def failed_calls(steps: list[Step]) -> Counter[str]:
-    """The calls that failed, by name; of those in parallel, their responses."""
-    return Counter(step.name for step in steps if step.is_call and step.failed)
-
-
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean, such as `failed calls of pay: 5`."""
+    """What speaks against calling a run clean, such as `failed calls of pay: 5`; of calls in
+    parallel, their responses have failed."""
     word = run.last("run.completed").payload.get("exit_reason")
-    found = Counter({f"failed calls of {name}": n for name, n in failed_calls(steps).items()})
+    failed = (step.name for step in steps if step.is_call and step.failed)
+    found = Counter(f"failed calls of {name}" for name in failed)
     found["policy triggers in a dry run"] = len(run.dry_run_verdicts)
     for step in steps:
-        said = step.said
         found["calls without a response"] += bool(step.lost and not step.rivals)
-        found["calls recorded in part"] += said.get("instrumentation_degraded") is True
-        found["events dropped"] += count_or_none(said.get("dropped_events")) or 0
+        found["calls recorded in part"] += step.said.get("instrumentation_degraded") is True
+        found["events dropped"] += count_or_none(step.said.get("dropped_events")) or 0
         found["policy triggers"] += step.event.event_type == "policy.triggered"
     return blocks(
         first_of([f"{what}: {n}" for what, n in found.most_common() if n], 5),
@@ -3258,7 +3254,6 @@ class Depth(Record):
     failure_type: Kind
     overview: Pattern
     step_distribution: Quartiles
-    daily_trend: Rows[Pattern]
     co_occurring: Rows[Pattern]
     evidence_aggregates: Annotated[list[Object], BeforeValidator(items)]
     top_runs: Rows[Hit]
@@ -3277,15 +3272,12 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    daily = [one for one in deep.daily_trend if one.total_runs]
-    days = [f"{one.day[5:10]} {one.affected_runs}/{one.total_runs}" for one in daily]
     beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of "
         f"{shown_id(agent_id)}, first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
         f"At step {middle} (the middle half)" if middle else "",
         f"Occurs with: {', '.join(beside)}" if beside else "",
-        f"Runs by day (UTC): {', '.join(days)}" if days else "",
         section("Evidence in numbers:", map(aggregate_text, deep.evidence_aggregates)),
         section("Worst runs:", map(str, deep.top_runs)),
         gap="\n",
@@ -3334,19 +3326,16 @@ def get_agent_patterns(
 
 def run_columns(run: Run, steps: list[Step]) -> dict[str, str]:
     """What a comparison says of a run."""
-    none = "none" if steps else NONE
     calls = Counter(step.name for step in steps if step.verb == "called")
     kinds = Counter(one.failure_type for one in run.signals or [])
     return {
-        "Ended": blocks(run.end, run.cause, gap=": "),
         "Version": version_text(run.agent_version),
         "Duration": duration(run.completed_at - run.started_at),
         "Steps": step_count(run),
         "Tokens": dash(run.total_tokens or None),
         "Cost": price(run.cost_usd),
         "Signals": named_counts(kinds) or (NONE if run.signals is None else "none"),
-        "Calls": named_counts(calls) or none,
-        "Failed calls": named_counts(failed_calls(steps)) or none,
+        "Calls": named_counts(calls) or ("none" if steps else NONE),
     }
 
 
@@ -3375,7 +3364,7 @@ def comparison_text(runs: tuple[Run, Run]) -> str:
     left, right = map(run_columns, runs, steps)
     inputs = {input_of(run) for run in runs} - {"null"}
     differs = "They were given different inputs: " if len(inputs) > 1 else ""
-    rows = [name for name in left if left[name] != right[name] or name in ("Ended", "Signals")]
+    rows = [name for name in left if left[name] != right[name] or name == "Signals"]
     parted, place = parting(*steps)
     around = []
     for label, run, own in zip(("This", "Other"), runs, steps, strict=True):

@@ -3410,7 +3410,6 @@ Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago
 TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago; ago from 2027-01-15 08:00 UTC.
 At step 2…7 (the middle half)
 Occurs with: COST_SPIKE (12%)
-Runs by day (UTC): 01-15 8/10
 Evidence in numbers:
   tool=web_search  avg_count=6.0  sample_count=8
 Worst runs:
@@ -3429,7 +3428,6 @@ Systemic patterns, deploys, cost: not known: this backend is too old for it
 They were given different inputs: 🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: ✅ Completed without signals; they part after 0 steps, by kind, name or outcome.
 
               THIS | OTHER
-Ended         completed | completed
 Version       v2 | v1
 Steps         4 | 3
 Tokens        610 | —
@@ -3452,7 +3450,6 @@ Other: 019e0014-bd24-7d72-a8be-000000000014 of shop-agent
 🟠 Completed with 1 signal, at worst TOOL_LOOP (HIGH); the other: 🔴 Completed with 2 signals, at worst COST_SPIKE (CRITICAL); their recorded steps are alike.
 
               THIS | OTHER
-Ended         completed | completed
 Signals       TOOL_LOOP×1 | TOOL_LOOP×1, COST_SPIKE×1
 
 This: 019e0001-bd24-7d72-a8be-000000000001 of shop-agent
