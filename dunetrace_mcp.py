@@ -2738,9 +2738,8 @@ class Step:
 
     @functools.cached_property
     def said(self) -> Json:
-        """The fields of the call and of its response, whose word counts where both have one,
-        without what says nothing: an empty one, a usual reason. What has an error, and does not
-        call itself a success, is none."""
+        """The fields of the call and of its response, whose word counts where both have one; what
+        has an error, and does not call itself a success, is none."""
         pairs = [*self.event.payload.items(), *self.response.payload.items()]
         both = {name: one for name, one in pairs if one not in (None, "", [], {})}
         if self.noun != "run" and both.keys() & {"error", "error_hash"}:
@@ -2776,12 +2775,8 @@ class Step:
 
 
 def steps_of(events: Iterable[Event]) -> list[Step]:
-    """Events in order, each response joined to its call where the data tell which that is.
-
-    A response carries the step_index of the call opened last, so that calls in parallel cannot be
-    paired by it. What stays undecided is a step of its own, and the calls that it may belong to are
-    marked as parallel.
-    """
+    """Events in order, each response joined to its call where the data tell which that is; what
+    stays undecided is a step of its own, and the calls that it may belong to are parallel."""
     waiting, steps = defaultdict[str, list[Step]](list), []
     for step in map(Step, events):
         calls = waiting[step.noun]
@@ -2794,9 +2789,8 @@ def steps_of(events: Iterable[Event]) -> list[Step]:
 
 
 def joined(response: Step, calls: list[Step]) -> bool:
-    """Whether a response found its call among those that wait and have no other name or id: the
-    only one, or the only one that began when its timestamp less its latency says. A latency of 0
-    was not measured. Calls that as many responses may belong to wait no longer."""
+    """Whether a response found its call among those that wait, of its name and id: the only one, or
+    the only one that began when its timestamp less its latency (0: not measured) says."""
     fit = [
         one
         for one in calls
@@ -2846,8 +2840,7 @@ def headline(steps: list[Step]) -> str:
 
 
 def remarks(step: Step, whole: bool) -> str:
-    """The other fields of a step, `name=value`; those of which only a hash may be shown if it
-    failed, or is shown as a `whole`."""
+    """The other fields of a step; those that are but a hash if it failed or is shown as a `whole`."""
     raw, said = show_raw(), step.said
     texts = {name: safe(name, said[name], raw) for name in said if name not in (*LABELS, *DULL)}
     line = "  ".join(
@@ -2917,8 +2910,7 @@ class Entry(NamedTuple):
 
 
 def did(step: Step) -> str:
-    """What a step did, as two steps are compared: kind and name, whether it failed or brought
-    nothing, and how it ended."""
+    """What a step did, as steps are compared: kind, name, failure, and how it ended."""
     said = step.said
     ends = (said.get(key) for key in ("model", "finish_reason", "exit_reason"))
     empty = (said.get(key) == 0 for key in ("result_count", "output_length"))
@@ -2946,8 +2938,7 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
 
 
 def timeline(run: Run, steps: list[Step], room: int) -> str:
-    """The timeline of a run as far as there is room: the most important entries are shown, of equal
-    ones those nearest to both ends."""
+    """The timeline of a run, of which the most important entries fit, of equal ones the outermost."""
     folded = fold_repeats(steps)
     named = set[int]().union(*(one.steps for one in run.signals or []))
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
@@ -2982,8 +2973,7 @@ GOOD_ENDS = ("final_answer", "completed", "success", "done", "stop", "", None)
 
 
 def doubts(run: Run, steps: list[Step]) -> str:
-    """What speaks against calling a run clean, such as `failed calls of pay: 5`; of calls in
-    parallel, their responses have failed."""
+    """What speaks against calling a run clean, such as `failed calls of pay: 5`."""
     word = run.last("run.completed").payload.get("exit_reason")
     failed = (step.name for step in steps if step.is_call and step.failed)
     found = Counter(f"failed calls of {name}" for name in failed)
@@ -3151,8 +3141,7 @@ def trend_lines(trends: list[Pattern]) -> list[str]:
 
 
 def input_lines(insights: Insights) -> list[str]:
-    """input_patterns of enough runs and with a rate of 0.5 or more that is well above the agent's
-    own, where that is known; those of one input together."""
+    """input_patterns of enough runs whose rate is 0.5 or more and well above the agent's own."""
     rates = {
         one.failure_type: ratio(one.affected_runs, one.total_runs)
         for one in insights.systemic_patterns or []
@@ -3380,8 +3369,7 @@ def comparison_text(runs: tuple[Run, Run]) -> str:
 
 
 def clean_run_like(backend: Api, run: Run) -> Run:
-    """The newest clean run of the same input, else of the same version, else of any; raises
-    DunetraceError when there is none."""
+    """The newest clean run of the same input, else version, else of any; raises DunetraceError."""
     found = backend.read("runs", run.agent_id, LARGEST_PAGE, has_signals="false")
     ids = [one.run_id for one in newest_first(found.rows) if one.outcome == "clean"]
     details = at_once(*(functools.partial(run_of, backend, one) for one in ids[:MOST_DETAILS]))
@@ -3683,8 +3671,7 @@ class Policy(Rule):
 
     @property
     def state(self) -> str:
-        """What the backend says of its enforcement; older ones say only whether it is enabled, and
-        which have no signature, so that no SDK enforces them."""
+        """What the backend says of its enforcement; an old one, whether it is enabled and signed."""
         return first_rule(
             (self.enforcement, self.enforcement),
             (not self.enabled, "disabled"),
@@ -3768,8 +3755,8 @@ UNPLACED = "without a time or version to tell its side"
 
 
 class Change(NamedTuple):
-    """A change that a fix may have come with: when (epoch seconds), what it is called, what `since`
-    names it, and the version whose runs are after it, if it is one."""
+    """A change that a fix may have come with: when, what it is called, what `since` names it, and
+    the version whose runs are after it, if it is one."""
 
     at: float
     what: str
@@ -3798,8 +3785,8 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
 
 
 def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
-    """What `24h`, `3d`, an ISO time, a version or a deploy means, and "" the newest change; raises
-    DunetraceError where it is nothing that has passed, with what of the changes was `lost`."""
+    """What `24h`, `3d`, an ISO time, a version or a deploy means, "" for the newest change; raises
+    DunetraceError, with what of the changes was `lost`."""
     for one in known:
         if since in ("", one.since, f"v{one.since}"):
             return one
@@ -3819,8 +3806,7 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
 
 
 class Trial(NamedTuple):
-    """The runs on both sides of a change, those on neither, by why, and how many of them had the
-    failure at no known side."""
+    """The runs on both sides of a change, those on neither by why, and failures of no known side."""
 
     before: Side
     after: Side
@@ -3912,8 +3898,7 @@ def verify_fix(
 
 
 def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: list[Change]) -> str:
-    """The verdict on a change with the rates and intervals that it is made from and, where those
-    are too few, on the `others`."""
+    """The verdict on a change, the rates that it is made from and, where too few, on the `others`."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
         lambda: backend.read("runs", name, age=now() - begin),
@@ -3971,9 +3956,8 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
 
 
 def known_before(backend: Api, agent_id: str, runs: list[Run], run_id: str) -> set[str]:
-    """The ids of the runs that are no newer than one of them, all for "": by their own times, for
-    of one poll the backend lists runs in any order. Raises DunetraceError for an unknown agent or
-    run."""
+    """The ids of the runs that are no newer than one of them by their own times, all for "";
+    raises DunetraceError for an unknown agent or run."""
     if not runs:
         agent_named(backend, agent_id)
     last = next((run for run in runs if run.run_id.startswith(run_id)), None)
