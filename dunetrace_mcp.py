@@ -2706,8 +2706,8 @@ MOST_AT_ONCE = 100  # calls of one kind that wait together; an older one is lost
 # What the line of a step shows by itself, under these labels; its other fields follow below.
 LABELS = dict(
     pair.split(":")
-    for pair in "tool_name:tool= success:ok= index_name:index= result_count:results= top_score:top= "
-    "model:model= prompt_tokens:p= completion_tokens:c= finish_reason:finish= "
+    for pair in "tool_name:tool= success:ok= index_name:index= result_count:results= "
+    "top_score:top= model:model= prompt_tokens:p= completion_tokens:c= finish_reason:finish= "
     "output_length:out= error_type: exit_reason: policy_name: signal_name:".split()
 )
 DULL = (
@@ -2840,7 +2840,7 @@ def headline(steps: list[Step]) -> str:
 
 
 def remarks(step: Step, whole: bool) -> str:
-    """The other fields of a step; those that are but a hash if it failed or is shown as a `whole`."""
+    """The other fields of a step; what is but a hash if it failed or is shown as a `whole`."""
     raw, said = show_raw(), step.said
     texts = {name: safe(name, said[name], raw) for name in said if name not in (*LABELS, *DULL)}
     line = "  ".join(
@@ -2938,7 +2938,7 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
 
 
 def timeline(run: Run, steps: list[Step], room: int) -> str:
-    """The timeline of a run, of which the most important entries fit, of equal ones the outermost."""
+    """The timeline of a run: the most important entries that fit, of equal ones the outermost."""
     folded = fold_repeats(steps)
     named = set[int]().union(*(one.steps for one in run.signals or []))
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
@@ -3671,7 +3671,7 @@ class Policy(Rule):
 
     @property
     def state(self) -> str:
-        """What the backend says of its enforcement; an old one, whether it is enabled and signed."""
+        """What the backend says of its enforcement; an old one, whether it is on and signed."""
         return first_rule(
             (self.enforcement, self.enforcement),
             (not self.enabled, "disabled"),
@@ -3800,13 +3800,13 @@ def moment_of_fix(since: str, known: list[Change], lost: str) -> Change:
         return Change(at, date_text(at), since)
     names = first_of([f'since="{one.since}" ({one.what})' for one in known], 10) or "none"
     raise DunetraceError(
-        f"since is a past ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
+        f"since is an ISO time, 24h, 3d, a version or a deploy. Known: {names}. {lost}".rstrip(),
         "invalid",
     )
 
 
 class Trial(NamedTuple):
-    """The runs on both sides of a change, those on neither by why, and failures of no known side."""
+    """The runs on both sides of a change, on neither by why, and failures of no known side."""
 
     before: Side
     after: Side
@@ -3898,7 +3898,7 @@ def verify_fix(
 
 
 def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: list[Change]) -> str:
-    """The verdict on a change, the rates that it is made from and, where too few, on the `others`."""
+    """The verdict on a change, the rates that make it and, where too few, on the `others`."""
     begin, name = moment.at - BEFORE_DAYS * DAY, agent.agent_id
     listed, signals = gather(
         lambda: backend.read("runs", name, age=now() - begin),

@@ -3577,10 +3577,10 @@ Other moments:
   since="v1": version v1, 2d ago
 
 === RICH new verify_fix(agent_id="shop-agent", failure_type="TOOL_LOOP", since="v9")
-ERROR since is a past ISO time, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
+ERROR since is an ISO time, 24h, 3d, a version or a deploy. Known: since="v2" (version v2), since="2027-01-14 12:00Z" (its recorded fix), since="v1" (version v1).
 
 === RICH new verify_fix(agent_id="crash-agent", failure_type="TOOL_LOOP")
-ERROR since is a past ISO time, 24h, 3d, a version or a deploy. Known: none.
+ERROR since is an ISO time, 24h, 3d, a version or a deploy. Known: none.
 
 === RICH new get_instrumentation_guide()
 Guides: python, langchain, typescript, tools, haystack, otel, openai-agents, crewai, autogen, policies. Call again with one of them as framework.
