@@ -54,7 +54,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parsedate, parsedate_to_datetime
+from email.utils import parsedate
 from importlib.metadata import distribution
 from io import BytesIO
 from signal import SIG_DFL, SIGINT
@@ -117,7 +117,7 @@ log = logging.getLogger("dunetrace_mcp")
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 DEMO_URL = "demo://fleet"
-DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
+DASHBOARD_URL = "http://localhost:3000"  # beside a backend of docker compose
 # No credentials, nor a host called http, after which a key may stand: no error repeats those.
 BASE = re.compile(
     r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?"
@@ -128,12 +128,8 @@ LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
 
 
 class DunetraceError(ToolError, ResourceError):
-    """The one error of this module: a sentence that says what happened and what to do next.
-
-    `kind`, where there is one: unreachable, timeout, auth, service (not a Customer API), route
-    (this backend lacks the endpoint), path (an id that no path can carry), missing, invalid,
-    server.
-    """
+    """The one error of this module: a sentence that says what happened and what to do next. Its
+    `kind`, where there is one, is a key of CURES, or path (an id that no path can carry)."""
 
     def __init__(self, message: str, kind: str = "") -> None:
         super().__init__(message)
@@ -145,9 +141,8 @@ def setting(name: str, default: str = "") -> str:
     value = os.environ.get(name, "").strip(" \t\r\n\"'")
     if "${" in value or value.startswith("$"):
         raise DunetraceError(
-            f"{name} arrived unexpanded: the editor did not fill in the variable. Write the value "
-            "itself into its server configuration, or use the form that it expands (Claude Code "
-            "${VAR}, Cursor ${env:VAR})."
+            f"{name} arrived unexpanded: write the value itself into the editor's configuration, "
+            "or the form that it expands (Claude Code ${VAR}, Cursor ${env:VAR})."
         )
     return value or default
 
@@ -174,7 +169,7 @@ def base_url(name: str, given: str) -> str:
 def api_url() -> str:
     """The base URL of the Customer API; raises DunetraceError."""
     given = setting("DUNETRACE_API_URL", DEFAULT_URL)
-    if given.startswith("demo:"):
+    if re.fullmatch("demo:(//.*)?", given):
         return DEMO_URL
     return base_url("DUNETRACE_API_URL", given).removesuffix("/v1")
 
@@ -251,12 +246,8 @@ class Call:
 
 def out_of_time() -> DunetraceError:
     """The error of a call that has taken all of its time."""
-    return DunetraceError(
-        f"The backend did not complete the answer within {CALL_SECONDS:.0f} s. It is overloaded or "
-        "very slow: try again later, or ask for less (one agent, a smaller limit, a shorter "
-        "since_hours).",
-        "timeout",
-    )
+    said = f"The backend did not complete the answer within {CALL_SECONDS:.0f} s."
+    return DunetraceError(f"{said} {CURES['timeout']}", "timeout")
 
 
 CALL: ContextVar[Call] = ContextVar("CALL")
@@ -415,11 +406,6 @@ def ranges(numbers: Iterable[int | None]) -> str:
     return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(begin, end, strict=True))
 
 
-def bar(fraction: float) -> str:
-    """Twenty characters; a cell is full only when it is reached."""
-    return f"{'█' * int(min(1, max(0, fraction)) * 20):░<20}"
-
-
 def blocks(*parts: str, gap: str = "\n\n") -> str:
     """The parts that are not empty, a blank line or another gap between them."""
     return gap.join(filter(None, parts))
@@ -456,8 +442,9 @@ def half(parts: list[str], what: str) -> list[str]:
 
 
 def delivered(text: str) -> str:
-    """The last step of every text on its way out: printable, and nothing over BUDGET."""
-    text = visible(text)
+    """The last step of every text on its way out: printable, no command to the runner of a CI job,
+    which obeys `##[` and `##vso[` anywhere and `::` in front, and nothing over BUDGET."""
+    text = re.sub(r"(?mi)^[^\S\n]*:(?=:)|#(?=#(vso)?\[)", r"\g<0> ", visible(text))
     if len(text) <= BUDGET:
         return text
     kept = text[: BUDGET - 150].rpartition("\n")[0]
@@ -477,8 +464,12 @@ def first_rule(*rules: tuple[object, T]) -> T:
 
 
 def newest_first(rows: Iterable[Any]) -> list[Any]:
-    """Rows by their times (`at`); those without one come last."""
-    return sorted(rows, key=lambda row: row.at if row.at > 0 else 0, reverse=True)
+    """Rows by their times (`at`); one without stays behind the row before it, or first."""
+    moment, timed = math.inf, []
+    for row in rows:
+        moment = row.at if row.at > 0 else moment
+        timed.append((moment, row))
+    return [row for _, row in sorted(timed, key=lambda pair: -pair[0])]
 
 
 def times_of(rows: Iterable[Any]) -> list[float]:
@@ -521,11 +512,13 @@ def given_run(value: str) -> str:
 # ends in a measure; a text whose name has a form here, if it has that form. All else that a person,
 # a model or a tool wrote in a run is shown as its hash and length.
 
-NAME = re.compile(  # no URL, no path of a file, no address, no long number among words
-    r"(?!\w:[\\/])(?!.*://)(?!.*\w@[\w.-]+\.[A-Za-z]{2,}\b)(?!\d{6,}$)(?!.* .*\d{6})(?!.*\d{6}.* )"
-    r"@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
+NAME = re.compile(  # no number, URL, path of a file or address, no long number among words
+    r"(?=.*[^\W\d_])(?!\w:[\\/])(?!.*://)(?!.*\w ?@[\w.-]+\.[^\W\d]{2})(?!.* .*\d{6})"
+    r"(?!.*\d{6}.* )@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
 )
-VERSION = re.compile(rf"[0-9a-f]{{8}}|{NAME.pattern}")  # of the SDK: part of a hash
+VERSION = re.compile(  # of the SDK: part of a hash
+    rf"[0-9a-f]{{8}}|\d{{1,5}}([.-]\d{{1,5}}){{0,2}}|{NAME.pattern}"
+)
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 PATH = re.compile(r"(\$\.)?[A-Za-z_]\w*([.\[][\w\]]+)*")
 HASH = re.compile("[0-9a-f]{6,64}")
@@ -536,8 +529,8 @@ FORMS = {
     NAME: "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used source_tool "
     "available_tools distinct_tools pattern index_name indexes source_name signal_name policy_name "
     "step_label provider providers cycle_agents delegation_chain model models from_model to_model "
-    "detector_name evaluator sdk_version",
-    VERSION: "agent_version version",
+    "detector_name evaluator",
+    VERSION: "agent_version version sdk_version",
     WORD: "severity failure_type event_type exit_reason finish_reason status state kind type "
     "metric trigger operator event_sequence stall_event_sequence matched_patterns "
     "matched_error_marker matched_completion_term failure_source next_action_type source source_type "
@@ -549,14 +542,14 @@ FORMS = {
 }
 FORM_OF = {name: form for form, names in FORMS.items() for name in names.split()}
 MEASURES = set(
-    "count counts calls made step steps index indices length chars size tokens score rate ratio "
+    "count counts calls made step steps length chars size tokens score rate ratio "
     "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window "
     "fails failures occurrences retrievals checked runs truncation retries attempts latency "
     "duration".split()
 )
 # Objects that are judged field by field; others are hashed as a whole.
 OPEN = {"", "meta", "token_growth_sequence", "all_slow_steps", "coincident_signals", "taint_source"}
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
+KEY = re.compile(r"(?!.*\d{6})([A-Za-z_][A-Za-z0-9_]{0,39}|\d+)")
 
 
 def may_show(name: str, value: object) -> bool:
@@ -613,7 +606,7 @@ def safe_key(key: str) -> str:
 
 def as_filter(kind: str) -> str:
     """A failure type as the filters are written: TOOL_LOOP for `tool-loop`."""
-    return re.sub(r"[\s-]+", "_", kind.strip()).upper()
+    return re.sub(r"[\s:-]+", "_", kind.strip()).upper()
 
 
 # ── Records ───────────────────────────────────────────────────────────────────────────────────────
@@ -652,10 +645,16 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def kind_of(failure_type: str) -> str:
+    """A failure type in the one form that all that is above compares; "—" for none."""
+    return safe("failure_type", as_filter(failure_type))
+
+
 R = TypeVar("R", bound="Record")
 Text = Annotated[str, BeforeValidator(text_or_empty)]
+Id = Annotated[Text, AfterValidator(lambda text: text if len(text) <= 4_000 else "")]
 Word = Annotated[Text, AfterValidator(lambda text: text and safe("status", text))]
-Kind = Annotated[Word, AfterValidator(dash)]
+Kind = Annotated[Text, AfterValidator(kind_of)]
 Name = Annotated[Text, AfterValidator(lambda text: text and safe("version", text))]
 Number = Annotated[float, BeforeValidator(number_or_nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none)]
@@ -692,7 +691,7 @@ class Record(BaseModel):
 class Agent(Record):
     """A row of GET /v1/agents. Counts are of all time."""
 
-    agent_id: Text
+    agent_id: Id
     last_seen: Moment
     run_count: Count
     signal_count: Count
@@ -705,8 +704,10 @@ class Agent(Record):
     @property
     def types(self) -> Counter[str]:
         """Its signals by failure type."""
-        counts = self.failure_types.items()
-        return Counter({safe("failure_type", kind): count_or_none(n) or 0 for kind, n in counts})
+        counts = Counter[str]()
+        for kind, n in self.failure_types.items():
+            counts[kind_of(kind)] += count_or_none(n) or 0
+        return counts
 
 
 class Event(Record):
@@ -733,9 +734,9 @@ def version_text(name: str) -> str:
 
 
 class OfRun(Record):
-    run_id: Text
+    run_id: Id
     run: Text  # what lists show of `run_id`
-    agent_id: Text
+    agent_id: Id
     agent_version: Name
 
     @property
@@ -783,7 +784,8 @@ class Signal(OfRun):
         its evidence and focus come first."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
-        listed += [int(key) for key in mapping(said.get("all_slow_steps")) if key.isdecimal()]
+        slow = mapping(said.get("all_slow_steps"))
+        listed += [int(key) for key in slow if re.fullmatch(r"\d{1,5}", key)]
         first, last = (count_or_none(said.get(name)) for name in ("first_step", "last_step"))
         if first is not None and last is not None:
             listed += range(first, min(last, first + 1_000) + 1)
@@ -882,13 +884,10 @@ class Pattern(Record):
     triggered_count: Count
     affected_runs: Count
     total_runs: Count
-    rate: Number
     co_rate: Number
     is_systemic: Flag
     first_seen: Moment
     last_seen: Moment
-    avg_confidence: Number
-    severity_breakdown: Object
 
 
 class Version(Record):
@@ -897,7 +896,6 @@ class Version(Record):
     agent_version: Name
     run_count: Count
     runs_with_signals: Count
-    signal_count: Count
     first_seen: Moment
     last_seen: Moment
 
@@ -913,7 +911,6 @@ class Deploy(Record):
     before_signals: Count
     after_runs: Count
     after_signals: Count
-    is_regression: Flag
 
 
 class Spending(Record):
@@ -949,11 +946,12 @@ class Page(Record):
 # What they quote of texts that may not be shown is hidden there too, in any case and spacing.
 
 GRAM = 12  # characters in a row that make a quotation
-MARKS = "`\"'‘’“”„«»"
+MARKS = "`\"'‘’“”„«»「」"
 BETWEEN = MARKS + string.whitespace  # words of a quotation
 # The strings inside JSON, whole or cut, or a Python repr; with a colon behind it it is a key.
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])+)(?:\1(\s*:)?|$)""")
-NUMBERS_AND_ADDRESSES = re.compile(r"\d{5,}|[\w.+-]+@[\w.-]+")
+# An address, or a number of five or more digits, in groups too.
+PERSONAL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w.-]+\.[^\W\d]{2,}|\d(?:[ ,.-]?\d){4,}")
 PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
 
 
@@ -974,7 +972,7 @@ def grams(text: str) -> Iterator[str]:
 
 def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
     """Adds the texts under a value, as they are compared, to those that may be shown or those that
-    may not; of a hidden one its strings and long numbers too. A key that is no name is a text."""
+    may not; of a hidden one its strings too. A key that is no name is a text."""
     if isinstance(value, dict):
         for key, one in value.items():
             sort_out(one, name_under(name, key), hidden, shown)
@@ -985,11 +983,13 @@ def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> Non
             sort_out(one, name, hidden, shown)
     elif may_show(name, value):
         shown.add(folded(str(value)))
+        if isinstance(value, float):
+            shown.update(f"{value:.{n}f}" for n in range(6))
     else:
-        text = str(value)
+        text = re.sub(r"\\u([\da-fA-F]{4})", lambda one: chr(int(one[1], 16)), str(value))
         unescaped = re.sub(r"\\[nrt]|\\", " ", text)
         strings = [one for _, one, key in QUOTED.findall(text) if not key]
-        parts = (text, unescaped, *strings, *NUMBERS_AND_ADDRESSES.findall(text))
+        parts = (str(value), text, unescaped, *strings)
         hidden.update(folded(part).strip(" .,:;!?") for part in parts)
 
 
@@ -1001,13 +1001,20 @@ def quoted(text: str) -> str:
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
 
 
-def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
-    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`."""
+def bare(personal: str) -> str:
+    """A number or an address as it is compared."""
+    return re.sub("[ ,.-]", "", personal)
+
+
+def unquoted(text: str, repeated: set[str], short: re.Pattern[str], known: set[str]) -> str:
+    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`; and
+    of what is personal and not `known`."""
     text = one_form(text)
     form = re.sub(r"\s+", " ", text.casefold())
     places = [match.start() for match in re.finditer(r"\s+|\S", text)]
     spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in repeated]
     spans += [match.span() for match in short.finditer(form)]
+    spans += [one.span() for one in PERSONAL.finditer(form) if bare(one[0]) not in known]
     said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
     marked = "".join("\0" if at in said else char for at, char in enumerate(text))
     quotation = rf"\0+([{BETWEEN}]+\0+)*"
@@ -1017,20 +1024,20 @@ def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
 
 def redact(signals: list[Signal], payloads: list[Json]) -> None:
     """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
-    whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
-    elsewhere stay."""
+    whole shorter one, which if it is but a word must stand in quotation marks; and all that looks
+    personal. What is shown elsewhere stays."""
     hidden, names = set[str](), {""}
     sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
     rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
     texts = [(row, name, text) for row in rows for name, text in row if name in PROSE]
     said = folded(" ".join(text for _, _, text in texts))
-    repeated = set(grams(said)).intersection(grams("\n".join(hidden))) - set(
-        grams("\n".join(names))
-    )
+    shown = "\n".join(names)
+    known = {bare(one) for one in PERSONAL.findall(shown)}
+    repeated = set(grams(said)).intersection(grams("\n".join(hidden))).difference(grams(shown))
     short = sorted((one for one in hidden - names if len(one) < GRAM and one in said), key=len)
     pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
     for row, name, text in texts:
-        setattr(row, name, unquoted(text, repeated, pattern))
+        setattr(row, name, unquoted(text, repeated, pattern, known))
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
@@ -1124,7 +1131,7 @@ CURES = {
     "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 8001 or 3000).",
     "route": "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the "
     "tools that need no more than those.",
-    "missing": "Check the id: list_agents and get_agent_runs show the ones that exist.",
+    "missing": "Check the id: the lists show those that exist.",
     "invalid": "Correct the value and call again.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
 }
@@ -1254,26 +1261,28 @@ class Api:
 
     def error(self, path: str, fault: str) -> DunetraceError:
         """What was asked, what came back, what to do. A fault is its kind and what it says; the key
-        is hidden, whoever quoted it."""
+        is hidden, whoever quoted it, before anything is cut."""
         kind, what = fault.split(maxsplit=1)
+        said = f"{unquote(path)} {what}"
         if len(self.key) > 5:
-            what = what.replace(self.key, "***")
-        return DunetraceError(
-            clean(f"{self.url}{unquote(path)} {what}. {CURES[kind]}", 1_400), kind
-        )
+            said = said.replace(self.key, "***")
+        return DunetraceError(f"{self.url}{clean(said, 1_000)}. {CURES[kind]}", kind)
 
     def refusal(
         self, template: str, path: str, answer: requests.Response, detail: object
     ) -> Exception:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its
-        `detail` names it; no text but that of FastAPI's `detail` is repeated."""
+        `detail` names it; no other text is repeated, nor that of a crash, which may quote a run."""
         status, headers, said = answer.status_code, answer.headers, str(detail or "")
         unnamed = status == 404 and not said.endswith(" not found")
         old = said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
-        later = wait and f"; it asks to come back after {clean(wait, 80)} s"
-        kind, why = STATUS_KINDS.get(status, "server"), said and f" ({clean(said, 600)})"
+        later = wait and f"; it asks to come back after {wait} s"
+        kind, why = (
+            STATUS_KINDS.get(status, "server"),
+            f" ({said})" if said and status < 500 else "",
+        )
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
             (
@@ -1298,19 +1307,22 @@ class Api:
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
             raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
-        page = Page.of(mapping(data).get("page"))
-        end = params.get("offset", 0) + len(rows) if rows else 0
-        fits = not key or (page.total is not None and end + page.has_more <= page.total)
-        return Found(self.remember([*map(kind.of, rows)]), max(page.total or 0, end), fits)
+        page, offset = Page.of(mapping(data).get("page")), params.get("offset", 0)
+        end, total = offset + len(rows) if rows else 0, page.total or 0
+        due = min(params.get("limit", 0), total - offset)  # rows of a page that is whole
+        fits = page.total is not None and end + page.has_more <= total and len(rows) >= due
+        found = self.remember([*map(kind.of, rows)])
+        return Found(found, max(total, end), not key or fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
-        """One page of the `agents`, or of the `signals` or `runs` of an agent or of all ("").
-
-        Only the newest API lists those of all. It takes an id that no path can carry in the query.
-        """
+        """One page of the `agents`, or of the `signals` or `runs` of an agent or of all (""), which
+        only the newest API lists. It takes an id that no path can carry in the query."""
         if agent_id and fits_path(agent_id):
-            return self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
-        return self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
+            found = self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
+        else:
+            found = self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
+        own = [row for row in found.rows if not agent_id or row.agent_id in ("", agent_id)]
+        return replace(found, rows=own, exact=found.exact and len(own) == len(found.rows))
 
     def read(
         self,
@@ -1321,7 +1333,7 @@ class Api:
         **params: Any,
     ) -> Found:
         """At most `most` rows of a list: a page, and then several at once until one is older than
-        `age` seconds as a whole. A row that two pages repeat comes once."""
+        `age` seconds as a whole. A row that they repeat comes once, and must be the same."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent_id, limit=size, **params)
         pages = [ask(offset=0)]
@@ -1330,12 +1342,12 @@ class Api:
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
-        ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
-        rows = [*dict(ids).values()][:most]
+        known, exact = dict[object, Any](), all(page.exact for page in pages)
+        for row in (row for page in pages for row in page.rows):
+            exact &= row == known.setdefault(getattr(row, ROW_ID[what]) or id(row), row)
+        rows = [*known.values()][:most]
         wanted = total if most == MOST_ROWS else min(most, total)
-        whole = len(rows) >= wanted or is_over(pages[-1], age)
-        exact = whole and all(page.exact for page in pages)
-        return Found(rows, total, exact)
+        return Found(rows, total, exact and (len(rows) >= wanted or is_over(pages[-1], age)))
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -4867,7 +4879,7 @@ def main() -> None:
 # is counted here.
 
 DEMO_DATE = "Wed, 13 May 2026 19:19:30 GMT"
-DEMO_NOW = parsedate_to_datetime(DEMO_DATE).timestamp()
+DEMO_NOW = timegm(parsedate(DEMO_DATE) or ())
 
 
 def demo_run(agent_id: str, hours: float, kind: Json) -> Json:
