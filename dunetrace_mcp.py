@@ -112,7 +112,7 @@ log = logging.getLogger("dunetrace_mcp")
 
 # ── Settings ──────────────────────────────────────────────────────────────────────────────────────
 # What the environment says, in any form that people write it, or one sentence that says what is
-# wrong with it. Nothing here knows of requests or of MCP.
+# wrong with it.
 
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
@@ -153,8 +153,8 @@ def is_loopback(host: str) -> bool:
 
 
 def base_url(name: str, given: str) -> str:
-    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. Where a scheme
-    is missing, a key must not cross the internet in clear for that."""
+    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. A key must not
+    cross the internet in clear only because the scheme is missing."""
     host = re.split("[:/]", given)[0]
     scheme = "https" if "." in host and not is_loopback(host) else "http"
     url = (given if "://" in given else f"{scheme}://{given}").rstrip("/")
@@ -184,14 +184,12 @@ def dashboard_url() -> str:
 def secret(name: str, default: str = "") -> str:
     """A key or a token; raises DunetraceError for one that is empty or that no header can carry."""
     value = setting(name, default)
-    if name in os.environ and not value:
-        raise DunetraceError(f"{name} is set but empty: put the value into it, or unset it.")
-    if not re.fullmatch(r"[\x21-\x7e]*", value):
-        raise DunetraceError(
-            f"{name} holds a space, a line break or a character outside ASCII, so no header can "
-            "carry it. Copy it again, without the word Bearer and on one line."
-        )
-    return value
+    if re.fullmatch(r"[\x21-\x7e]+", value) or name not in os.environ:
+        return value
+    raise DunetraceError(
+        f"{name} is set but empty, or holds a space, a line break or a character outside ASCII, so "
+        "no header can carry it. Copy it again, without the word Bearer and on one line."
+    )
 
 
 def show_raw() -> bool:
@@ -239,9 +237,7 @@ class Call:
         """That the clocks differ, "" where they do not; the demo's stands still."""
         if abs(self.ahead) <= SAME_CLOCK or api_url() == DEMO_URL:
             return ""
-        return (
-            f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours: ages are by its own."
-        )
+        return f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours; ages are by it."
 
 
 def out_of_time() -> DunetraceError:
@@ -263,8 +259,8 @@ def now() -> float:
 
 
 # ── Values ────────────────────────────────────────────────────────────────────────────────────────
-# One value as a short text on one line, or "—"; and the pieces that answers are laid out with. A
-# number or a time that is missing is nan, with which every comparison is false.
+# One value as a short text on one line, or "—", and the pieces that answers are laid out with. A
+# missing number or time is nan, with which every comparison is false.
 
 BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 2_500  # for the entries of a list; the rest is for what stands around them
@@ -291,8 +287,7 @@ def visible(text: str) -> str:
 
 
 def clean(value: object, most: int = 300) -> str:
-    """A value on one line, visible, without the fence of a code block, and with the count of what
-    was cut; "—" for nothing."""
+    """A value on one line, visible, without fences, with the count of what was cut; or "—"."""
     text = visible(" ".join(str(value).split()))
     text = re.sub("`{3,}|~{3,}", "` ` `", text)
     return dash(text if len(text) <= most else f"{text[:most]}…(+{len(text) - most} chars)")
@@ -304,8 +299,7 @@ def gist(text: str, most: int = 200) -> str:
 
 
 def shown_id(value: str | int | None) -> str:
-    """An id as it is or, where it holds anything but letters, digits and . : / @ - _, as a JSON
-    string, in which nothing hides; the tools take both."""
+    """An id as it is or, where something may hide in it, as a JSON string; the tools take both."""
     text = dash(value)
     hides = text != visible(text)
     if not hides and re.fullmatch(r"\w[\w.:/@-]*|—", text):
@@ -386,12 +380,10 @@ def of_runs(part: int | None, whole: int | None) -> str:
 
 
 def dollars(money: float) -> str:
-    """US dollars; as many decimals as show two digits where it is less than a cent."""
-    if math.isnan(money):
-        return NONE
-    if not 0 < abs(money) < 0.01:
-        return f"${money:,.2f}"
-    return f"${money:.{1 - math.floor(math.log10(abs(money)))}f}".rstrip("0")
+    """US dollars; two digits where it is less than a cent."""
+    if 0 < abs(money) < 0.01:
+        return f"${float(f'{money:.2g}'):f}".rstrip("0")
+    return NONE if math.isnan(money) else f"${money:,.2f}"
 
 
 def price(money: float) -> str:
@@ -442,8 +434,8 @@ def half(parts: list[str], what: str) -> list[str]:
 
 
 def delivered(text: str) -> str:
-    """The last step of every text on its way out: printable, no command to the runner of a CI job,
-    which obeys `##[` and `##vso[` anywhere and `::` in front, and nothing over BUDGET."""
+    """The last step of every text on its way out: printable, within BUDGET, and no command to the
+    runner of a CI job, which obeys `##[` and `##vso[` anywhere and `::` in front."""
     text = re.sub(r"(?mi)^[^\S\n]*:(?=:)|#(?=#(vso)?\[)", r"\g<0> ", visible(text))
     if len(text) <= BUDGET:
         return text
@@ -477,20 +469,14 @@ def times_of(rows: Iterable[Any]) -> list[float]:
     return sorted(row.at for row in rows if row.at > 0) or [math.nan]
 
 
-RUN_IN_TEXT = re.compile(
-    r"/runs/(?P<link>[^\s/?#|<>()\[\]\"'`\\]+)"
-    r"|\brun(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?\\?[\"`](?P<quoted>[^\"`\\]+)"
-    r"|\brun(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?P<bare>[^\s,\"`}·|\\]+)"
-    r"|[·|]\s?run\s`?(?P<said>[^\s`·|]+)"
-    rf"|\b(?P<uuid>{UUID.pattern})\b",
-    re.I,
+# Behind the name of a thing: in JSON, in Markdown, in an assignment, between the parts of an alert.
+NAMED = (
+    r"\b{0}(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?:\\?[\"`]([^\"`\\]+)|([^\s,\"`}}·|\\]+))"
+    r"|[·|]\s?{0}\s`?([^`·|\n]+)"
 )
-AGENT_IN_TEXT = re.compile(
-    r"\bagent(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?\\?[\"`](?P<quoted>[^\"`\\]+)"
-    r"|\bagent(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?P<bare>[^\s,\"`}·|\\]+)"
-    r"|[·|]\s?agent\s`?(?P<said>[^`·|\n]+)",
-    re.I,
-)
+LINK = r"/runs/([^\s/?#|<>()\[\]\"'`\\]+)"
+RUN_IN_TEXT = re.compile(rf"{LINK}|{NAMED.format('run')}|\b({UUID.pattern})\b", re.I)
+AGENT_IN_TEXT = re.compile(NAMED.format("agent"), re.I)
 
 
 def found_in(pattern: re.Pattern[str], text: str) -> str:
@@ -500,8 +486,7 @@ def found_in(pattern: re.Pattern[str], text: str) -> str:
 
 
 def given_run(value: str) -> str:
-    """The run id in what a person pastes: an id, its beginning, a link, an alert, a webhook. A word
-    without any of their marks is an id."""
+    """The run id in what a person pastes: an id, its beginning, a link, an alert, a webhook."""
     text = given_id(value.strip())
     pasted = re.search(r"\s|://|[={]", text)
     return (pasted and found_in(RUN_IN_TEXT, text)) or text.removesuffix("…")
@@ -509,8 +494,8 @@ def given_run(value: str) -> str:
 
 # ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
 # What may leave the process: true, false and null; a number of under five digits, or whose name
-# ends in a measure; a text whose name has a form here, if it has that form. All else that a person,
-# a model or a tool wrote in a run is shown as its hash and length.
+# ends in a measure; a text of the form that its name has here. All else that a person, a model or a
+# tool wrote in a run is shown as its hash and length.
 
 NAME = re.compile(  # no number, URL, path of a file or address, no long number among words
     r"(?=.*[^\W\d_])(?!\w:[\\/])(?!.*://)(?!.*\w ?@[\w.-]+\.[^\W\d]{2})(?!.* .*\d{6})"
@@ -576,8 +561,8 @@ def as_json(value: object) -> str:
 
 
 def hashed(value: object) -> str:
-    """`sha256:<8 hex> (<n> chars)` of a text, or of the JSON of another value; equal values look
-    equal. The hash of a very short one would tell it."""
+    """`sha256:<8 hex> (<n> chars)` of a text or the JSON of another value; a short one's would tell
+    it. Equal values look equal."""
     text = value if isinstance(value, str) else as_json(value)
     if len(text) < 8:
         return f"hidden ({len(text)} chars)" if text else NONE
@@ -611,8 +596,8 @@ def as_filter(kind: str) -> str:
 
 # ── Records ───────────────────────────────────────────────────────────────────────────────────────
 # What the Customer API sends, one class for each JSON object. A field that is missing, null, absurd
-# or of a wrong type is None (a text "", a number or a time nan, a list empty); a word that has not
-# the form of one is its hash. So nothing above asks what type a value has.
+# or of a wrong type is None (a text "", a number or a time nan, a list empty), a word of another form
+# its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
 TIMES = "detected_at completed_at started_at deployed_at first_seen timestamp".split()
@@ -646,7 +631,7 @@ def mapping(value: object) -> Json:
 
 
 def kind_of(failure_type: str) -> str:
-    """A failure type in the one form that all that is above compares; "—" for none."""
+    """A failure type in the one form that is compared; "—" for none."""
     return safe("failure_type", as_filter(failure_type))
 
 
@@ -673,7 +658,7 @@ class Record(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def complete(cls, row: object) -> Json:
-        """A row with None for each field that it lacks, of which its type makes what it should."""
+        """A row with None, of which a type makes what it should, for each field that it lacks."""
         return {**dict.fromkeys(cls.model_fields), **mapping(row)}
 
     @property
@@ -780,8 +765,7 @@ class Signal(OfRun):
 
     @property
     def steps(self) -> set[int]:
-        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
-        its evidence and focus come first."""
+        """The steps at which it points: its evidence first, for v0.3.0's step_index is the run's."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
         slow = mapping(said.get("all_slow_steps"))
@@ -799,12 +783,11 @@ class Signal(OfRun):
 
 
 class Run(OfRun):
-    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals. `exit_reason` is
-    what made the backend process it: run.completed, run.errored or stalled."""
+    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals."""
 
     started_at: Moment
     completed_at: Moment
-    exit_reason: Word
+    exit_reason: Word  # why it was processed: run.completed, run.errored or stalled
     step_count: Count
     signal_count: Count
     total_tokens: Count
@@ -816,8 +799,8 @@ class Run(OfRun):
 
     def last(self, *endings: str) -> Event:
         """Its last event whose type ends so; an empty one where there is none."""
-        known = [event for event in self.events if event.event_type.endswith(endings)]
-        return known[-1] if known else Event.of()
+        known = (event for event in reversed(self.events) if event.event_type.endswith(endings))
+        return next(known, Event.of())
 
     @property
     def cause(self) -> str:
@@ -1034,20 +1017,19 @@ def redact(signals: list[Signal], payloads: list[Json]) -> None:
     shown = "\n".join(names)
     known = {bare(one) for one in PERSONAL.findall(shown)}
     repeated = set(grams(said)).intersection(grams("\n".join(hidden))).difference(grams(shown))
-    short = sorted((one for one in hidden - names if len(one) < GRAM and one in said), key=len)
-    pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
+    short = [one for one in hidden - names if len(one) < GRAM and one in said]
+    longest_first = sorted(short, key=len, reverse=True)
+    pattern = re.compile("|".join(map(quoted, longest_first)) or "(?!)")
     for row, name, text in texts:
         setattr(row, name, unquoted(text, repeated, pattern, known))
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
-    """Signals whose explanations no longer quote their own evidence or, if it is given, what the
-    `events` of their run say; as they are where raw text is to be shown."""
+    """Signals whose explanations no longer quote their own evidence and what the `events` of their
+    run say; as they are where raw text is to be shown."""
     if show_raw():
         return signals
-    told = [one.model_copy() for one in signals]
-    for signal in told:
-        signal.suggested_fixes = [fix.model_copy() for fix in signal.suggested_fixes]
+    told = [one.model_copy(deep=True) for one in signals]
     payloads = [event.payload for event in events]
     for group in [told] if payloads else [[signal] for signal in told]:
         redact(group, payloads)
@@ -1069,8 +1051,8 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results, or errors, of tasks that run at the same time, in their order; the client is told
-    how far it is. Raises DunetraceError when the call is over."""
+    """Results, or errors, of tasks that run at the same time, in their order, with progress to the
+    client. Raises DunetraceError when the call is over."""
     call, results = current_call(), list[Any]()
     pool = ThreadPoolExecutor(AT_ONCE, initializer=CALL.set, initargs=(call,))
     try:
@@ -1108,8 +1090,7 @@ def or_empty(result: T | DunetraceError, kind: Any) -> T:
 
 
 # ── Customer API ──────────────────────────────────────────────────────────────────────────────────
-# One backend over HTTP: paths, pages, retries, one error for whatever goes wrong, and the memory of
-# what lists showed.
+# One backend over HTTP: paths, pages, retries, one error, and the memory of what lists showed.
 
 LARGEST_BODY = 32 * 2**20  # bytes
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
@@ -1122,15 +1103,12 @@ ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
-    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where it "
-    "listens.",
-    "timeout": "The backend hangs or is overloaded: try again later, or ask for less (one agent, a "
-    "smaller limit, a shorter since_hours).",
+    "unreachable": "Start the backend (docker compose up -d), or correct DUNETRACE_API_URL.",
+    "timeout": "The backend is overloaded: try later, or ask for less (one agent, a smaller limit).",
     "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works "
     "in dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
-    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 8001 or 3000).",
-    "route": "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the "
-    "tools that need no more than those.",
+    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 3000).",
+    "route": "Update the backend: v0.3.0 has agents, runs, signals and insights only.",
     "missing": "Check the id: the lists show those that exist.",
     "invalid": "Correct the value and call again.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
@@ -1141,7 +1119,6 @@ CONNECTION_FAULTS = {
     "ConnectTimeout": "unreachable did not accept a connection within 3 s",
     "Read timed out|ReadTimeout": "timeout sent nothing for 15 s",
     "IncompleteRead|InvalidChunk|Decod": "server broke off in the middle of its answer",
-    "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
     "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted",
     "SSL": "unreachable could not be reached: it speaks no TLS (http:// or https://?)",
@@ -1153,8 +1130,8 @@ CONNECTION_FAULTS = {
 
 @dataclass
 class Found:
-    """Rows of a list, newest first, and how many there are in all, if `exact`: the backend neither
-    contradicted itself nor has more than was read."""
+    """Rows of a list, and how many there are in all, if `exact`: there are neither contradictions
+    nor gaps in it."""
 
     rows: list[Any] = field(default_factory=list)
     total: int = 0
@@ -1184,8 +1161,7 @@ class Patient(Retry):
 
 
 def fits_path(ident: str) -> bool:
-    """Whether an id can be addressed in a path: the server decodes it before it routes, and clients
-    fold dots even when encoded."""
+    """Whether a path can carry an id: servers decode it before they route, clients fold dots."""
     return not re.search("/|^\\.*$|[\0\ud800-\udfff]", ident)
 
 
@@ -1201,10 +1177,8 @@ def segment(value: object) -> str:
 
 
 class Api:
-    """The Customer API of one backend: every request leaves through `get`.
-
-    Safe to use from many threads. All methods raise DunetraceError and nothing else.
-    """
+    """The Customer API of one backend, for many threads: every request leaves through `get`. All
+    methods raise DunetraceError and nothing else."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
@@ -1268,9 +1242,7 @@ class Api:
             said = said.replace(self.key, "***")
         return DunetraceError(f"{self.url}{clean(said, 1_000)}. {CURES[kind]}", kind)
 
-    def refusal(
-        self, template: str, path: str, answer: requests.Response, detail: object
-    ) -> Exception:
+    def refusal(self, template: str, path: str, answer: Any, detail: object) -> DunetraceError:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its
         `detail` names it; no other text is repeated, nor that of a crash, which may quote a run."""
         status, headers, said = answer.status_code, answer.headers, str(detail or "")
@@ -1279,16 +1251,11 @@ class Api:
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
         later = wait and f"; it asks to come back after {wait} s"
-        kind, why = (
-            STATUS_KINDS.get(status, "server"),
-            f" ({said})" if said and status < 500 else "",
-        )
+        kind = STATUS_KINDS.get(status, "server")
+        why = f" ({said})" if said and status < 500 else ""
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
-            (
-                unnamed and old,
-                "route answered 404 Not Found: this backend is too old to have that endpoint",
-            ),
+            (unnamed and old, "route answered 404: this backend is too old to have that endpoint"),
             (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
             (status < 400, f"service answered {status} without JSON (a web page?)"),
             (True, f"{kind} answered {status}{why}{later}"),
@@ -1299,14 +1266,12 @@ class Api:
         """The record at a path."""
         return kind.of(self.get(template, *ids, **params))
 
-    def ask_list(
-        self, kind: type[R], template: str, key: str, *ids: object, **params: Any
-    ) -> Found:
+    def ask_list(self, kind: type[R], path: str, key: str, *ids: object, **params: Any) -> Found:
         """A list of records, under a key or ("") bare, and whether its own counts fit it."""
-        data = self.get(template, *ids, **params)
+        data = self.get(path, *ids, **params)
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
-            raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
+            raise self.error(path.format(*ids), f"server sent no list of {key or 'rows'}")
         page, offset = Page.of(mapping(data).get("page")), params.get("offset", 0)
         end, total = offset + len(rows) if rows else 0, page.total or 0
         due = min(params.get("limit", 0), total - offset)  # rows of a page that is whole
@@ -1381,8 +1346,7 @@ api_at = functools.cache(Api)
 
 
 def api() -> Api:
-    """The backend that the environment names; raises DunetraceError when that, or where its
-    dashboard is, cannot be understood."""
+    """The backend that the environment names; raises DunetraceError where that makes no sense."""
     dashboard_url()
     return api_at(api_url(), secret("DUNETRACE_API_KEY", DEFAULT_KEY))
 
@@ -2345,13 +2309,13 @@ class Filters(NamedTuple):
     def matches(self, row: Signal) -> bool:
         """What not every backend compares: none has times, and each version its own types. What has
         no time may match: nothing says that it is too old."""
-        same = self.failure_type in ("", as_filter(row.failure_type))
+        same = self.failure_type in ("", row.failure_type)
         return same and not row.at < now() - self.age
 
 
 def check_type(kind: str, agents: list[Agent]) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know."""
-    seen = {as_filter(one) for agent in agents for one in agent.types}
+    seen = {one for agent in agents for one in agent.types}
     if kind and agents and kind not in seen | DETECTORS.keys():
         raise DunetraceError(
             unknown_text("failure type", kind, sorted(seen) or DETECTORS), "invalid"
@@ -3977,7 +3941,7 @@ def verify_fix(
         raise agent
     check_type(failure_type, [agent])
     found, insights = or_empty(listed, Found), or_empty(told, Insights)
-    fixes = [one for one in found.rows if as_filter(one.failure_type) == failure_type]
+    fixes = [one for one in found.rows if one.failure_type == failure_type]
     known, lost = changes(fixes, insights), found.error or insights.error
     lost = lost and f"Not every change is known: {lost}"
     moment = moment_of_fix(since.strip(), known, lost)
@@ -3998,7 +3962,7 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
         lambda: backend.read("runs", name, age=now() - begin),
         lambda: backend.read("signals", name, age=now() - begin, explain="false"),
     )
-    hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
+    hits = {one.run_id for one in signals.rows if one.failure_type == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent).flying
     state = trial_verdict(trial, flying, listed.exact and signals.exact)
@@ -4157,7 +4121,7 @@ class Detector(NamedTuple):
 
 
 def detector_of(signal: Signal) -> Detector:
-    return DETECTORS.get(as_filter(signal.failure_type), Detector())
+    return DETECTORS.get(signal.failure_type, Detector())
 
 
 def tool_text(listed: Any) -> str:
@@ -4726,7 +4690,7 @@ def call(options: Options) -> int:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Prints; a reader that left or a full disk does not change the status of a command."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=stream or sys.stdout, flush=True)
+        print(delivered(text), file=stream or sys.stdout, flush=True)
 
 
 def serve(options: Options) -> int:
