@@ -111,8 +111,7 @@ log = logging.getLogger("dunetrace_mcp")
 
 
 # ── Settings ──────────────────────────────────────────────────────────────────────────────────────
-# What the environment says, in any form that people write it, or one sentence that says what is
-# wrong with it.
+# What the environment says, in any form that people write it, or one sentence that says its fault.
 
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
@@ -153,9 +152,9 @@ def is_loopback(host: str) -> bool:
 
 
 def base_url(name: str, given: str) -> str:
-    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. A key must not
-    cross the internet in clear only because the scheme is missing."""
+    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError."""
     host = re.split("[:/]", given)[0]
+    # A key must not cross the internet in clear for a missing scheme.
     scheme = "https" if "." in host and not is_loopback(host) else "http"
     url = (given if "://" in given else f"{scheme}://{given}").rstrip("/")
     if not given or BASE.fullmatch(url):
@@ -281,9 +280,8 @@ def dash(value: object) -> str:
 
 def visible(text: str) -> str:
     """A text without control, invisible and direction-changing characters but line breaks."""
-    return INVISIBLE.sub(
-        "", "".join(char for char in text.expandtabs(4) if char == "\n" or char.isprintable())
-    )
+    printable = (one for one in text.expandtabs(4) if one == "\n" or one.isprintable())
+    return INVISIBLE.sub("", "".join(printable))
 
 
 def clean(value: object, most: int = 300) -> str:
@@ -501,9 +499,7 @@ NAME = re.compile(  # no number, URL, path of a file or address, no long number 
     r"(?=.*[^\W\d_])(?!\w:[\\/])(?!.*://)(?!.*\w ?@[\w.-]+\.[^\W\d]{2})(?!.* .*\d{6})"
     r"(?!.*\d{6}.* )@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
 )
-VERSION = re.compile(  # of the SDK: part of a hash
-    rf"[0-9a-f]{{8}}|\d{{1,5}}([.-]\d{{1,5}}){{0,2}}|{NAME.pattern}"
-)
+VERSION = re.compile(rf"[0-9a-f]{{8}}|\d{{1,5}}([.-]\d{{1,5}}){{0,2}}|{NAME.pattern}")
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 PATH = re.compile(r"(\$\.)?[A-Za-z_]\w*([.\[][\w\]]+)*")
 HASH = re.compile("[0-9a-f]{6,64}")
@@ -561,8 +557,7 @@ def as_json(value: object) -> str:
 
 
 def hashed(value: object) -> str:
-    """`sha256:<8 hex> (<n> chars)` of a text or the JSON of another value; a short one's would tell
-    it. Equal values look equal."""
+    """`sha256:<8 hex> (<n> chars)` of a value, or, as that of a short one tells it, its length."""
     text = value if isinstance(value, str) else as_json(value)
     if len(text) < 8:
         return f"hidden ({len(text)} chars)" if text else NONE
@@ -596,7 +591,7 @@ def as_filter(kind: str) -> str:
 
 # ── Records ───────────────────────────────────────────────────────────────────────────────────────
 # What the Customer API sends, one class for each JSON object. A field that is missing, null, absurd
-# or of a wrong type is None (a text "", a number or a time nan, a list empty), a word of another form
+# or of a wrong type is None (a text "", a number or a time nan, a list empty), a word that is none,
 # its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
@@ -765,15 +760,15 @@ class Signal(OfRun):
 
     @property
     def steps(self) -> set[int]:
-        """The steps at which it points: its evidence first, for v0.3.0's step_index is the run's."""
+        """The steps at which its evidence points; v0.3.0's step_index is the last of the run."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
         slow = mapping(said.get("all_slow_steps"))
         listed += [int(key) for key in slow if re.fullmatch(r"\d{1,5}", key)]
-        first, last = (count_or_none(said.get(name)) for name in ("first_step", "last_step"))
-        if first is not None and last is not None:
-            listed += range(first, min(last, first + 1_000) + 1)
-        known = {n for one in listed if (n := count_or_none(one)) is not None}
+        first, last = (number_or_nan(said.get(name)) for name in ("first_step", "last_step"))
+        if 0 <= first <= last:
+            listed += range(int(first), int(min(last, first + 1_000)) + 1)
+        known = {n for n in map(count_or_none, listed) if n is not None}
         return known or {n for n in [self.step_index] if n is not None}
 
     @property
@@ -920,7 +915,7 @@ class Insights(Record):
 class Page(Record):
     """What a list says of itself."""
 
-    total: Count
+    total: Number
     has_more: Flag
 
 
@@ -977,8 +972,7 @@ def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> Non
 
 
 def quoted(text: str) -> str:
-    """The pattern of a short hidden text where it counts as quoted: a word, or one of three
-    characters at most, in quotation marks, another anywhere."""
+    """The pattern of a short hidden text: of a word, or of three characters, in quotation marks."""
     if len(text) > 3 and not text.isalpha():
         return rf"(?<!\w){re.escape(text)}(?!\w)"
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
@@ -990,8 +984,7 @@ def bare(personal: str) -> str:
 
 
 def unquoted(text: str, repeated: set[str], short: re.Pattern[str], known: set[str]) -> str:
-    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`; and
-    of what is personal and not `known`."""
+    """A text with hashes of what it repeats, what is `short`, and what is personal but unknown."""
     text = one_form(text)
     form = re.sub(r"\s+", " ", text.casefold())
     places = [match.start() for match in re.finditer(r"\s+|\S", text)]
@@ -1006,9 +999,8 @@ def unquoted(text: str, repeated: set[str], short: re.Pattern[str], known: set[s
 
 
 def redact(signals: list[Signal], payloads: list[Json]) -> None:
-    """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
-    whole shorter one, which if it is but a word must stand in quotation marks; and all that looks
-    personal. What is shown elsewhere stays."""
+    """Hides what explanations repeat of hidden texts, 12 characters in a row or a whole shorter
+    one, and all that looks personal, unless it is shown elsewhere."""
     hidden, names = set[str](), {""}
     sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
     rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
@@ -1025,8 +1017,7 @@ def redact(signals: list[Signal], payloads: list[Json]) -> None:
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
-    """Signals whose explanations no longer quote their own evidence and what the `events` of their
-    run say; as they are where raw text is to be shown."""
+    """Signals that quote nothing hidden of their evidence, nor of the events of their run."""
     if show_raw():
         return signals
     told = [one.model_copy(deep=True) for one in signals]
@@ -1051,8 +1042,7 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results, or errors, of tasks that run at the same time, in their order, with progress to the
-    client. Raises DunetraceError when the call is over."""
+    """Results, or errors, of tasks run at once, in their order; raises when the call is over."""
     call, results = current_call(), list[Any]()
     pool = ThreadPoolExecutor(AT_ONCE, initializer=CALL.set, initargs=(call,))
     try:
@@ -1104,7 +1094,7 @@ ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
     "unreachable": "Start the backend (docker compose up -d), or correct DUNETRACE_API_URL.",
-    "timeout": "The backend is overloaded: try later, or ask for less (one agent, a smaller limit).",
+    "timeout": "The backend is overloaded: try later or ask for less (one agent, a smaller limit).",
     "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works "
     "in dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
     "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 3000).",
@@ -1130,8 +1120,7 @@ CONNECTION_FAULTS = {
 
 @dataclass
 class Found:
-    """Rows of a list, and how many there are in all, if `exact`: there are neither contradictions
-    nor gaps in it."""
+    """Rows of a list, and how many there are, if it has no gap or contradiction (`exact`)."""
 
     rows: list[Any] = field(default_factory=list)
     total: int = 0
@@ -1171,14 +1160,12 @@ def segment(value: object) -> str:
     if fits_path(ident):
         return quote(ident, safe="")
     raise DunetraceError(
-        f"No path of the Customer API can carry the id {shown_id(ident)}, for its slash or dots.",
-        "path",
+        f"No path can carry the id {shown_id(ident)}, for its slash or dots.", "path"
     )
 
 
 class Api:
-    """The Customer API of one backend, for many threads: every request leaves through `get`. All
-    methods raise DunetraceError and nothing else."""
+    """The Customer API of one backend, for many threads; raises nothing but DunetraceError."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
@@ -1234,8 +1221,7 @@ class Api:
         raise self.refusal(template, path, response, mapping(data).get("detail"))
 
     def error(self, path: str, fault: str) -> DunetraceError:
-        """What was asked, what came back, what to do. A fault is its kind and what it says; the key
-        is hidden, whoever quoted it, before anything is cut."""
+        """What was asked, what came back, what to do; the key is hidden before anything is cut."""
         kind, what = fault.split(maxsplit=1)
         said = f"{unquote(path)} {what}"
         if len(self.key) > 5:
@@ -1273,11 +1259,10 @@ class Api:
         if not isinstance(rows, list):
             raise self.error(path.format(*ids), f"server sent no list of {key or 'rows'}")
         page, offset = Page.of(mapping(data).get("page")), params.get("offset", 0)
-        end, total = offset + len(rows) if rows else 0, page.total or 0
-        due = min(params.get("limit", 0), total - offset)  # rows of a page that is whole
-        fits = page.total is not None and end + page.has_more <= total and len(rows) >= due
-        found = self.remember([*map(kind.of, rows)])
-        return Found(found, max(total, end), not key or fits)
+        end = offset + len(rows) if rows else 0
+        gap = len(rows) < min(params.get("limit", 0), page.total - offset)
+        fits = not key or (end + page.has_more <= page.total and not gap)
+        return Found(self.remember([*map(kind.of, rows)]), int(max(end, page.total)), fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent or of all (""), which
@@ -1325,7 +1310,7 @@ class Api:
 
     def remember(self, rows: list[Any]) -> list[Any]:
         """The rows, with what lists show of their run ids: the beginning of a UUID, unless another
-        run has it. What that means, and of which run a signal is, is remembered."""
+        run has it. That, and of which run a signal is, is remembered."""
         if max(len(self.whole), len(self.homes)) > MOST_REMEMBERED:
             self.whole, self.homes = {}, {}
         for row in rows:
