@@ -523,9 +523,9 @@ FORMS = {
 }
 FORM_OF = {name: form for form, names in FORMS.items() for name in names.split()}
 MEASURES = set(
-    "count counts calls made step steps length chars size tokens score rate ratio "
-    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window "
-    "fails failures occurrences retrievals checked runs truncation retries attempts latency "
+    "count counts calls made step steps length chars size tokens score rate ratio factor "
+    "confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window fails "
+    "failures occurrences retrievals checked runs truncation retries attempts latency "
     "duration".split()
 )
 # Objects that are judged field by field; others are hashed as a whole.
@@ -912,13 +912,6 @@ class Insights(Record):
     cost_stats: Spending
 
 
-class Page(Record):
-    """What a list says of itself."""
-
-    total: Number
-    has_more: Flag
-
-
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
 # The backend explains signals in sentences from templates, some of which quote what a run said.
 # What they quote of texts that may not be shown is hidden there too, in any case and spacing.
@@ -948,6 +941,13 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
+def quotable(text: str) -> list[str]:
+    """What of a hidden text may be quoted: itself, as it is or without escapes, and its strings."""
+    plain = re.sub(r"\\u([\da-fA-F]{4})", lambda one: chr(int(one[1], 16)), text)
+    strings = [one for _, one, key in QUOTED.findall(plain) if not key]
+    return [text, plain, re.sub(r"\\[nrt]|\\", " ", plain), *strings]
+
+
 def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
     """Adds the texts under a value, as they are compared, to those that may be shown or those that
     may not; of a hidden one its strings too. A key that is no name is a text."""
@@ -964,11 +964,7 @@ def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> Non
         if isinstance(value, float):
             shown.update(f"{value:.{n}f}" for n in range(6))
     else:
-        text = re.sub(r"\\u([\da-fA-F]{4})", lambda one: chr(int(one[1], 16)), str(value))
-        unescaped = re.sub(r"\\[nrt]|\\", " ", text)
-        strings = [one for _, one, key in QUOTED.findall(text) if not key]
-        parts = (str(value), text, unescaped, *strings)
-        hidden.update(folded(part).strip(" .,:;!?") for part in parts)
+        hidden.update(folded(one).strip(" .,:;!?") for one in quotable(str(value)))
 
 
 def quoted(text: str) -> str:
@@ -1237,14 +1233,13 @@ class Api:
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
         later = wait and f"; it asks to come back after {wait} s"
-        kind = STATUS_KINDS.get(status, "server")
         why = f" ({said})" if said and status < 500 else ""
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
             (unnamed and old, "route answered 404: this backend is too old to have that endpoint"),
             (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
             (status < 400, f"service answered {status} without JSON (a web page?)"),
-            (True, f"{kind} answered {status}{why}{later}"),
+            (True, f"{STATUS_KINDS.get(status, 'server')} answered {status}{why}{later}"),
         )
         return self.error(path, fault)
 
@@ -1258,11 +1253,11 @@ class Api:
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
             raise self.error(path.format(*ids), f"server sent no list of {key or 'rows'}")
-        page, offset = Page.of(mapping(data).get("page")), params.get("offset", 0)
-        end = offset + len(rows) if rows else 0
-        gap = len(rows) < min(params.get("limit", 0), page.total - offset)
-        fits = not key or (end + page.has_more <= page.total and not gap)
-        return Found(self.remember([*map(kind.of, rows)]), int(max(end, page.total)), fits)
+        page, offset = mapping(mapping(data).get("page")), params.get("offset", 0)
+        end, total = offset + len(rows) if rows else 0, number_or_nan(page.get("total"))
+        gap = len(rows) < min(params.get("limit", 0), total - offset)
+        fits = not key or (end + bool(page.get("has_more")) <= total and not gap)
+        return Found(self.remember([*map(kind.of, rows)]), int(max(end, total)), fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent or of all (""), which
@@ -1275,17 +1270,12 @@ class Api:
         return replace(found, rows=own, exact=found.exact and len(own) == len(found.rows))
 
     def read(
-        self,
-        what: str,
-        agent_id: str = "",
-        most: int = MOST_ROWS,
-        age: float = math.inf,
-        **params: Any,
+        self, what: str, agent: str = "", most: int = MOST_ROWS, age: float = math.inf, **more: Any
     ) -> Found:
         """At most `most` rows of a list: a page, and then several at once until one is older than
         `age` seconds as a whole. A row that they repeat comes once, and must be the same."""
         size = min(most, LARGEST_PAGE)
-        ask = functools.partial(self.page, what, agent_id, limit=size, **params)
+        ask = functools.partial(self.page, what, agent, limit=size, **more)
         pages = [ask(offset=0)]
         total = pages[0].total
         starts = [*range(size, min(total, most), size)]

@@ -1096,44 +1096,28 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
 @pytest.mark.parametrize(
     ("evidence", "text", "shown"),
     [
-        (
-            {"note": "Please wire the Maße to Ann"},
-            "It said PLEASE  WIRE the MASSE to ann.",
-            "It said sha256:e611ade2 (29 chars).",
-        ),
+        ({"note": "Please wire the Maße to Ann"}, "It said PLEASE  WIRE the MASSE to ann.",
+         "It said sha256:e611ade2 (29 chars)."),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
         ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
         ({"pin": 4711093}, "if pin == 4711093:", "if pin == hidden (7 chars):"),
-        (
-            {"args": '{"to": "bo@ex.org", "n": 123456'},
-            "n 123456, bo@ex.org",
-            "n hidden (6 chars), sha256:a6de2c1f (9 chars)",
-        ),
+        ({"args": '{"to": "bo@ex.org", "n": 123456'}, "n 123456, bo@ex.org",
+         "n hidden (6 chars), sha256:a6de2c1f (9 chars)"),
         ({"args": "{'who': 'Zaphod B'}"}, "for Zaphod B now", "for sha256:ff81d9d7 (8 chars) now"),
-        (
-            {"args": '{"q": "cut in the mid'},
-            "it asked cut in the mid",
-            "it asked sha256:13536ade (14 chars)",
-        ),
-        (
-            {"tool": "charge_card_service", "note": "charge_card_service failed"},
-            "`charge_card_service` is down",
-            "`charge_card_service` is down",
-        ),
+        ({"args": '{"q": "cut in the mid'}, "it asked cut in the mid",
+         "it asked sha256:13536ade (14 chars)"),
+        ({"tool": "charge_card_service", "note": "charge_card_service failed"},
+         "`charge_card_service` is down", "`charge_card_service` is down"),
         ({"count": 123456}, "called 123,456 times", "called 123,456 times"),
         ({"score": 1234.56789}, "1,234.57 of 4929 1234", "1,234.57 of sha256:d84adecc (9 chars)"),
         ({}, "to bo@ex.org", "to sha256:a6de2c1f (9 chars)"),
         ({"args": r'{"q": "\u5bc6\u7801"}'}, "It said 「密码」.", "It said 「hidden (2 chars)」."),
     ],
-)
+)  # fmt: skip
 def test_quotations_of_hidden_texts_are_hidden(evidence, text, shown):
-    (told,) = dm.without_raw(
-        [
-            dm.Signal.of(
-                {"evidence": evidence, "title": text, "suggested_fixes": [{"code": f"  {text}"}]}
-            )
-        ]
-    )
+    fixes = [{"code": f"  {text}"}]
+    row = {"evidence": evidence, "title": text, "suggested_fixes": fixes}
+    (told,) = dm.without_raw([dm.Signal.of(row)])
     assert told.title == shown
     assert " ".join(told.suggested_fixes[0].code.split()) == " ".join(shown.split())
 
@@ -1238,13 +1222,11 @@ def test_every_id_that_an_answer_shows_is_taken(serve):
         ("HIGH: loop · agent x · run r2 · step 7", "r2"),
         ("*Agent:* `x` *Run:* `r3`", "r3"),
         ("run=r4, agent=x", "r4"),
-        (
-            "it was 019e217d-bd24-7d72-a8be-4715c2dcf385 I think",
-            "019e217d-bd24-7d72-a8be-4715c2dcf385",
-        ),
+        ("it was 019e217d-bd24-7d72-a8be-4715c2dcf385 I think",
+         "019e217d-bd24-7d72-a8be-4715c2dcf385"),
         ("a run", "a run"),
     ],
-)
+)  # fmt: skip
 def test_a_run_is_found_in_what_people_paste(pasted, run_id):
     assert dm.given_run(pasted) == run_id
 
@@ -1362,7 +1344,7 @@ def test_a_limit_that_is_too_high_is_lowered_and_said(serve):
         ("demo:8002", "http://demo:8002"),
         ("", "http://localhost:8002"),
     ],
-)
+)  # fmt: skip
 def test_urls_in_any_form(monkeypatch, url, used):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     assert dm.api_url() == used
@@ -1371,19 +1353,19 @@ def test_urls_in_any_form(monkeypatch, url, used):
 @pytest.mark.parametrize(
     "url",
     [
-        "http:/ann:KEY@host",
-        "http://ann:KEY@host",
-        "http//hostKEY",
-        "http:/KEY",
-        "ann%40KEY",
-        "http://http://KEY",
-        "ftp://KEY",
-        "http://h?KEY",
-        "http://h KEY",
-        "http://h:KEY",
-        "http://h:0",
+        ("http:/ann:KEY@host"),
+        ("http://ann:KEY@host"),
+        ("http//hostKEY"),
+        ("http:/KEY"),
+        ("ann%40KEY"),
+        ("http://http://KEY"),
+        ("ftp://KEY"),
+        ("http://h?KEY"),
+        ("http://h KEY"),
+        ("http://h:KEY"),
+        ("http://h:0"),
     ],
-)
+)  # fmt: skip
 def test_a_url_that_is_almost_right_is_refused_without_being_repeated(monkeypatch, url):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     said = ask("list_agents")
@@ -1433,52 +1415,38 @@ LOST = "could not be reached: "
     ("fault", "error"),
     [
         ((500, JSON, '{"detail": "of a run"}'), "answered 500. The fault is the backend's"),
-        (
-            (503, {"Retry-After": "7"}, "{}"),
-            "answered 503; it asks to come back after 7 s. The fault",
-        ),
-        (
-            (401, JSON, '{"detail": "Inactive key"}'),
-            "answered 401 (Inactive key). Set DUNETRACE_API_KEY",
-        ),
+        ((503, {"Retry-After": "7"}, "{}"),
+         "answered 503; it asks to come back after 7 s. The fault"),
+        ((401, JSON, '{"detail": "Inactive key"}'),
+         "answered 401 (Inactive key). Set DUNETRACE_API_KEY"),
         ((403, JSON, '{"detail": "no scope"}'), "answered 403 (no scope). Set DUNETRACE_API_KEY"),
         ((404, JSON, '{"detail": "Not Found"}'), OTHER),
         ((404, {}, "404 page not found"), OTHER),
         ((404, JSON, "{}"), OTHER),
         ((404, JSON, '{"error": "not found"}'), OTHER),
         ((404, {}, ""), OTHER),
-        (
-            (422, JSON, '{"detail": [{"loc": ["query", "limit"], "msg": "too large"}]}'),
-            "answered 422 ([{'loc': ['query', 'limit'], 'msg': 'too large'}]). Correct the value",
-        ),
+        ((422, JSON, '{"detail": [{"loc": ["query", "limit"], "msg": "too large"}]}'),
+         "answered 422 ([{'loc': ['query', 'limit'], 'msg': 'too large'}]). Correct the value"),
         ((200, HTML, "<html>Sign in</html>"), f"answered 200 {NO_JSON}"),
         ((502, HTML, "<html>Bad gateway</html>"), "answered 502. The fault is the backend's"),
         ((200, JSON, '{"agents": ['), f"answered 200 {NO_JSON}"),
         ((200, JSON, "[" * 100_000), f"answered 200 {NO_JSON}"),
         ((200, JSON, '{"agents": {}}'), "sent no list of agents. The fault"),
         ((200, JSON, "[]"), "sent no list of agents. The fault"),
-        (
-            (307, {"Location": "http://x/?k=1"}, ""),
-            "redirects to http://x/, which is not followed. Set",
-        ),
-        (
-            requests.ConnectTimeout("ConnectTimeout"),
-            "did not accept a connection within 3 s. Start",
-        ),
+        ((307, {"Location": "http://x/?k=1"}, ""),
+         "redirects to http://x/, which is not followed. Set"),
+        (requests.ConnectTimeout("ConnectTimeout"),
+         "did not accept a connection within 3 s. Start"),
         (requests.ReadTimeout("Read timed out"), "sent nothing for 15 s. The backend is"),
         (requests.ConnectionError("Connection refused"), f"{LOST}connection refused. Start"),
-        (
-            requests.ConnectionError("NameResolutionError"),
-            f"{LOST}its name does not resolve. Start",
-        ),
+        (requests.ConnectionError("NameResolutionError"),
+         f"{LOST}its name does not resolve. Start"),
         (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED"), f"{LOST}its certificate is"),
-        (
-            requests.exceptions.ProxyError("ProxyError"),
-            f"{LOST}the proxy (HTTPS_PROXY) did not pass",
-        ),
+        (requests.exceptions.ProxyError("ProxyError"),
+         f"{LOST}the proxy (HTTPS_PROXY) did not pass"),
         (requests.ConnectionError("strange"), f"{LOST}the connection failed. Start"),
     ],
-)
+)  # fmt: skip
 def test_a_fault_of_the_backend_gets_one_sentence_with_a_cure(serve, fault, error):
     serve(RICH, **{"agents$": fault})
     said = ask("list_agents")
