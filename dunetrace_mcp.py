@@ -551,9 +551,7 @@ def name_under(container: str, key: str) -> str:
 
 def as_json(value: object) -> str:
     """A value as JSON, equal for equal values whatever the order of their keys."""
-    with contextlib.suppress(RecursionError):
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return "nested too deeply"
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def hashed(value: object) -> str:
@@ -736,7 +734,7 @@ class OfRun(Record):
 
 # Fields of evidence that name a step of the run, or several.
 PLACES = (
-    "step_indices first_fail_step failed_step failed_tool_step tool_step claim_step truncated_step "
+    "step_index step_indices first_fail_step failed_step failed_tool_step tool_step claim_step truncated_step "
     "first_truncation_step last_truncation_step next_action_step downgrade_step write_step"
 ).split()
 
@@ -763,8 +761,6 @@ class Signal(OfRun):
         """The steps at which its evidence points; v0.3.0's step_index is the last of the run."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
-        slow = mapping(said.get("all_slow_steps"))
-        listed += [int(key) for key in slow if re.fullmatch(r"\d{1,5}", key)]
         first, last = (number_or_nan(said.get(name)) for name in ("first_step", "last_step"))
         if 0 <= first <= last:
             listed += range(int(first), int(min(last, first + 1_000)) + 1)
@@ -961,8 +957,6 @@ def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> Non
             sort_out(one, name, hidden, shown)
     elif may_show(name, value):
         shown.add(folded(str(value)))
-        if isinstance(value, float):
-            shown.update(f"{value:.{n}f}" for n in range(6))
     else:
         hidden.update(folded(one).strip(" .,:;!?") for one in quotable(str(value)))
 
