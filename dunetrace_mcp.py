@@ -1213,10 +1213,9 @@ class Api:
     def error(self, path: str, fault: str) -> DunetraceError:
         """What was asked, what came back, what to do; the key is hidden before anything is cut."""
         kind, what = fault.split(maxsplit=1)
-        said = f"{unquote(path)} {what}"
-        if len(self.key) > 5:
-            said = said.replace(self.key, "***")
-        return DunetraceError(f"{self.url}{clean(said, 1_000)}. {CURES[kind]}", kind)
+        key = self.key if len(self.key) > 5 else "\0"  # a shorter one is none, but a part of words
+        said = [clean(one.replace(key, "***"), 600) for one in (unquote(path), what)]
+        return DunetraceError(f"{self.url}{' '.join(said)}. {CURES[kind]}", kind)
 
     def refusal(self, template: str, path: str, answer: Any, detail: object) -> DunetraceError:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its

@@ -1455,7 +1455,7 @@ def test_the_key_is_never_shown(serve, monkeypatch):
     backend = serve(RICH)
     for fault in (
         (400, JSON, '{"detail": "key dt_live_secret"}'),
-        (400, JSON, json.dumps({"detail": "x" * 955 + "dt_live_secret"})),
+        (400, JSON, json.dumps({"detail": "x" * 575 + "dt_live_secret"})),
         (429, {"Retry-After": "dt_live_secret"}, ""),
         (307, {"Location": "http://dt_live_secret/"}, ""),
     ):
