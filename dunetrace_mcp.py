@@ -11,8 +11,8 @@
     dunetrace-mcp --demo call list_agents       one tool's text, from the built-in demo fleet
     dunetrace-mcp --help                        the commands, and what the environment says
 
-From the bottom of the server up: what the Customer API sends is parsed once, into records; pure
-functions make texts of them; tools ask, in worker threads, and return such a text.
+From the top: records of what the Customer API sends, functions that make texts of them, and tools,
+which ask in worker threads and return such a text.
 """
 
 import sys
@@ -204,15 +204,14 @@ SAME_CLOCK = 300.0  # seconds that two clocks may differ
 
 @dataclass
 class Call:
-    """A tool with its arguments, when it must end, and by how many seconds the backend's clock is
-    ahead of ours, as each of its answers told (nan where one did not)."""
+    """What is asked, when it must end, and what the backend's answers tell of its clock."""
 
     tool: str = ""
     arguments: Json = field(default_factory=dict)
     report: Callable[[int, int], None] = lambda done, total: None
     ends: float = field(default_factory=lambda: time.monotonic() + CALL_SECONDS)
-    ahead: float = 0.0
-    clocks: list[float] = field(default_factory=list)
+    ahead: float = 0.0  # seconds of the backend's clock before ours
+    clocks: list[float] = field(default_factory=list)  # the same of each answer, nan without
     over: threading.Event = field(default_factory=threading.Event)  # its client has left
 
     def seconds_left(self) -> float:
@@ -467,7 +466,7 @@ def times_of(rows: Iterable[Any]) -> list[float]:
     return sorted(row.at for row in rows if row.at > 0) or [math.nan]
 
 
-# Behind the name of a thing: in JSON, in Markdown, in an assignment, between the parts of an alert.
+# An id behind what it is of: in JSON, Markdown, an assignment, between the parts of an alert.
 NAMED = (
     r"\b{0}(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?:\\?[\"`]([^\"`\\]+)|([^\s,\"`}}·|\\]+))"
     r"|[·|]\s?{0}\s`?([^`·|\n]+)"
@@ -909,10 +908,10 @@ class Insights(Record):
 
 
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
-# The backend explains signals in sentences from templates, some of which quote what a run said.
-# What they quote of texts that may not be shown is hidden there too, in any case and spacing.
+# The backend explains signals in sentences, some of which quote what a run said. What they quote of
+# texts that may not be shown is hidden there too, in any case and spacing.
 
-GRAM = 12  # characters in a row that make a quotation
+GRAM = 12  # characters in a row that make a quotation; a shorter text counts as a whole
 MARKS = "`\"'‘’“”„«»「」"
 BETWEEN = MARKS + string.whitespace  # words of a quotation
 # The strings inside JSON, whole or cut, or a Python repr; with a colon behind it it is a key.
@@ -945,8 +944,7 @@ def quotable(text: str) -> list[str]:
 
 
 def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
-    """Adds the texts under a value, as they are compared, to those that may be shown or those that
-    may not; of a hidden one its strings too. A key that is no name is a text."""
+    """Adds the texts under a value, and keys that are no names, to what is hidden or shown."""
     if isinstance(value, dict):
         for key, one in value.items():
             sort_out(one, name_under(name, key), hidden, shown)
@@ -989,8 +987,7 @@ def unquoted(text: str, repeated: set[str], short: re.Pattern[str], known: set[s
 
 
 def redact(signals: list[Signal], payloads: list[Json]) -> None:
-    """Hides what explanations repeat of hidden texts, 12 characters in a row or a whole shorter
-    one, and all that looks personal, unless it is shown elsewhere."""
+    """Hides what explanations quote of hidden texts or looks personal, unless shown elsewhere."""
     hidden, names = set[str](), {""}
     sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
     rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
@@ -1169,11 +1166,7 @@ class Api:
         self.session.headers["Authorization"] = f"Bearer {key}"
         adapter = DemoAdapter if url == DEMO_URL else HTTPAdapter
         patient = Patient(
-            total=2,
-            read=False,
-            status_forcelist={429, 502, 503, 504},
-            backoff_factor=0.2,
-            raise_on_status=False,
+            total=2, read=False, status_forcelist={429, 502, 503, 504}, raise_on_status=False
         )
         self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=patient))
         # Reading an issue may make the backend pay for an analysis: never twice.
@@ -1253,8 +1246,8 @@ class Api:
         return Found(self.remember([*map(kind.of, rows)]), int(max(end, total)), fits)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
-        """One page of the `agents`, or of the `signals` or `runs` of an agent or of all (""), which
-        only the newest API lists. It takes an id that no path can carry in the query."""
+        """One page of the `agents`, or of the `signals` or `runs` of an agent; the newest API has
+        those of all (""), too, and takes any id in the query."""
         if agent_id and fits_path(agent_id):
             found = self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
         else:
@@ -1292,12 +1285,12 @@ class Api:
         return replace(found, rows=newest_first(found.rows))
 
     def remember(self, rows: list[Any]) -> list[Any]:
-        """The rows, with what lists show of their run ids: the beginning of a UUID, unless another
-        run has it. That, and of which run a signal is, is remembered."""
+        """The rows; what lists show of their run ids, and whose a signal is, is remembered."""
         if max(len(self.whole), len(self.homes)) > MOST_REMEMBERED:
             self.whole, self.homes = {}, {}
         for row in rows:
             ident = getattr(row, "run_id", "")
+            # The beginning of a UUID, unless another run has it.
             if UUID.fullmatch(ident) and self.whole.setdefault(ident[:SHORT], ident) == ident:
                 row.run = ident[:SHORT]
             if isinstance(row, Signal):
