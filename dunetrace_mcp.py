@@ -1241,9 +1241,14 @@ class Api:
             raise self.error(path.format(*ids), f"server sent no list of {key or 'rows'}")
         page, offset = mapping(mapping(data).get("page")), params.get("offset", 0)
         end, total = offset + len(rows) if rows else 0, number_or_nan(page.get("total"))
-        gap = len(rows) < min(params.get("limit", 0), total - offset)
-        fits = not key or (end + bool(page.get("has_more")) <= total and not gap)
-        return Found(self.remember([*map(kind.of, rows)]), int(max(end, total)), fits)
+        fits = (
+            end + bool(page.get("has_more")) <= total
+            and len(rows) >= min(params.get("limit", 0), total - offset)
+            and page.get("offset", offset) == offset
+            and all(isinstance(row, dict) for row in rows)
+        )
+        found = self.remember([*map(kind.of, rows)])
+        return Found(found, int(max(end, total)), fits or not key)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
         """One page of the `agents`, or of the `signals` or `runs` of an agent; the newest API has

@@ -1619,6 +1619,8 @@ def lying(change):
         (lambda body: body["page"].update(has_more=True), "30 shown, at least 30 matched"),
         (lambda body: body.update(runs=body["runs"][:15] * 2), "15 shown, at least 30 matched"),
         (lambda body: body["runs"][0].update(agent_id="b"), "29 shown, at least 30 matched"),
+        (lambda body: body["page"].update(offset=9), "30 shown, at least 30 matched"),
+        (lambda body: body["runs"].insert(0, None), "31 shown, at least 31 matched"),
         (
             lambda body: body["runs"].append({**body["runs"][0], "step_count": 9}),
             "30 shown, at least 31 matched",
