@@ -567,8 +567,10 @@ def safe(name: str, value: object, raw: bool = False) -> str:
     if isinstance(value, list):
         return f"[{first_of([safe(name, one, raw) for one in value], 3)}]"
     if isinstance(value, dict) and name in OPEN:
-        judged = ((key, name_under(name, key), one) for key, one in value.items())
-        fields = [f"{safe_key(key)}: {safe(under, one, raw)}" for key, under, one in judged]
+        fields = [
+            f"{safe_key(key)}: {safe(name_under(name, key), one, raw)}"
+            for key, one in value.items()
+        ]
         return f"{{{first_of(fields, 12)}}}"
     if not raw and not may_show(name, value):
         return hashed(value)
