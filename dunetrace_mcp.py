@@ -11,8 +11,8 @@
     dunetrace-mcp --demo call list_agents       one tool's text, from the built-in demo fleet
     dunetrace-mcp --help                        the commands, and what the environment says
 
-From the bottom of the server up: what the Customer API sends is parsed once, into records; pure
-functions make texts of them; tools ask, in worker threads, and return such a text.
+From the top: records of what the Customer API sends, functions that make texts of them, and tools,
+which ask in worker threads and return such a text.
 """
 
 import sys
@@ -54,7 +54,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parsedate, parsedate_to_datetime
+from email.utils import parsedate
 from importlib.metadata import distribution
 from io import BytesIO
 from signal import SIG_DFL, SIGINT
@@ -111,13 +111,12 @@ log = logging.getLogger("dunetrace_mcp")
 
 
 # ── Settings ──────────────────────────────────────────────────────────────────────────────────────
-# What the environment says, in any form that people write it, or one sentence that says what is
-# wrong with it. Nothing here knows of requests or of MCP.
+# What the environment says, in any form that people write it, or one sentence that says its fault.
 
 DEFAULT_URL = "http://localhost:8002"
 DEFAULT_KEY = "dt_dev_test"
 DEMO_URL = "demo://fleet"
-DASHBOARD_URL = "http://localhost:3000"  # beside a backend that docker compose started
+DASHBOARD_URL = "http://localhost:3000"  # beside a backend of docker compose
 # No credentials, nor a host called http, after which a key may stand: no error repeats those.
 BASE = re.compile(
     r"https?://(?!.*(@|%40)|https?([:/]|$))(\[[\d:a-f.]+\]|[^\s/?#\\:]+)(:[1-9]\d{0,4})?"
@@ -128,12 +127,8 @@ LOOPBACK = re.compile(r"(localhost|.*\.localhost|127(\.\d+){3}|::1)\.?")
 
 
 class DunetraceError(ToolError, ResourceError):
-    """The one error of this module: a sentence that says what happened and what to do next.
-
-    `kind`, where there is one: unreachable, timeout, auth, service (not a Customer API), route
-    (this backend lacks the endpoint), path (an id that no path can carry), missing, invalid,
-    server.
-    """
+    """The one error of this module: a sentence that says what happened and what to do next. Its
+    `kind`, where there is one, is a key of CURES, or path (an id that no path can carry)."""
 
     def __init__(self, message: str, kind: str = "") -> None:
         super().__init__(message)
@@ -145,9 +140,8 @@ def setting(name: str, default: str = "") -> str:
     value = os.environ.get(name, "").strip(" \t\r\n\"'")
     if "${" in value or value.startswith("$"):
         raise DunetraceError(
-            f"{name} arrived unexpanded: the editor did not fill in the variable. Write the value "
-            "itself into its server configuration, or use the form that it expands (Claude Code "
-            "${VAR}, Cursor ${env:VAR})."
+            f"{name} arrived unexpanded: write the value itself into the editor's configuration, "
+            "or the form that it expands (Claude Code ${VAR}, Cursor ${env:VAR})."
         )
     return value or default
 
@@ -158,9 +152,9 @@ def is_loopback(host: str) -> bool:
 
 
 def base_url(name: str, given: str) -> str:
-    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError. Where a scheme
-    is missing, a key must not cross the internet in clear for that."""
+    """The base URL that somebody gave as `name`, "" for none; raises DunetraceError."""
     host = re.split("[:/]", given)[0]
+    # A key must not cross the internet in clear for a missing scheme.
     scheme = "https" if "." in host and not is_loopback(host) else "http"
     url = (given if "://" in given else f"{scheme}://{given}").rstrip("/")
     if not given or BASE.fullmatch(url):
@@ -174,7 +168,7 @@ def base_url(name: str, given: str) -> str:
 def api_url() -> str:
     """The base URL of the Customer API; raises DunetraceError."""
     given = setting("DUNETRACE_API_URL", DEFAULT_URL)
-    if given.startswith("demo:"):
+    if re.fullmatch("demo:(//.*)?", given):
         return DEMO_URL
     return base_url("DUNETRACE_API_URL", given).removesuffix("/v1")
 
@@ -189,14 +183,12 @@ def dashboard_url() -> str:
 def secret(name: str, default: str = "") -> str:
     """A key or a token; raises DunetraceError for one that is empty or that no header can carry."""
     value = setting(name, default)
-    if name in os.environ and not value:
-        raise DunetraceError(f"{name} is set but empty: put the value into it, or unset it.")
-    if not re.fullmatch(r"[\x21-\x7e]*", value):
-        raise DunetraceError(
-            f"{name} holds a space, a line break or a character outside ASCII, so no header can "
-            "carry it. Copy it again, without the word Bearer and on one line."
-        )
-    return value
+    if re.fullmatch(r"[\x21-\x7e]+", value) or name not in os.environ:
+        return value
+    raise DunetraceError(
+        f"{name} is set but empty, or holds a space, a line break or a character outside ASCII, so "
+        "no header can carry it. Copy it again, without the word Bearer and on one line."
+    )
 
 
 def show_raw() -> bool:
@@ -212,15 +204,14 @@ SAME_CLOCK = 300.0  # seconds that two clocks may differ
 
 @dataclass
 class Call:
-    """A tool with its arguments, when it must end, and by how many seconds the backend's clock is
-    ahead of ours, as each of its answers told (nan where one did not)."""
+    """What is asked, when it must end, and what the backend's answers tell of its clock."""
 
     tool: str = ""
     arguments: Json = field(default_factory=dict)
     report: Callable[[int, int], None] = lambda done, total: None
     ends: float = field(default_factory=lambda: time.monotonic() + CALL_SECONDS)
-    ahead: float = 0.0
-    clocks: list[float] = field(default_factory=list)
+    ahead: float = 0.0  # seconds of the backend's clock before ours
+    clocks: list[float] = field(default_factory=list)  # the same of each answer, nan without
     over: threading.Event = field(default_factory=threading.Event)  # its client has left
 
     def seconds_left(self) -> float:
@@ -244,19 +235,13 @@ class Call:
         """That the clocks differ, "" where they do not; the demo's stands still."""
         if abs(self.ahead) <= SAME_CLOCK or api_url() == DEMO_URL:
             return ""
-        return (
-            f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours: ages are by its own."
-        )
+        return f"The backend's clock is {self.ahead / 60:+.0f} minutes from ours; ages are by it."
 
 
 def out_of_time() -> DunetraceError:
     """The error of a call that has taken all of its time."""
-    return DunetraceError(
-        f"The backend did not complete the answer within {CALL_SECONDS:.0f} s. It is overloaded or "
-        "very slow: try again later, or ask for less (one agent, a smaller limit, a shorter "
-        "since_hours).",
-        "timeout",
-    )
+    said = f"The backend did not complete the answer within {CALL_SECONDS:.0f} s."
+    return DunetraceError(f"{said} {CURES['timeout']}", "timeout")
 
 
 CALL: ContextVar[Call] = ContextVar("CALL")
@@ -272,8 +257,8 @@ def now() -> float:
 
 
 # ── Values ────────────────────────────────────────────────────────────────────────────────────────
-# One value as a short text on one line, or "—"; and the pieces that answers are laid out with. A
-# number or a time that is missing is nan, with which every comparison is false.
+# One value as a short text on one line, or "—", and the pieces that answers are laid out with. A
+# missing number or time is nan, with which every comparison is false.
 
 BUDGET = 32_000  # characters of any answer, about 8,000 tokens
 ROOM = BUDGET - 2_500  # for the entries of a list; the rest is for what stands around them
@@ -294,14 +279,12 @@ def dash(value: object) -> str:
 
 def visible(text: str) -> str:
     """A text without control, invisible and direction-changing characters but line breaks."""
-    return INVISIBLE.sub(
-        "", "".join(char for char in text.expandtabs(4) if char == "\n" or char.isprintable())
-    )
+    printable = (one for one in text.expandtabs(4) if one == "\n" or one.isprintable())
+    return INVISIBLE.sub("", "".join(printable))
 
 
 def clean(value: object, most: int = 300) -> str:
-    """A value on one line, visible, without the fence of a code block, and with the count of what
-    was cut; "—" for nothing."""
+    """A value on one line, visible, without fences, with the count of what was cut; or "—"."""
     text = visible(" ".join(str(value).split()))
     text = re.sub("`{3,}|~{3,}", "` ` `", text)
     return dash(text if len(text) <= most else f"{text[:most]}…(+{len(text) - most} chars)")
@@ -313,8 +296,7 @@ def gist(text: str, most: int = 200) -> str:
 
 
 def shown_id(value: str | int | None) -> str:
-    """An id as it is or, where it holds anything but letters, digits and . : / @ - _, as a JSON
-    string, in which nothing hides; the tools take both."""
+    """An id as it is or, where something may hide in it, as a JSON string; the tools take both."""
     text = dash(value)
     hides = text != visible(text)
     if not hides and re.fullmatch(r"\w[\w.:/@-]*|—", text):
@@ -395,12 +377,10 @@ def of_runs(part: int | None, whole: int | None) -> str:
 
 
 def dollars(money: float) -> str:
-    """US dollars; as many decimals as show two digits where it is less than a cent."""
-    if math.isnan(money):
-        return NONE
-    if not 0 < abs(money) < 0.01:
-        return f"${money:,.2f}"
-    return f"${money:.{1 - math.floor(math.log10(abs(money)))}f}".rstrip("0")
+    """US dollars; two digits where it is less than a cent."""
+    if 0 < abs(money) < 0.01:
+        return f"${float(f'{money:.2g}'):f}".rstrip("0")
+    return NONE if math.isnan(money) else f"${money:,.2f}"
 
 
 def price(money: float) -> str:
@@ -413,11 +393,6 @@ def ranges(numbers: Iterable[int | None]) -> str:
     known = {n for n in numbers if n is not None}
     begin, end = sorted(known - {n + 1 for n in known}), sorted(known - {n - 1 for n in known})
     return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(begin, end, strict=True))
-
-
-def bar(fraction: float) -> str:
-    """Twenty characters; a cell is full only when it is reached."""
-    return f"{'█' * int(min(1, max(0, fraction)) * 20):░<20}"
 
 
 def blocks(*parts: str, gap: str = "\n\n") -> str:
@@ -456,8 +431,9 @@ def half(parts: list[str], what: str) -> list[str]:
 
 
 def delivered(text: str) -> str:
-    """The last step of every text on its way out: printable, and nothing over BUDGET."""
-    text = visible(text)
+    """The last step of every text on its way out: printable, within BUDGET, and no command to the
+    runner of a CI job, which obeys `##[` and `##vso[` anywhere and `::` in front."""
+    text = re.sub(r"(?mi)^[^\S\n]*:(?=:)|#(?=#(vso)?\[)", r"\g<0> ", visible(text))
     if len(text) <= BUDGET:
         return text
     kept = text[: BUDGET - 150].rpartition("\n")[0]
@@ -477,8 +453,12 @@ def first_rule(*rules: tuple[object, T]) -> T:
 
 
 def newest_first(rows: Iterable[Any]) -> list[Any]:
-    """Rows by their times (`at`); those without one come last."""
-    return sorted(rows, key=lambda row: row.at if row.at > 0 else 0, reverse=True)
+    """Rows by their times (`at`); one without stays behind the row before it, or first."""
+    moment, timed = math.inf, []
+    for row in rows:
+        moment = row.at if row.at > 0 else moment
+        timed.append((moment, row))
+    return [row for _, row in sorted(timed, key=lambda pair: -pair[0])]
 
 
 def times_of(rows: Iterable[Any]) -> list[float]:
@@ -486,20 +466,14 @@ def times_of(rows: Iterable[Any]) -> list[float]:
     return sorted(row.at for row in rows if row.at > 0) or [math.nan]
 
 
-RUN_IN_TEXT = re.compile(
-    r"/runs/(?P<link>[^\s/?#|<>()\[\]\"'`\\]+)"
-    r"|\brun(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?\\?[\"`](?P<quoted>[^\"`\\]+)"
-    r"|\brun(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?P<bare>[^\s,\"`}·|\\]+)"
-    r"|[·|]\s?run\s`?(?P<said>[^\s`·|]+)"
-    rf"|\b(?P<uuid>{UUID.pattern})\b",
-    re.I,
+# An id behind what it is of: in JSON, Markdown, an assignment, between the parts of an alert.
+NAMED = (
+    r"\b{0}(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?:\\?[\"`]([^\"`\\]+)|([^\s,\"`}}·|\\]+))"
+    r"|[·|]\s?{0}\s`?([^`·|\n]+)"
 )
-AGENT_IN_TEXT = re.compile(
-    r"\bagent(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?\\?[\"`](?P<quoted>[^\"`\\]+)"
-    r"|\bagent(?:_?id)?\\?\"?\*?\s?[:=]\*?\s?(?P<bare>[^\s,\"`}·|\\]+)"
-    r"|[·|]\s?agent\s`?(?P<said>[^`·|\n]+)",
-    re.I,
-)
+LINK = r"/runs/([^\s/?#|<>()\[\]\"'`\\]+)"
+RUN_IN_TEXT = re.compile(rf"{LINK}|{NAMED.format('run')}|\b({UUID.pattern})\b", re.I)
+AGENT_IN_TEXT = re.compile(NAMED.format("agent"), re.I)
 
 
 def found_in(pattern: re.Pattern[str], text: str) -> str:
@@ -509,8 +483,7 @@ def found_in(pattern: re.Pattern[str], text: str) -> str:
 
 
 def given_run(value: str) -> str:
-    """The run id in what a person pastes: an id, its beginning, a link, an alert, a webhook. A word
-    without any of their marks is an id."""
+    """The run id in what a person pastes: an id, its beginning, a link, an alert, a webhook."""
     text = given_id(value.strip())
     pasted = re.search(r"\s|://|[={]", text)
     return (pasted and found_in(RUN_IN_TEXT, text)) or text.removesuffix("…")
@@ -518,14 +491,14 @@ def given_run(value: str) -> str:
 
 # ── Privacy ───────────────────────────────────────────────────────────────────────────────────────
 # What may leave the process: true, false and null; a number of under five digits, or whose name
-# ends in a measure; a text whose name has a form here, if it has that form. All else that a person,
-# a model or a tool wrote in a run is shown as its hash and length.
+# ends in a measure; a text of the form that its name has here. All else that a person, a model or a
+# tool wrote in a run is shown as its hash and length.
 
-NAME = re.compile(  # no URL, no path of a file, no address, no long number among words
-    r"(?!\w:[\\/])(?!.*://)(?!.*\w@[\w.-]+\.[A-Za-z]{2,}\b)(?!\d{6,}$)(?!.* .*\d{6})(?!.*\d{6}.* )"
-    r"@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
+NAME = re.compile(  # no number, URL, path of a file or address, no long number among words
+    r"(?=.*[^\W\d_])(?!\w:[\\/])(?!.*://)(?!.*\w ?@[\w.-]+\.[^\W\d]{2})(?!.* .*\d{6})"
+    r"(?!.*\d{6}.* )@?\w[\w.:/@+()-]*( [\w.:/@+()-]+){0,4}"
 )
-VERSION = re.compile(rf"[0-9a-f]{{8}}|{NAME.pattern}")  # of the SDK: part of a hash
+VERSION = re.compile(rf"[0-9a-f]{{8}}|\d{{1,5}}([.-]\d{{1,5}}){{0,2}}|{NAME.pattern}")
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 PATH = re.compile(r"(\$\.)?[A-Za-z_]\w*([.\[][\w\]]+)*")
 HASH = re.compile("[0-9a-f]{6,64}")
@@ -536,8 +509,8 @@ FORMS = {
     NAME: "tool tools tool_name tool_names tool_a tool_b failed_tool last_tool_used source_tool "
     "available_tools distinct_tools pattern index_name indexes source_name signal_name policy_name "
     "step_label provider providers cycle_agents delegation_chain model models from_model to_model "
-    "detector_name evaluator sdk_version",
-    VERSION: "agent_version version",
+    "detector_name evaluator",
+    VERSION: "agent_version version sdk_version",
     WORD: "severity failure_type event_type exit_reason finish_reason status state kind type "
     "metric trigger operator event_sequence stall_event_sequence matched_patterns "
     "matched_error_marker matched_completion_term failure_source next_action_type source source_type "
@@ -549,14 +522,14 @@ FORMS = {
 }
 FORM_OF = {name: form for form, names in FORMS.items() for name in names.split()}
 MEASURES = set(
-    "count counts calls made step steps index indices length chars size tokens score rate ratio "
-    "factor confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window "
-    "fails failures occurrences retrievals checked runs truncation retries attempts latency "
+    "count counts calls made step steps length chars size tokens score rate ratio factor "
+    "confidence similarity threshold tier delta ms s seconds usd p25 p50 p75 window fails "
+    "failures occurrences retrievals checked runs truncation retries attempts latency "
     "duration".split()
 )
 # Objects that are judged field by field; others are hashed as a whole.
 OPEN = {"", "meta", "token_growth_sequence", "all_slow_steps", "coincident_signals", "taint_source"}
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}|\d{1,6}")
+KEY = re.compile(r"(?!.*\d{6})([A-Za-z_][A-Za-z0-9_]{0,39}|\d+)")
 
 
 def may_show(name: str, value: object) -> bool:
@@ -577,14 +550,11 @@ def name_under(container: str, key: str) -> str:
 
 def as_json(value: object) -> str:
     """A value as JSON, equal for equal values whatever the order of their keys."""
-    with contextlib.suppress(RecursionError):
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return "nested too deeply"
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def hashed(value: object) -> str:
-    """`sha256:<8 hex> (<n> chars)` of a text, or of the JSON of another value; equal values look
-    equal. The hash of a very short one would tell it."""
+    """`sha256:<8 hex> (<n> chars)` of a value, or, as that of a short one tells it, its length."""
     text = value if isinstance(value, str) else as_json(value)
     if len(text) < 8:
         return f"hidden ({len(text)} chars)" if text else NONE
@@ -597,8 +567,10 @@ def safe(name: str, value: object, raw: bool = False) -> str:
     if isinstance(value, list):
         return f"[{first_of([safe(name, one, raw) for one in value], 3)}]"
     if isinstance(value, dict) and name in OPEN:
-        judged = ((key, name_under(name, key), one) for key, one in value.items())
-        fields = [f"{safe_key(key)}: {safe(under, one, raw)}" for key, under, one in judged]
+        fields = [
+            f"{safe_key(key)}: {safe(name_under(name, key), one, raw)}"
+            for key, one in value.items()
+        ]
         return f"{{{first_of(fields, 12)}}}"
     if not raw and not may_show(name, value):
         return hashed(value)
@@ -613,13 +585,13 @@ def safe_key(key: str) -> str:
 
 def as_filter(kind: str) -> str:
     """A failure type as the filters are written: TOOL_LOOP for `tool-loop`."""
-    return re.sub(r"[\s-]+", "_", kind.strip()).upper()
+    return re.sub(r"[\s:-]+", "_", kind.strip()).upper()
 
 
 # ── Records ───────────────────────────────────────────────────────────────────────────────────────
 # What the Customer API sends, one class for each JSON object. A field that is missing, null, absurd
-# or of a wrong type is None (a text "", a number or a time nan, a list empty); a word that has not
-# the form of one is its hash. So nothing above asks what type a value has.
+# or of a wrong type is None (a text "", a number or a time nan, a list empty), a word that is none,
+# its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
 TIMES = "detected_at completed_at started_at deployed_at first_seen timestamp".split()
@@ -652,10 +624,16 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def kind_of(failure_type: str) -> str:
+    """A failure type in the one form that is compared; "—" for none."""
+    return safe("failure_type", as_filter(failure_type))
+
+
 R = TypeVar("R", bound="Record")
 Text = Annotated[str, BeforeValidator(text_or_empty)]
+Id = Annotated[Text, AfterValidator(lambda text: text if len(text) <= 4_000 else "")]
 Word = Annotated[Text, AfterValidator(lambda text: text and safe("status", text))]
-Kind = Annotated[Word, AfterValidator(dash)]
+Kind = Annotated[Text, AfterValidator(kind_of)]
 Name = Annotated[Text, AfterValidator(lambda text: text and safe("version", text))]
 Number = Annotated[float, BeforeValidator(number_or_nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none)]
@@ -674,7 +652,7 @@ class Record(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def complete(cls, row: object) -> Json:
-        """A row with None for each field that it lacks, of which its type makes what it should."""
+        """A row with None, of which a type makes what it should, for each field that it lacks."""
         return {**dict.fromkeys(cls.model_fields), **mapping(row)}
 
     @property
@@ -692,7 +670,7 @@ class Record(BaseModel):
 class Agent(Record):
     """A row of GET /v1/agents. Counts are of all time."""
 
-    agent_id: Text
+    agent_id: Id
     last_seen: Moment
     run_count: Count
     signal_count: Count
@@ -705,8 +683,10 @@ class Agent(Record):
     @property
     def types(self) -> Counter[str]:
         """Its signals by failure type."""
-        counts = self.failure_types.items()
-        return Counter({safe("failure_type", kind): count_or_none(n) or 0 for kind, n in counts})
+        counts = Counter[str]()
+        for kind, n in self.failure_types.items():
+            counts[kind_of(kind)] += count_or_none(n) or 0
+        return counts
 
 
 class Event(Record):
@@ -733,9 +713,9 @@ def version_text(name: str) -> str:
 
 
 class OfRun(Record):
-    run_id: Text
+    run_id: Id
     run: Text  # what lists show of `run_id`
-    agent_id: Text
+    agent_id: Id
     agent_version: Name
 
     @property
@@ -755,7 +735,7 @@ class OfRun(Record):
 
 # Fields of evidence that name a step of the run, or several.
 PLACES = (
-    "step_indices first_fail_step failed_step failed_tool_step tool_step claim_step truncated_step "
+    "step_index step_indices first_fail_step failed_step failed_tool_step tool_step claim_step truncated_step "
     "first_truncation_step last_truncation_step next_action_step downgrade_step write_step"
 ).split()
 
@@ -779,15 +759,13 @@ class Signal(OfRun):
 
     @property
     def steps(self) -> set[int]:
-        """The steps at which it points. v0.3.0 sends the run's last step as its step_index, so that
-        its evidence and focus come first."""
+        """The steps at which its evidence points; v0.3.0's step_index is the last of the run."""
         said = {**self.evidence, **self.focus}
         listed = [one for name in PLACES for one in (items(said.get(name)) or [said.get(name)])]
-        listed += [int(key) for key in mapping(said.get("all_slow_steps")) if key.isdecimal()]
-        first, last = (count_or_none(said.get(name)) for name in ("first_step", "last_step"))
-        if first is not None and last is not None:
-            listed += range(first, min(last, first + 1_000) + 1)
-        known = {n for one in listed if (n := count_or_none(one)) is not None}
+        first, last = (number_or_nan(said.get(name)) for name in ("first_step", "last_step"))
+        if 0 <= first <= last:
+            listed += range(int(first), int(min(last, first + 1_000)) + 1)
+        known = {n for n in map(count_or_none, listed) if n is not None}
         return known or {n for n in [self.step_index] if n is not None}
 
     @property
@@ -797,12 +775,11 @@ class Signal(OfRun):
 
 
 class Run(OfRun):
-    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals. `exit_reason` is
-    what made the backend process it: run.completed, run.errored or stalled."""
+    """A row of GET /v1/runs, or GET /v1/runs/{id} with its events and signals."""
 
     started_at: Moment
     completed_at: Moment
-    exit_reason: Word
+    exit_reason: Word  # why it was processed: run.completed, run.errored or stalled
     step_count: Count
     signal_count: Count
     total_tokens: Count
@@ -814,8 +791,8 @@ class Run(OfRun):
 
     def last(self, *endings: str) -> Event:
         """Its last event whose type ends so; an empty one where there is none."""
-        known = [event for event in self.events if event.event_type.endswith(endings)]
-        return known[-1] if known else Event.of()
+        known = (event for event in reversed(self.events) if event.event_type.endswith(endings))
+        return next(known, Event.of())
 
     @property
     def cause(self) -> str:
@@ -882,13 +859,10 @@ class Pattern(Record):
     triggered_count: Count
     affected_runs: Count
     total_runs: Count
-    rate: Number
     co_rate: Number
     is_systemic: Flag
     first_seen: Moment
     last_seen: Moment
-    avg_confidence: Number
-    severity_breakdown: Object
 
 
 class Version(Record):
@@ -897,7 +871,6 @@ class Version(Record):
     agent_version: Name
     run_count: Count
     runs_with_signals: Count
-    signal_count: Count
     first_seen: Moment
     last_seen: Moment
 
@@ -913,7 +886,6 @@ class Deploy(Record):
     before_signals: Count
     after_runs: Count
     after_signals: Count
-    is_regression: Flag
 
 
 class Spending(Record):
@@ -937,23 +909,17 @@ class Insights(Record):
     cost_stats: Spending
 
 
-class Page(Record):
-    """What a list says of itself."""
-
-    total: Count
-    has_more: Flag
-
-
 # ── Quotations ────────────────────────────────────────────────────────────────────────────────────
-# The backend explains signals in sentences from templates, some of which quote what a run said.
-# What they quote of texts that may not be shown is hidden there too, in any case and spacing.
+# The backend explains signals in sentences, some of which quote what a run said. What they quote of
+# texts that may not be shown is hidden there too, in any case and spacing.
 
-GRAM = 12  # characters in a row that make a quotation
-MARKS = "`\"'‘’“”„«»"
+GRAM = 12  # characters in a row that make a quotation; a shorter text counts as a whole
+MARKS = "`\"'‘’“”„«»「」"
 BETWEEN = MARKS + string.whitespace  # words of a quotation
 # The strings inside JSON, whole or cut, or a Python repr; with a colon behind it it is a key.
 QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])+)(?:\1(\s*:)?|$)""")
-NUMBERS_AND_ADDRESSES = re.compile(r"\d{5,}|[\w.+-]+@[\w.-]+")
+# An address, or a number of five or more digits, in groups too.
+PERSONAL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w.-]+\.[^\W\d]{2,}|\d(?:[ ,.-]?\d){4,}")
 PROSE = ("title", "what", "why_it_matters", "description", "code")  # of signals and fixes
 
 
@@ -972,9 +938,15 @@ def grams(text: str) -> Iterator[str]:
     return (text[n : n + GRAM] for n in range(len(text) - GRAM + 1))
 
 
+def quotable(text: str) -> list[str]:
+    """What of a hidden text may be quoted: itself, as it is or without escapes, and its strings."""
+    plain = re.sub(r"\\u([\da-fA-F]{4})", lambda one: chr(int(one[1], 16)), text)
+    strings = [one for _, one, key in QUOTED.findall(plain) if not key]
+    return [text, plain, re.sub(r"\\[nrt]|\\", " ", plain), *strings]
+
+
 def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> None:
-    """Adds the texts under a value, as they are compared, to those that may be shown or those that
-    may not; of a hidden one its strings and long numbers too. A key that is no name is a text."""
+    """Adds the texts under a value, and keys that are no names, to what is hidden or shown."""
     if isinstance(value, dict):
         for key, one in value.items():
             sort_out(one, name_under(name, key), hidden, shown)
@@ -986,28 +958,29 @@ def sort_out(value: object, name: str, hidden: set[str], shown: set[str]) -> Non
     elif may_show(name, value):
         shown.add(folded(str(value)))
     else:
-        text = str(value)
-        unescaped = re.sub(r"\\[nrt]|\\", " ", text)
-        strings = [one for _, one, key in QUOTED.findall(text) if not key]
-        parts = (text, unescaped, *strings, *NUMBERS_AND_ADDRESSES.findall(text))
-        hidden.update(folded(part).strip(" .,:;!?") for part in parts)
+        hidden.update(folded(one).strip(" .,:;!?") for one in quotable(str(value)))
 
 
 def quoted(text: str) -> str:
-    """The pattern of a short hidden text where it counts as quoted: a word, or one of three
-    characters at most, in quotation marks, another anywhere."""
+    """The pattern of a short hidden text: of a word, or of three characters, in quotation marks."""
     if len(text) > 3 and not text.isalpha():
         return rf"(?<!\w){re.escape(text)}(?!\w)"
     return rf"(?<=[{MARKS}]){re.escape(text)}(?=[.,:;!? ]*[{MARKS}])"
 
 
-def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
-    """A text with the hash of each quotation: of grams that it repeats, or of what is `short`."""
+def bare(personal: str) -> str:
+    """A number or an address as it is compared."""
+    return re.sub("[ ,.-]", "", personal)
+
+
+def unquoted(text: str, repeated: set[str], short: re.Pattern[str], known: set[str]) -> str:
+    """A text with hashes of what it repeats, what is `short`, and what is personal but unknown."""
     text = one_form(text)
     form = re.sub(r"\s+", " ", text.casefold())
     places = [match.start() for match in re.finditer(r"\s+|\S", text)]
     spans = [(n, n + GRAM) for n, gram in enumerate(grams(form)) if gram in repeated]
     spans += [match.span() for match in short.finditer(form)]
+    spans += [one.span() for one in PERSONAL.finditer(form) if bare(one[0]) not in known]
     said = {at for n, end in spans for at in places[n:end] if text[at] not in BETWEEN}
     marked = "".join("\0" if at in said else char for at, char in enumerate(text))
     quotation = rf"\0+([{BETWEEN}]+\0+)*"
@@ -1016,31 +989,27 @@ def unquoted(text: str, repeated: set[str], short: re.Pattern[str]) -> str:
 
 
 def redact(signals: list[Signal], payloads: list[Json]) -> None:
-    """Hides what the explanations of signals repeat of hidden texts: 12 characters in a row, or a
-    whole shorter one, which if it is but a word must stand in quotation marks; names that are shown
-    elsewhere stay."""
+    """Hides what explanations quote of hidden texts or looks personal, unless shown elsewhere."""
     hidden, names = set[str](), {""}
     sort_out([*(signal.evidence for signal in signals), *payloads], "", hidden, names)
     rows = [*signals, *(fix for signal in signals for fix in signal.suggested_fixes)]
     texts = [(row, name, text) for row in rows for name, text in row if name in PROSE]
     said = folded(" ".join(text for _, _, text in texts))
-    repeated = set(grams(said)).intersection(grams("\n".join(hidden))) - set(
-        grams("\n".join(names))
-    )
-    short = sorted((one for one in hidden - names if len(one) < GRAM and one in said), key=len)
-    pattern = re.compile("|".join(map(quoted, reversed(short))) or "(?!)")
+    shown = "\n".join(names)
+    known = {bare(one) for one in PERSONAL.findall(shown)}
+    repeated = set(grams(said)).intersection(grams("\n".join(hidden))).difference(grams(shown))
+    short = [one for one in hidden - names if len(one) < GRAM and one in said]
+    longest_first = sorted(short, key=len, reverse=True)
+    pattern = re.compile("|".join(map(quoted, longest_first)) or "(?!)")
     for row, name, text in texts:
-        setattr(row, name, unquoted(text, repeated, pattern))
+        setattr(row, name, unquoted(text, repeated, pattern, known))
 
 
 def without_raw(signals: list[Signal], events: Iterable[Event] = ()) -> list[Signal]:
-    """Signals whose explanations no longer quote their own evidence or, if it is given, what the
-    `events` of their run say; as they are where raw text is to be shown."""
+    """Signals that quote nothing hidden of their evidence, nor of the events of their run."""
     if show_raw():
         return signals
-    told = [one.model_copy() for one in signals]
-    for signal in told:
-        signal.suggested_fixes = [fix.model_copy() for fix in signal.suggested_fixes]
+    told = [one.model_copy(deep=True) for one in signals]
     payloads = [event.payload for event in events]
     for group in [told] if payloads else [[signal] for signal in told]:
         redact(group, payloads)
@@ -1062,8 +1031,7 @@ def result_or_error(task: Callable[[], T]) -> T | DunetraceError:
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:
-    """Results, or errors, of tasks that run at the same time, in their order; the client is told
-    how far it is. Raises DunetraceError when the call is over."""
+    """Results, or errors, of tasks run at once, in their order; raises when the call is over."""
     call, results = current_call(), list[Any]()
     pool = ThreadPoolExecutor(AT_ONCE, initializer=CALL.set, initargs=(call,))
     try:
@@ -1101,8 +1069,7 @@ def or_empty(result: T | DunetraceError, kind: Any) -> T:
 
 
 # ── Customer API ──────────────────────────────────────────────────────────────────────────────────
-# One backend over HTTP: paths, pages, retries, one error for whatever goes wrong, and the memory of
-# what lists showed.
+# One backend over HTTP: paths, pages, retries, one error, and the memory of what lists showed.
 
 LARGEST_BODY = 32 * 2**20  # bytes
 LARGEST_PAGE = 500  # rows; the API's own bound (PAGE_SIZE_MAX)
@@ -1115,16 +1082,13 @@ ROW_ID = {"agents": "agent_id", "runs": "run_id", "signals": "id"}
 # Routes that every version of the Customer API has.
 OLDEST_ROUTES = re.compile(r"/v1/agents(/{}/(runs|signals|insights))?|/v1/runs/{}")
 CURES = {
-    "unreachable": "Start the backend (docker compose up -d), or set DUNETRACE_API_URL to where it "
-    "listens.",
-    "timeout": "The backend hangs or is overloaded: try again later, or ask for less (one agent, a "
-    "smaller limit, a shorter since_hours).",
+    "unreachable": "Start the backend (docker compose up -d), or correct DUNETRACE_API_URL.",
+    "timeout": "The backend is overloaded: try later or ask for less (one agent, a smaller limit).",
     "auth": "Set DUNETRACE_API_KEY to an active key with that scope: dt_dev_test, the default, works "
     "in dev mode only, and YOUR_DUNETRACE_API_KEY is no key but where yours belongs.",
-    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 8001 or 3000).",
-    "route": "Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the "
-    "tools that need no more than those.",
-    "missing": "Check the id: list_agents and get_agent_runs show the ones that exist.",
+    "service": "Set DUNETRACE_API_URL to the Customer API (by default on port 8002, not 3000).",
+    "route": "Update the backend: v0.3.0 has agents, runs, signals and insights only.",
+    "missing": "Check the id: the lists show those that exist.",
     "invalid": "Correct the value and call again.",
     "server": "The fault is the backend's, or a proxy's: look at its log, then try again.",
 }
@@ -1134,7 +1098,6 @@ CONNECTION_FAULTS = {
     "ConnectTimeout": "unreachable did not accept a connection within 3 s",
     "Read timed out|ReadTimeout": "timeout sent nothing for 15 s",
     "IncompleteRead|InvalidChunk|Decod": "server broke off in the middle of its answer",
-    "SOCKS": "unreachable could not be reached: a SOCKS proxy needs the package PySocks",
     "ProxyError": "unreachable could not be reached: the proxy (HTTPS_PROXY) did not pass it on",
     "CERTIFICATE_VERIFY|CA certificate": "unreachable could not be reached: its certificate is not trusted",
     "SSL": "unreachable could not be reached: it speaks no TLS (http:// or https://?)",
@@ -1146,8 +1109,7 @@ CONNECTION_FAULTS = {
 
 @dataclass
 class Found:
-    """Rows of a list, newest first, and how many there are in all, if `exact`: the backend neither
-    contradicted itself nor has more than was read."""
+    """Rows of a list, and how many there are, if it has no gap or contradiction (`exact`)."""
 
     rows: list[Any] = field(default_factory=list)
     total: int = 0
@@ -1177,8 +1139,7 @@ class Patient(Retry):
 
 
 def fits_path(ident: str) -> bool:
-    """Whether an id can be addressed in a path: the server decodes it before it routes, and clients
-    fold dots even when encoded."""
+    """Whether a path can carry an id: servers decode it before they route, clients fold dots."""
     return not re.search("/|^\\.*$|[\0\ud800-\udfff]", ident)
 
 
@@ -1188,16 +1149,12 @@ def segment(value: object) -> str:
     if fits_path(ident):
         return quote(ident, safe="")
     raise DunetraceError(
-        f"No path of the Customer API can carry the id {shown_id(ident)}, for its slash or dots.",
-        "path",
+        f"No path can carry the id {shown_id(ident)}, for its slash or dots.", "path"
     )
 
 
 class Api:
-    """The Customer API of one backend: every request leaves through `get`.
-
-    Safe to use from many threads. All methods raise DunetraceError and nothing else.
-    """
+    """The Customer API of one backend, for many threads; raises nothing but DunetraceError."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
@@ -1211,11 +1168,7 @@ class Api:
         self.session.headers["Authorization"] = f"Bearer {key}"
         adapter = DemoAdapter if url == DEMO_URL else HTTPAdapter
         patient = Patient(
-            total=2,
-            read=False,
-            status_forcelist={429, 502, 503, 504},
-            backoff_factor=0.2,
-            raise_on_status=False,
+            total=2, read=False, status_forcelist={429, 502, 503, 504}, raise_on_status=False
         )
         self.session.mount(url, adapter(pool_maxsize=2 * AT_ONCE, max_retries=patient))
         # Reading an issue may make the backend pay for an analysis: never twice.
@@ -1253,36 +1206,28 @@ class Api:
         raise self.refusal(template, path, response, mapping(data).get("detail"))
 
     def error(self, path: str, fault: str) -> DunetraceError:
-        """What was asked, what came back, what to do. A fault is its kind and what it says; the key
-        is hidden, whoever quoted it."""
+        """What was asked, what came back, what to do; the key is hidden before anything is cut."""
         kind, what = fault.split(maxsplit=1)
-        if len(self.key) > 5:
-            what = what.replace(self.key, "***")
-        return DunetraceError(
-            clean(f"{self.url}{unquote(path)} {what}. {CURES[kind]}", 1_400), kind
-        )
+        key = self.key if len(self.key) > 5 else "\0"  # a shorter one is none, but a part of words
+        said = [clean(one.replace(key, "***"), 600) for one in (unquote(path), what)]
+        return DunetraceError(f"{self.url}{' '.join(said)}. {CURES[kind]}", kind)
 
-    def refusal(
-        self, template: str, path: str, answer: requests.Response, detail: object
-    ) -> Exception:
+    def refusal(self, template: str, path: str, answer: Any, detail: object) -> DunetraceError:
         """The error for an answer that is not 200 with JSON. A 404 is about the thing only if its
-        `detail` names it; no text but that of FastAPI's `detail` is repeated."""
+        `detail` names it; no other text is repeated, nor that of a crash, which may quote a run."""
         status, headers, said = answer.status_code, answer.headers, str(detail or "")
         unnamed = status == 404 and not said.endswith(" not found")
         old = said == "Not Found" and not OLDEST_ROUTES.fullmatch(template)
         where = headers.get("Location", "somewhere").partition("?")[0]
         wait = headers.get("Retry-After", "")
-        later = wait and f"; it asks to come back after {clean(wait, 80)} s"
-        kind, why = STATUS_KINDS.get(status, "server"), said and f" ({clean(said, 600)})"
+        later = wait and f"; it asks to come back after {wait} s"
+        why = f" ({said})" if said and status < 500 else ""
         fault = first_rule(
             (300 <= status < 400, f"service redirects to {where}, which is not followed"),
-            (
-                unnamed and old,
-                "route answered 404 Not Found: this backend is too old to have that endpoint",
-            ),
+            (unnamed and old, "route answered 404: this backend is too old to have that endpoint"),
             (unnamed, "service answered 404 Not Found, so it is not the Customer API"),
             (status < 400, f"service answered {status} without JSON (a web page?)"),
-            (True, f"{kind} answered {status}{why}{later}"),
+            (True, f"{STATUS_KINDS.get(status, 'server')} answered {status}{why}{later}"),
         )
         return self.error(path, fault)
 
@@ -1290,52 +1235,52 @@ class Api:
         """The record at a path."""
         return kind.of(self.get(template, *ids, **params))
 
-    def ask_list(
-        self, kind: type[R], template: str, key: str, *ids: object, **params: Any
-    ) -> Found:
+    def ask_list(self, kind: type[R], path: str, key: str, *ids: object, **params: Any) -> Found:
         """A list of records, under a key or ("") bare, and whether its own counts fit it."""
-        data = self.get(template, *ids, **params)
+        data = self.get(path, *ids, **params)
         rows = mapping(data).get(key) if key else data
         if not isinstance(rows, list):
-            raise self.error(template.format(*ids), f"server sent no list of {key or 'rows'}")
-        page = Page.of(mapping(data).get("page"))
-        end = params.get("offset", 0) + len(rows) if rows else 0
-        fits = not key or (page.total is not None and end + page.has_more <= page.total)
-        return Found(self.remember([*map(kind.of, rows)]), max(page.total or 0, end), fits)
+            raise self.error(path.format(*ids), f"server sent no list of {key or 'rows'}")
+        page, offset = mapping(mapping(data).get("page")), params.get("offset", 0)
+        end, total = offset + len(rows) if rows else 0, number_or_nan(page.get("total"))
+        fits = (
+            end + bool(page.get("has_more")) <= total
+            and len(rows) >= min(params.get("limit", 0), total - offset)
+            and page.get("offset", offset) == offset
+            and all(isinstance(row, dict) for row in rows)
+        )
+        found = self.remember([*map(kind.of, rows)])
+        return Found(found, int(max(end, total)), fits or not key)
 
     def page(self, what: str, agent_id: str = "", **params: Any) -> Found:
-        """One page of the `agents`, or of the `signals` or `runs` of an agent or of all ("").
-
-        Only the newest API lists those of all. It takes an id that no path can carry in the query.
-        """
+        """One page of the `agents`, or of the `signals` or `runs` of an agent; the newest API has
+        those of all (""), too, and takes any id in the query."""
         if agent_id and fits_path(agent_id):
-            return self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
-        return self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
+            found = self.ask_list(ROWS[what], f"/v1/agents/{{}}/{what}", what, agent_id, **params)
+        else:
+            found = self.ask_list(ROWS[what], f"/v1/{what}", what, agent_id=agent_id, **params)
+        own = [row for row in found.rows if not agent_id or row.agent_id in ("", agent_id)]
+        return replace(found, rows=own, exact=found.exact and len(own) == len(found.rows))
 
     def read(
-        self,
-        what: str,
-        agent_id: str = "",
-        most: int = MOST_ROWS,
-        age: float = math.inf,
-        **params: Any,
+        self, what: str, agent: str = "", most: int = MOST_ROWS, age: float = math.inf, **more: Any
     ) -> Found:
         """At most `most` rows of a list: a page, and then several at once until one is older than
-        `age` seconds as a whole. A row that two pages repeat comes once."""
+        `age` seconds as a whole. A row that they repeat comes once, and must be the same."""
         size = min(most, LARGEST_PAGE)
-        ask = functools.partial(self.page, what, agent_id, limit=size, **params)
+        ask = functools.partial(self.page, what, agent, limit=size, **more)
         pages = [ask(offset=0)]
         total = pages[0].total
         starts = [*range(size, min(total, most), size)]
         while starts and not is_over(pages[-1], age):
             pages += gather(*(functools.partial(ask, offset=one) for one in starts[:AT_ONCE]))
             del starts[:AT_ONCE]
-        ids = ((getattr(row, ROW_ID[what]) or id(row), row) for page in pages for row in page.rows)
-        rows = [*dict(ids).values()][:most]
+        known, exact = dict[object, Any](), all(page.exact for page in pages)
+        for row in (row for page in pages for row in page.rows):
+            exact &= row == known.setdefault(getattr(row, ROW_ID[what]) or id(row), row)
+        rows = [*known.values()][:most]
         wanted = total if most == MOST_ROWS else min(most, total)
-        whole = len(rows) >= wanted or is_over(pages[-1], age)
-        exact = whole and all(page.exact for page in pages)
-        return Found(rows, total, exact)
+        return Found(rows, total, exact and (len(rows) >= wanted or is_over(pages[-1], age)))
 
     def agents(self) -> Found:
         """Every agent that this key sees, last seen first."""
@@ -1347,12 +1292,12 @@ class Api:
         return replace(found, rows=newest_first(found.rows))
 
     def remember(self, rows: list[Any]) -> list[Any]:
-        """The rows, with what lists show of their run ids: the beginning of a UUID, unless another
-        run has it. What that means, and of which run a signal is, is remembered."""
+        """The rows; what lists show of their run ids, and whose a signal is, is remembered."""
         if max(len(self.whole), len(self.homes)) > MOST_REMEMBERED:
             self.whole, self.homes = {}, {}
         for row in rows:
             ident = getattr(row, "run_id", "")
+            # The beginning of a UUID, unless another run has it.
             if UUID.fullmatch(ident) and self.whole.setdefault(ident[:SHORT], ident) == ident:
                 row.run = ident[:SHORT]
             if isinstance(row, Signal):
@@ -1369,8 +1314,7 @@ api_at = functools.cache(Api)
 
 
 def api() -> Api:
-    """The backend that the environment names; raises DunetraceError when that, or where its
-    dashboard is, cannot be understood."""
+    """The backend that the environment names; raises DunetraceError where that makes no sense."""
     dashboard_url()
     return api_at(api_url(), secret("DUNETRACE_API_KEY", DEFAULT_KEY))
 
@@ -2322,13 +2266,13 @@ class Filters(NamedTuple):
     def matches(self, row: Signal) -> bool:
         """What not every backend compares: none has times, and each version its own types. What has
         no time may match: nothing says that it is too old."""
-        same = self.failure_type in ("", as_filter(row.failure_type))
+        same = self.failure_type in ("", row.failure_type)
         return same and not row.at < now() - self.age
 
 
 def check_type(kind: str, agents: list[Agent]) -> None:
     """Raises DunetraceError for a failure type that neither these agents nor the detectors know."""
-    seen = {as_filter(one) for agent in agents for one in agent.types}
+    seen = {one for agent in agents for one in agent.types}
     if kind and agents and kind not in seen | DETECTORS.keys():
         raise DunetraceError(
             unknown_text("failure type", kind, sorted(seen) or DETECTORS), "invalid"
@@ -3884,7 +3828,7 @@ def verify_fix(
         raise agent
     check_type(failure_type, [agent])
     found, insights = or_empty(listed, Found), or_empty(told, Insights)
-    fixes = [one for one in found.rows if as_filter(one.failure_type) == failure_type]
+    fixes = [one for one in found.rows if one.failure_type == failure_type]
     known, lost = changes(fixes, insights), found.error or insights.error
     lost = lost and f"Not every change is known: {lost}"
     moment = moment_of_fix(since.strip(), known, lost)
@@ -3904,7 +3848,7 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
         lambda: backend.read("runs", name, age=now() - begin),
         lambda: backend.read("signals", name, age=now() - begin, explain="false"),
     )
-    hits = {one.run_id for one in signals.rows if as_filter(one.failure_type) == kind}
+    hits = {one.run_id for one in signals.rows if one.failure_type == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent).flying
     state = trial_verdict(trial, flying, listed.exact and signals.exact)
@@ -4056,7 +4000,7 @@ class Detector(NamedTuple):
 
 
 def detector_of(signal: Signal) -> Detector:
-    return DETECTORS.get(as_filter(signal.failure_type), Detector())
+    return DETECTORS.get(signal.failure_type, Detector())
 
 
 def tool_text(listed: Any) -> str:
@@ -4625,7 +4569,7 @@ def call(options: Options) -> int:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Prints; a reader that left or a full disk does not change the status of a command."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=stream or sys.stdout, flush=True)
+        print(delivered(text), file=stream or sys.stdout, flush=True)
 
 
 def serve(options: Options) -> int:
@@ -4778,7 +4722,7 @@ def main() -> None:
 # is counted here.
 
 DEMO_DATE = "Wed, 13 May 2026 19:19:30 GMT"
-DEMO_NOW = parsedate_to_datetime(DEMO_DATE).timestamp()
+DEMO_NOW = timegm(parsedate(DEMO_DATE) or ())
 
 
 def demo_run(agent_id: str, hours: float, kind: Json) -> Json:

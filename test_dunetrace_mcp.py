@@ -1002,6 +1002,8 @@ HIDDEN = "hidden"
         ("tool_name", "search the web (v2) now", None),
         ("tool", "six words are no tool name", HIDDEN),
         ("tool", "ann@example.com", HIDDEN),
+        ("tool", "ann @mail.例え", HIDDEN),
+        ("tool", "078-05-1120", HIDDEN),
         ("tool", "https://example.com/x", HIDDEN),
         ("tool", "C:\\x", HIDDEN),
         ("tool", "call 4111111111111111", HIDDEN),
@@ -1013,6 +1015,9 @@ HIDDEN = "hidden"
         ),
         ("agent_version", "pkg@1.2/3", None),
         ("agent_version", "12143128", None),
+        ("agent_version", "2026-05-13", None),
+        ("agent_version", "4929-1234-5678-1234", HIDDEN),
+        ("customer_index", 49291234, HIDDEN),
         ("cycle_agents", "planner", None),
         ("providers", "openai", None),
         ("source_tool", "web_search", None),
@@ -1045,54 +1050,41 @@ def test_what_may_leave(name, value, shown):
 
 
 def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
+    assert (
+        dm.safe("meta", {"acct_482913": 1, "12345": 2})
+        == "{sha256:7385e090 (11 chars): 1, 12345: 2}"
+    )
     assert dm.hashed("1234567") == "hidden (7 chars)"
     assert dm.hashed("12345678") == "sha256:ef797c81 (8 chars)"
     assert dm.hashed({"b": 1, "a": [2]}) == dm.hashed({"a": [2], "b": 1})
     assert dm.safe("args", {"b": [1], "a": None}, raw=True) == '{"a": null, "b": [1]}'
-    nested = []
-    for _ in range(100_000):
-        nested = [nested]
-    assert dm.safe("args", {"x": nested}).startswith("sha256:")
 
 
 @pytest.mark.parametrize(
     ("evidence", "text", "shown"),
     [
-        (
-            {"note": "Please wire the Maße to Ann"},
-            "It said PLEASE  WIRE the MASSE to ann.",
-            "It said sha256:e611ade2 (29 chars).",
-        ),
+        ({"note": "Please wire the Maße to Ann"}, "It said PLEASE  WIRE the MASSE to ann.",
+         "It said sha256:e611ade2 (29 chars)."),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
         ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
         ({"pin": 4711093}, "if pin == 4711093:", "if pin == hidden (7 chars):"),
-        (
-            {"args": '{"to": "bo@ex.org", "n": 123456'},
-            "n 123456, bo@ex.org",
-            "n hidden (6 chars), sha256:a6de2c1f (9 chars)",
-        ),
+        ({"args": '{"to": "bo@ex.org", "n": 123456'}, "n 123456, bo@ex.org",
+         "n hidden (6 chars), sha256:a6de2c1f (9 chars)"),
         ({"args": "{'who': 'Zaphod B'}"}, "for Zaphod B now", "for sha256:ff81d9d7 (8 chars) now"),
-        (
-            {"args": '{"q": "cut in the mid'},
-            "it asked cut in the mid",
-            "it asked sha256:13536ade (14 chars)",
-        ),
-        (
-            {"tool": "charge_card_service", "note": "charge_card_service failed"},
-            "`charge_card_service` is down",
-            "`charge_card_service` is down",
-        ),
-        ({"count": 123456}, "called 123456 times", "called 123456 times"),
+        ({"args": '{"q": "cut in the mid'}, "it asked cut in the mid",
+         "it asked sha256:13536ade (14 chars)"),
+        ({"tool": "charge_card_service", "note": "charge_card_service failed"},
+         "`charge_card_service` is down", "`charge_card_service` is down"),
+        ({"count": 123456}, "called 123,456 times", "called 123,456 times"),
+        ({"score": 1234.56789}, "1,234.56789 of 4929 1234", "1,234.56789 of sha256:d84adecc (9 chars)"),
+        ({}, "to bo@ex.org", "to sha256:a6de2c1f (9 chars)"),
+        ({"args": r'{"q": "\u5bc6\u7801"}'}, "It said 「密码」.", "It said 「hidden (2 chars)」."),
     ],
-)
+)  # fmt: skip
 def test_quotations_of_hidden_texts_are_hidden(evidence, text, shown):
-    (told,) = dm.without_raw(
-        [
-            dm.Signal.of(
-                {"evidence": evidence, "title": text, "suggested_fixes": [{"code": f"  {text}"}]}
-            )
-        ]
-    )
+    fixes = [{"code": f"  {text}"}]
+    row = {"evidence": evidence, "title": text, "suggested_fixes": fixes}
+    (told,) = dm.without_raw([dm.Signal.of(row)])
     assert told.title == shown
     assert " ".join(told.suggested_fixes[0].code.split()) == " ".join(shown.split())
 
@@ -1108,37 +1100,22 @@ def test_code_without_quotations_keeps_its_layout():
 def test_raw_text_is_shown_on_request_only(serve, monkeypatch):
     serve(RICH)
     private = ("the same private question", "4111111111111111", "ann@example.com")
-    asked = [("get_run_detail", uuid(1)), ("get_run_detail", uuid(40))]
-    texts = [ask(tool, run_id=ident) for tool, ident in asked] + [
-        ask("get_signal_detail", signal_id=1),
-        ask("get_issue", issue_id=3),
-    ]
-    assert not any(one in text for one in private for text in texts)
+
+    def told():
+        runs = [ask("get_run_detail", run_id=uuid(n)) for n in (1, 40)]
+        return [*runs, ask("get_signal_detail", signal_id=1), ask("get_issue", issue_id=3)]
+
+    assert not any(one in text for one in private for text in told())
     monkeypatch.setenv("DUNETRACE_SHOW_RAW", "1")
-    texts = [ask(tool, run_id=ident) for tool, ident in asked] + [
-        ask("get_signal_detail", signal_id=1),
-        ask("get_issue", issue_id=3),
-    ]
+    texts = told()
     assert all(any(one in text for text in texts) for one in private)
 
 
 def test_hostile_records_break_nothing(serve):
     """Every tool over records whose fields are of any type: no exception, no forbidden character, and
     nothing over the budget."""
-    odd = [
-        None,
-        True,
-        -1,
-        1e300,
-        float("nan"),
-        "x" * 5_000,
-        "\u202e\x1b[31m```\n",
-        [],
-        {},
-        [{}],
-        {"a": [1, {"b": None}]},
-        "019e0001-bd24-7d72-a8be-000000000001",
-    ]
+    texts = ["x" * 5_000, "\u202e\x1b[31m```\n", uuid(1), "##[error]"]
+    odd = [None, True, -1, 1e300, float("nan"), [], {}, [{}], {"a": [1, {"b": None}]}, *texts]
     dice = random.Random(7)
 
     def mutated(value):
@@ -1212,13 +1189,11 @@ def test_every_id_that_an_answer_shows_is_taken(serve):
         ("HIGH: loop · agent x · run r2 · step 7", "r2"),
         ("*Agent:* `x` *Run:* `r3`", "r3"),
         ("run=r4, agent=x", "r4"),
-        (
-            "it was 019e217d-bd24-7d72-a8be-4715c2dcf385 I think",
-            "019e217d-bd24-7d72-a8be-4715c2dcf385",
-        ),
+        ("it was 019e217d-bd24-7d72-a8be-4715c2dcf385 I think",
+         "019e217d-bd24-7d72-a8be-4715c2dcf385"),
         ("a run", "a run"),
     ],
-)
+)  # fmt: skip
 def test_a_run_is_found_in_what_people_paste(pasted, run_id):
     assert dm.given_run(pasted) == run_id
 
@@ -1333,9 +1308,10 @@ def test_a_limit_that_is_too_high_is_lowered_and_said(serve):
         ("api.example.com", "https://api.example.com"),
         ("[::1]:8002", "http://[::1]:8002"),
         ("demo://", "demo://fleet"),
+        ("demo:8002", "http://demo:8002"),
         ("", "http://localhost:8002"),
     ],
-)
+)  # fmt: skip
 def test_urls_in_any_form(monkeypatch, url, used):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     assert dm.api_url() == used
@@ -1344,19 +1320,19 @@ def test_urls_in_any_form(monkeypatch, url, used):
 @pytest.mark.parametrize(
     "url",
     [
-        "http:/ann:KEY@host",
-        "http://ann:KEY@host",
-        "http//hostKEY",
-        "http:/KEY",
-        "ann%40KEY",
-        "http://http://KEY",
-        "ftp://KEY",
-        "http://h?KEY",
-        "http://h KEY",
-        "http://h:KEY",
-        "http://h:0",
+        ("http:/ann:KEY@host"),
+        ("http://ann:KEY@host"),
+        ("http//hostKEY"),
+        ("http:/KEY"),
+        ("ann%40KEY"),
+        ("http://http://KEY"),
+        ("ftp://KEY"),
+        ("http://h?KEY"),
+        ("http://h KEY"),
+        ("http://h:KEY"),
+        ("http://h:0"),
     ],
-)
+)  # fmt: skip
 def test_a_url_that_is_almost_right_is_refused_without_being_repeated(monkeypatch, url):
     monkeypatch.setenv("DUNETRACE_API_URL", url)
     said = ask("list_agents")
@@ -1370,7 +1346,7 @@ def test_a_url_that_is_almost_right_is_refused_without_being_repeated(monkeypatc
     ("name", "value", "error"),
     [
         ("DUNETRACE_API_KEY", "${KEY}", "DUNETRACE_API_KEY arrived unexpanded"),
-        ("DUNETRACE_API_KEY", "Bearer x", "DUNETRACE_API_KEY holds a space"),
+        ("DUNETRACE_API_KEY", "Bearer x", "DUNETRACE_API_KEY is set but empty, or holds"),
         ("DUNETRACE_API_URL", "$URL", "DUNETRACE_API_URL arrived unexpanded"),
         ("DUNETRACE_DASHBOARD_URL", "dash board", "DUNETRACE_DASHBOARD_URL must be http"),
     ],
@@ -1405,53 +1381,39 @@ LOST = "could not be reached: "
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ((500, {}, "Internal Server Error"), "answered 500. The fault is the backend's"),
-        (
-            (503, {"Retry-After": "7"}, "{}"),
-            "answered 503; it asks to come back after 7 s. The fault",
-        ),
-        (
-            (401, JSON, '{"detail": "Inactive key"}'),
-            "answered 401 (Inactive key). Set DUNETRACE_API_KEY",
-        ),
+        ((500, JSON, '{"detail": "of a run"}'), "answered 500. The fault is the backend's"),
+        ((503, {"Retry-After": "7"}, "{}"),
+         "answered 503; it asks to come back after 7 s. The fault"),
+        ((401, JSON, '{"detail": "Inactive key"}'),
+         "answered 401 (Inactive key). Set DUNETRACE_API_KEY"),
         ((403, JSON, '{"detail": "no scope"}'), "answered 403 (no scope). Set DUNETRACE_API_KEY"),
         ((404, JSON, '{"detail": "Not Found"}'), OTHER),
         ((404, {}, "404 page not found"), OTHER),
         ((404, JSON, "{}"), OTHER),
         ((404, JSON, '{"error": "not found"}'), OTHER),
         ((404, {}, ""), OTHER),
-        (
-            (422, JSON, '{"detail": [{"loc": ["query", "limit"], "msg": "too large"}]}'),
-            "answered 422 ([{'loc': ['query', 'limit'], 'msg': 'too large'}]). Correct the value",
-        ),
+        ((422, JSON, '{"detail": [{"loc": ["query", "limit"], "msg": "too large"}]}'),
+         "answered 422 ([{'loc': ['query', 'limit'], 'msg': 'too large'}]). Correct the value"),
         ((200, HTML, "<html>Sign in</html>"), f"answered 200 {NO_JSON}"),
         ((502, HTML, "<html>Bad gateway</html>"), "answered 502. The fault is the backend's"),
         ((200, JSON, '{"agents": ['), f"answered 200 {NO_JSON}"),
         ((200, JSON, "[" * 100_000), f"answered 200 {NO_JSON}"),
         ((200, JSON, '{"agents": {}}'), "sent no list of agents. The fault"),
         ((200, JSON, "[]"), "sent no list of agents. The fault"),
-        (
-            (307, {"Location": "http://x/?k=1"}, ""),
-            "redirects to http://x/, which is not followed. Set",
-        ),
-        (
-            requests.ConnectTimeout("ConnectTimeout"),
-            "did not accept a connection within 3 s. Start",
-        ),
-        (requests.ReadTimeout("Read timed out"), "sent nothing for 15 s. The backend hangs"),
+        ((307, {"Location": "http://x/?k=1"}, ""),
+         "redirects to http://x/, which is not followed. Set"),
+        (requests.ConnectTimeout("ConnectTimeout"),
+         "did not accept a connection within 3 s. Start"),
+        (requests.ReadTimeout("Read timed out"), "sent nothing for 15 s. The backend is"),
         (requests.ConnectionError("Connection refused"), f"{LOST}connection refused. Start"),
-        (
-            requests.ConnectionError("NameResolutionError"),
-            f"{LOST}its name does not resolve. Start",
-        ),
+        (requests.ConnectionError("NameResolutionError"),
+         f"{LOST}its name does not resolve. Start"),
         (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED"), f"{LOST}its certificate is"),
-        (
-            requests.exceptions.ProxyError("ProxyError"),
-            f"{LOST}the proxy (HTTPS_PROXY) did not pass",
-        ),
+        (requests.exceptions.ProxyError("ProxyError"),
+         f"{LOST}the proxy (HTTPS_PROXY) did not pass"),
         (requests.ConnectionError("strange"), f"{LOST}the connection failed. Start"),
     ],
-)
+)  # fmt: skip
 def test_a_fault_of_the_backend_gets_one_sentence_with_a_cure(serve, fault, error):
     serve(RICH, **{"agents$": fault})
     said = ask("list_agents")
@@ -1463,7 +1425,8 @@ def test_the_key_is_never_shown(serve, monkeypatch):
     monkeypatch.setenv("DUNETRACE_API_KEY", "dt_live_secret")
     backend = serve(RICH)
     for fault in (
-        (500, JSON, '{"detail": "key dt_live_secret"}'),
+        (400, JSON, '{"detail": "key dt_live_secret"}'),
+        (400, JSON, json.dumps({"detail": "x" * 575 + "dt_live_secret"})),
         (429, {"Retry-After": "dt_live_secret"}, ""),
         (307, {"Location": "http://dt_live_secret/"}, ""),
     ):
@@ -1530,7 +1493,7 @@ def test_the_backends_clock_counts_and_is_named_where_it_differs(serve):
     backend.date = NOW + DAY
     said = ask("get_agent_runs", agent_id="quiet-agent")
     assert "1d ago" in said
-    assert said.endswith("The backend's clock is +1440 minutes from ours: ages are by its own.")
+    assert said.endswith("The backend's clock is +1440 minutes from ours; ages are by it.")
     backend.date = NOW + 299
     assert "clock" not in ask("get_agent_runs", agent_id="quiet-agent")
 
@@ -1626,6 +1589,13 @@ def lying(change):
         (lambda body: body.update(runs=body["runs"][:10]), "10 shown, at least 30 matched"),
         (lambda body: body["page"].update(has_more=True), "30 shown, at least 30 matched"),
         (lambda body: body.update(runs=body["runs"][:15] * 2), "15 shown, at least 30 matched"),
+        (lambda body: body["runs"][0].update(agent_id="b"), "29 shown, at least 30 matched"),
+        (lambda body: body["page"].update(offset=9), "30 shown, at least 30 matched"),
+        (lambda body: body["runs"].insert(0, None), "31 shown, at least 31 matched"),
+        (
+            lambda body: body["runs"].append({**body["runs"][0], "step_count": 9}),
+            "30 shown, at least 31 matched",
+        ),
     ],
 )
 def test_a_list_that_contradicts_itself_is_said_to_be_incomplete(serve, change, said):
@@ -1633,6 +1603,11 @@ def test_a_list_that_contradicts_itself_is_said_to_be_incomplete(serve, change, 
     text = ask("get_agent_runs", agent_id="a", limit=100)
     assert f"({said})" in text
     assert (dm.INCOMPLETE in text) == ("at least" in said)
+
+
+def test_a_page_that_is_shorter_than_its_own_total_says_has_a_gap(serve):
+    serve(lying(lambda body: body.update(runs=body["runs"][:10])))
+    assert not dm.api().page("runs", "a", limit=20).exact
 
 
 def test_an_agent_that_cannot_be_asked_is_named_and_the_rest_is_searched(serve):
@@ -1815,6 +1790,7 @@ def with_signals(*rows):
         ([(1, "TOOL_LOOP", "LOW")], "--failure-type RETRY_STORM", (0, "PPPP")),
         ([(1, "TOOL_LOOP", "LOW")], "--failure-type TOOL_LOOP --fail-on HIGH", (0, "PPPP")),
         ([(1, None, "LOW")], "--failure-type TOOL_LOOP", (1, "PPFP")),  # could be any
+        ([(1, "tool loop\n", "LOW")], "--failure-type TOOL_LOOP", (1, "PPFP")),
     ],
 )
 def test_gate_by_its_signals(serve, rows, words, outcome):
@@ -2254,6 +2230,10 @@ def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
 # ── Values ────────────────────────────────────────────────────────────────────────────────────────
 
 
+FIRST = dm.EARLIEST
+UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST + 2}]
+
+
 @pytest.mark.parametrize(
     ("said", "text"),
     [
@@ -2273,9 +2253,6 @@ def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
         (dm.price(0), "—"),
         (dm.percent(0.004), "0%"),
         (dm.percent(1.01), "—"),
-        (dm.bar(0.5), "█" * 10 + "░" * 10),
-        (dm.bar(0.99), "█" * 19 + "░"),
-        (dm.bar(float("nan")), "░" * 20),
         (dm.plural(1, "run"), "1 run"),
         (dm.plural(2, "policy"), "2 policies"),
         (dm.plural(None, "run"), "— runs"),
@@ -2288,11 +2265,15 @@ def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
         (dm.gist("one two " * 40, 20), "one two one two …"),
         (dm.shortened(["a", "b", "c"], 2, "x"), ["a", "b", "c"]),
         (dm.shortened(["a", "b", "c", "d"], 2, "x"), ["a", "b", "  … 2 x not shown"]),
+        ([row.at - FIRST for row in dm.newest_first(map(dm.Event.of, UNTIMED)) if row.at > 0], [2, 1]),
+        ([row.step_index for row in dm.newest_first(map(dm.Event.of, UNTIMED))], [None, None, None, 2]),
+        (dm.Run.of({"run_id": "r" * 4_001}).run_id, ""),
         (dm.fitting(["a" * 10] * 5, 30), ["a" * 10] * 2),
         (dm.fitting(["a" * 100], 30), ["a" * 100]),
         (dm.code_block("a```\n\tb", "python", " "), [" ```python", " a` ` `", "     b", " ```"]),
         (dm.code_block("", "python", ""), []),
         (dm.delivered("a\u202e\x00b\n"), "ab\n"),
+        (dm.delivered("a ##[error]b #\x00#VSO[c]\n ::d a::b"), "a # #[error]b # #VSO[c]\n : :d a::b"),
         (dm.version_text("1.0"), "v1.0"),
         (dm.version_text("v1"), "v1"),
         (dm.version_text(""), "—"),
@@ -2327,7 +2308,7 @@ def test_a_time_is_one_between_2017_and_tomorrow(value, moment):
         ({"first_step": 2, "last_step": 4}, "2-4"),
         ({"first_fail_step": 5}, "5"),
         ({"step_indices": [1, 2, 9]}, "1-2, 9"),
-        ({"all_slow_steps": {"7": 1500, "x": 1}}, "7"),
+        ({"step_index": 7, "all_slow_steps": {"9" * 5_000: 1}}, "7"),
         ({"current_steps": 14, "max_step": 2}, "3"),
         ({"step_indices": list(range(0, 40, 2))}, "0, 2, 4, 6, 8, 10 and 14 more"),
     ],
@@ -2686,7 +2667,7 @@ def test_http_for_others_needs_the_token():
 
 @pytest.mark.parametrize(
     ("token", "said"),
-    [("${TOKEN}", "DUNETRACE_MCP_TOKEN arrived unexpanded"), ('""', "DUNETRACE_MCP_TOKEN is set but empty"), ("a b", "DUNETRACE_MCP_TOKEN holds a space")],
+    [("${TOKEN}", "DUNETRACE_MCP_TOKEN arrived unexpanded"), ('""', "DUNETRACE_MCP_TOKEN is set but empty"), ("a b", "DUNETRACE_MCP_TOKEN is set but empty, or holds")],
 )  # fmt: skip
 def test_a_token_that_is_none_is_refused(token, said):
     code, _, err = command("--http", DUNETRACE_MCP_TOKEN=token)
@@ -2885,7 +2866,7 @@ Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago
 Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago.
 
 === RICH old get_agent_health(agent_id="shop-agent")
-ERROR http://localhost:8002/v1/agents/shop-agent/health-score answered 404 Not Found: this backend is too old to have that endpoint. Update the backend (v0.3.0 has agents, runs, signals and insights only), or use the tools that need no more than those.
+ERROR http://localhost:8002/v1/agents/shop-agent/health-score answered 404: this backend is too old to have that endpoint. Update the backend: v0.3.0 has agents, runs, signals and insights only.
 
 === RICH new summarize_agent(agent_id="shop-agent")
 🔴 Failing: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
@@ -3507,7 +3488,7 @@ Code:
   sha256:3f21ad17 (12 chars)
 
 === RICH new get_issue(issue_id=4)
-ERROR http://localhost:8002/v1/issues/4 answered 404 (Issue not found). Check the id: list_agents and get_agent_runs show the ones that exist.
+ERROR http://localhost:8002/v1/issues/4 answered 404 (Issue not found). Check the id: the lists show those that exist.
 
 === RICH new list_policies()
 2 policies (unsigned×1, degraded×1); 1 custom detector.
