@@ -4548,26 +4548,22 @@ def score_criterion(seen: Seen, options: Options) -> Criterion:
     return judged(f"health score {health.score:.0f}, needs {least:g}", health.score < least)
 
 
-def row_of(backend: Api, agent_id: str) -> Found:
-    """The list of agents, of it the row of one; raises DunetraceError where there is none."""
-    fleet = backend.agents()
-    rows = [agent for agent in fleet.rows if agent.agent_id == agent_id]
-    return replace(fleet, rows=rows or [agent_named(backend, agent_id)])
-
-
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     """What the gate knows of an agent. Lists come in the order of processing: before the first run
     behind the window that is older by its own clock, one that is not of the window by its clock, or
     has none, is of no known time. Without one are runs whose events are gone, which its row does
     not count any more."""
     *lists, health = at_once(
-        lambda: row_of(backend, agent_id),
+        backend.agents,
         lambda: backend.read("runs", agent_id, age=hours * HOUR),
         lambda: backend.read("signals", agent_id, age=hours * HOUR, explain="false"),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
-    listed, runs, signals = (or_empty(one, Found) for one in lists)
-    agent = next(iter(listed.rows), Agent.of())
+    fleet, runs, signals = (or_empty(one, Found) for one in lists)
+    agents = {shown_id(one.agent_id): one for one in fleet.rows}
+    name = shown_id(agent_id)
+    unlisted = "" if name in agents else f"there is no agent {name}.{did_you_mean(name, agents)}"
+    agent = agents.get(name, Agent.of())
     since = now() - hours * HOUR  # by the clock that these have told
     inside = [n for n, run in enumerate(runs.rows) if run.at >= since] or [-1]
     older = (n for n, run in enumerate(runs.rows) if run.at < since and n > inside[-1])
@@ -4575,7 +4571,7 @@ def look_at(backend: Api, agent_id: str, hours: int) -> Seen:
     gone = sum(not run.at > 0 for run in runs.rows)
     return Seen(
         agent,
-        listed.note,
+        fleet.note or unlisted,
         replace(runs, rows=newest_first(run for run in runs.rows if run.at >= since)),
         replace(signals, rows=[one for one in signals.rows if not one.at < since]),
         or_empty(health, Health),
@@ -4838,7 +4834,7 @@ def add_gate_options(add: Function) -> None:
     add("--since", type=hours, default=24, dest="hours", help="how far back it looks (24h)")
     add("--min-score", type=percent, help="least score (70, where there are scores)")
     add("--fail-on", type=str.upper, choices=SEVERITIES, help="or worse (CRITICAL; any of a type)")
-    add("--failure-type", type=one_type, default="", help="only signals of this type")
+    add("--failure-type", type=one_type, help="only signals of this type")
     add("--max-errored", type=percent, default=10, help="percent that may error or stall (10)")
     add("--min-runs", type=within(1, 10**9), default=1, help="runs that it takes to tell (1)")
 
@@ -4882,8 +4878,7 @@ def main() -> None:
 
 # ── Demo ──────────────────────────────────────────────────────────────────────────────────────────
 # A small fleet whose clock stands still, answered by a transport adapter, so that nothing above the
-# session knows of it. What happened, and what people said of it, is in DEMO; what a backend counts
-# is counted here.
+# session knows of it. All that happened is in DEMO; runs are made of it here.
 
 DEMO_DATE = "Wed, 13 May 2026 19:19:30 GMT"
 DEMO_NOW = parsedate_to_datetime(DEMO_DATE).timestamp()
@@ -4921,56 +4916,12 @@ def demo_run(agent_id: str, scheduled: str, data: Json) -> Json:
     }
 
 
-def tallies(rows: list[Json], name: str) -> list[Json]:
-    """Runs or signals, newest first, grouped by a field: of each the newest, with the counts that a
-    backend has of agents, versions and patterns."""
-    kinds = dict.fromkeys(row[name] for row in rows)
-    return [tally([row for row in rows if row[name] == kind]) for kind in kinds]
-
-
-def tally(rows: list[Json]) -> Json:
-    """The newest of some runs, and what there is of all."""
-    bad = [row for row in rows if row["signal_count"]]
-    severities = Counter(row["severity"] for row in bad)
-    counts = dict.fromkeys(("run_count", "affected_runs"), len(rows))
-    counts |= dict.fromkeys(("signal_count", "runs_with_signals"), len(bad))
-    return {
-        **rows[0],
-        **counts,
-        "critical_count": severities["CRITICAL"],
-        "high_count": severities["HIGH"],
-        "failure_types": Counter(row["failure_type"] for row in bad),
-        "first_seen": rows[-1]["completed_at"],
-        "last_seen": rows[0]["completed_at"],
-    }
-
-
-def demo_about(runs: list[Json], data: Json) -> Json:
-    """GET /v1/agents/{id}/health-score, insights and fixes in one."""
-    signals = [run for run in runs if run["signal_count"]]
-    points = round(70 - 70 * len(signals) / len(runs))
-    patterns = tallies(signals, "failure_type")
-    for one in patterns:
-        one |= {"total_runs": len(runs), "is_systemic": one["run_count"] > len(runs) / 10}
-    return {
-        "score": points + 30,
-        "components": {"failure_rate": {"score": points, "max": 70}, **data["health"]},
-        "sample_runs": len(runs),
-        "systemic_patterns": patterns,
-        "versions": tallies(runs, "agent_version"),
-        "fixes": [],
-        **data["about"].get(runs[0]["agent_id"], {}),
-    }
-
-
 @functools.cache
 def demo() -> Json:
     """What there is at each path: an object or, newest first, the rows of a list."""
     data, runs = json.loads(DEMO), list[Json]()
     for agent_id, some in data["schedule"].items():
-        own = [demo_run(agent_id, one, data) for one in some.split()]
-        data[f"agents/{agent_id}"] = demo_about(own, data)
-        runs += own
+        runs += [demo_run(agent_id, one, data) for one in some.split()]
     runs.sort(key=lambda run: float(run["started_at"]), reverse=True)
     signals = [run for run in runs if run["signal_count"]]
     for n, one in enumerate(reversed(signals), 1):
@@ -4979,7 +4930,7 @@ def demo() -> Json:
         data[f"runs/{run['run_id']}"] = {**run, "signals": [run] * run["signal_count"]}
     for issue in data["issues"]:
         data[f"issues/{issue['id']}"] = issue
-    return {**data, "agents": tallies(runs, "agent_id"), "runs": runs, "signals": signals}
+    return {**data, "runs": runs, "signals": signals}
 
 
 def demo_answer(path: list[str], query: dict[str, str]) -> Any:
@@ -5121,11 +5072,44 @@ DEMO = r"""
 "what": "The run used 95700 tokens in 6 model calls.", "evidence": {"total_tokens": 95700,
 "threshold": 50000, "inflation_ratio": 1.91, "llm_calls": 6},
 "suggested_fixes": [{"description": "Summarise the history before it is sent again"}]}},
-"health": {"token_efficiency": {"score": 15, "max": 20}, "latency": {"score": 15, "max": 15}},
-"about": {"research-agent": {"deploy_events": [{"id": 1, "version": "abcd1234",
-"deployed_at": 1778591970.0}], "fixes": [{"failure_type": "TOOL_LOOP", "applied_via": "langfuse",
+"agents": [
+{"agent_id": "support-agent", "run_count": 16, "signal_count": 0, "critical_count": 0,
+"high_count": 0, "last_seen": 1778694572, "failure_types": {}},
+{"agent_id": "billing-agent", "run_count": 12, "signal_count": 3, "critical_count": 1,
+"high_count": 2, "last_seen": 1778690971, "failure_types": {"PROMPT_INJECTION_SIGNAL": 1,
+"RETRY_STORM": 2}},
+{"agent_id": "import-agent", "run_count": 8, "signal_count": 0, "critical_count": 0,
+"high_count": 0, "last_seen": 1778688451, "failure_types": {}},
+{"agent_id": "data-agent", "run_count": 8, "signal_count": 1, "critical_count": 1, "high_count": 0,
+"last_seen": 1778680186, "failure_types": {"COST_SPIKE": 1}},
+{"agent_id": "research-agent", "run_count": 20, "signal_count": 11, "critical_count": 0,
+"high_count": 9, "last_seen": 1778676573, "failure_types": {"TOOL_LOOP": 9,
+"STEP_COUNT_INFLATION": 2}}],
+"agents/support-agent": {"score": 100, "sample_runs": 16, "components": {}, "systemic_patterns": [],
+"fixes": []},
+"agents/billing-agent": {"score": 82, "sample_runs": 12, "components": {},
+"systemic_patterns": [{"failure_type": "PROMPT_INJECTION_SIGNAL", "affected_runs": 1,
+"total_runs": 12, "is_systemic": false}, {"failure_type": "RETRY_STORM", "affected_runs": 2,
+"total_runs": 12, "is_systemic": true, "first_seen": 1778620774, "last_seen": 1778683774}],
+"fixes": []},
+"agents/import-agent": {"score": 100, "sample_runs": 8, "components": {}, "systemic_patterns": [],
+"fixes": []},
+"agents/data-agent": {"score": 91, "sample_runs": 8, "components": {},
+"systemic_patterns": [{"failure_type": "COST_SPIKE", "affected_runs": 1, "total_runs": 8,
+"is_systemic": true, "first_seen": 1778680186, "last_seen": 1778680186}], "fixes": []},
+"agents/research-agent": {"score": 62, "sample_runs": 20,
+"components": {"failure_rate": {"score": 32, "max": 70}, "token_efficiency": {"score": 15,
+"max": 20}, "latency": {"score": 15, "max": 15}},
+"systemic_patterns": [{"failure_type": "TOOL_LOOP", "affected_runs": 9, "total_runs": 20,
+"is_systemic": true, "first_seen": 1778303974, "last_seen": 1778676573},
+{"failure_type": "STEP_COUNT_INFLATION", "affected_runs": 2, "total_runs": 20,
+"is_systemic": false}], "fixes": [{"failure_type": "TOOL_LOOP", "applied_via": "langfuse",
 "applied_at": 1778591970.0, "runs_after": 11, "recurrences_after": 8,
-"verdict": "still_occurring"}]}},
+"verdict": "still_occurring"}], "versions": [{"agent_version": "abcd1234", "run_count": 11,
+"runs_with_signals": 9, "first_seen": 1778594853, "last_seen": 1778676573},
+{"agent_version": "e5f60718", "run_count": 9, "runs_with_signals": 2, "first_seen": 1778195972,
+"last_seen": 1778590892}], "deploy_events": [{"id": 1, "version": "abcd1234",
+"deployed_at": 1778591970.0}]},
 "issues": [{"id": 1, "agent_id": "research-agent", "failure_type": "TOOL_LOOP", "status": "open",
 "clean_runs_since": 0, "first_seen": 1778303973, "last_seen": 1778676573, "affected_runs_count": 9,
 "affected_runs": [{"run_id": "f7703579-092c-581a-9a3a-af36859adfcc", "step_index": 7,

@@ -1745,7 +1745,7 @@ def test_a_gate_counts_what_it_cannot_tell(serve):
     serve(with_runs((20, 0.1, DONE, 0), (3, 1, DONE, None)))
     assert gated("a")[1][2] == (
         "UNKNOWN errored or stalled: 0 of 23 runs, 0 of the newest 20, at most 10%; "
-        "3 more in flight, or of unknown end or time"
+        "up to 3 more in flight, or of unknown end or time"
     )
 
 
@@ -1795,11 +1795,15 @@ DONE, CRASH = "run.completed", "run.errored"
             (2, "UPPP"),
         ),  # their clock is fast
         (with_runs((30, 0.1, DONE, 0), last_seen=None), "", (2, "UPPP")),
-        (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "UUPP")),
-        (with_runs((30, 25, DONE, 0), last_seen=NOW - 24 * HOUR), "--since 2d", (0, "PPPP")),
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60), "", (2, "UPPP")),  # a dead detector
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60, run_count=31), "", (0, "PPPP")),
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60, run_count=35), "", (2, "PUPP")),
+        (with_runs((30, 0.1, DONE, 0), last_seen=NOW + 20 * HOUR, run_count=31), "", (2, "UPPP")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "U")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW - 25 * HOUR), "--since 2d", (0, "PPPP")),
         (with_runs((4, 0.1, DONE, 0)), "--min-runs 5", (2, "PUPP")),
         (with_runs((30, 0.1, DONE, 1)), "", (2, "PPUP")),  # the list lacks their signals
-        (EMPTY, "", (2, "UUPU")),
+        (EMPTY, "", (2, "U")),
     ],
 )
 def test_gate_by_its_runs(serve, data, words, outcome):
@@ -1817,6 +1821,16 @@ def test_failed_runs_of_a_slow_clock_may_belong_to_the_window(serve):
     data["runs"] = [*rows, *slow]
     serve(data)
     assert states("a") == (0, "PPPP")
+    gone = [{**one, "started_at": None, "completed_at": None} for one in slow]
+    for runs, outcome in (
+        ([*rows, *gone], (2, "PUPP")),
+        ([*rows[:5], *gone, *rows[5:]], (2, "PUPP")),
+        ([*rows, {**slow[0], "run_id": "old"}, *gone], (0, "PPPP")),
+    ):
+        data["runs"] = runs
+        data["agents"][0]["run_count"] = len(rows) + (len(runs) > 15)
+        serve(data)
+        assert states("a") == outcome
 
 
 def with_signals(*rows):
@@ -1852,18 +1866,21 @@ def test_gate_by_its_signals(serve, rows, words, outcome):
 
 
 @pytest.mark.parametrize(
-    ("points", "words", "outcome"),
+    ("points", "sample", "words", "outcome"),
     [
-        (70, "", (0, "PPPP")),
-        (69, "", (1, "PPPF")),
-        (69, "--min-score 69", (0, "PPPP")),
-        (None, "", (2, "PPPU")),
-        (850, "", (2, "PPPU")),
-        (-3, "", (2, "PPPU")),
+        (70, 3, "", (0, "PPPP")),
+        (69, 3, "", (1, "PPPF")),
+        (69, 3, "--min-score 69", (0, "PPPP")),
+        (None, 3, "", (2, "PPPU")),
+        (850, 3, "", (2, "PPPU")),
+        (-3, 3, "", (2, "PPPU")),
+        (95, 2, "", (2, "PPPU")),
+        (95, None, "", (2, "PPPU")),
     ],
 )
-def test_gate_by_its_score(serve, points, words, outcome):
-    serve({**good(), "per_agent": {"a": {"health-score": {"score": points}}}})
+def test_gate_by_its_score(serve, points, sample, words, outcome):
+    health = {"score": points, "sample_runs": sample}
+    serve({**good(), "per_agent": {"a": {"health-score": health}}})
     assert states("a", *words.split()) == outcome
 
 
@@ -1884,7 +1901,7 @@ def test_gate_where_the_backend_has_no_scores(serve):
     ("path", "outcome"),
     [
         ("agents$", (2, "UPPP")),
-        ("/runs", (2, "UUPP")),
+        ("/runs", (2, "U")),
         ("/signals", (2, "PPUP")),
         ("health-score", (2, "PPPU")),
     ],
@@ -1939,7 +1956,7 @@ def test_gate_where_a_list_lies(serve):
     "words",
     [
         "--since 0", "--since soon", "--max-errored 101", "--max-errored nan", "--min-runs 0", "--min-score 101",
-        "--fail-on URGENT", "--failure-type tool!", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
+        "--fail-on URGENT", "--fail-on any", "--fail-on=", "--failure-type tool!", "--failure-type any", "--failure-type=", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
     ],
 )  # fmt: skip
 def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
@@ -2130,8 +2147,9 @@ def test_tools_are_described_and_only_read():
             assert parameter["description"]
             assert "title" not in parameter
             assert "" not in parameter.get("enum", ["x"])
+            assert "enum" not in parameter or "default" not in parameter
             assert not {"minimum", "maximum"} & parameter.keys()
-    assert definitions(tools) < 10_700
+    assert definitions(tools) <= 10_500
 
 
 def test_core_is_smaller(monkeypatch):
@@ -2154,6 +2172,7 @@ def test_instructions_are_short_and_name_only_what_is_on(monkeypatch):
     )
     monkeypatch.setenv("DUNETRACE_TOOLS", "summarize_agent, nonsense")
     assert "verify_fix" not in dm.instructions()
+    assert dm.instructions().splitlines()[0].endswith("why did a run loop?")
     assert "search_signals" not in dm.instructions()
     assert dm.misnamed_text() == "DUNETRACE_TOOLS names no tool with nonsense"
 
@@ -2171,6 +2190,7 @@ def test_descriptions_hold_the_words_that_people_ask_with():
         "get_agent_runs": "crash errored",
         "summarize_agent": "healthy fix",
         "verify_fix": "fix work",
+        "list_policies": "policy policies",
     }.items():
         assert all(word in described[tool] for word in words.split())
 
@@ -2244,7 +2264,8 @@ def test_prompts(monkeypatch):
         'Explain what went wrong in run "r7".'
     )
     assert "for the last 24 hours" in prompted("audit_fleet")
-    assert "for the last 6 hours" in prompted("audit_fleet", since_hours="6")
+    assert "for the last 24 hours" in prompted("audit_fleet", since_hours="1d")
+    assert 'summarize_agent(agent_id="a-b")' in prompted("triage_alert", agent_id="a-b")
     assert prompted("decide_deploy", agent_id="a").startswith(
         'Decide whether the agent "a" is stable'
     )
@@ -2420,15 +2441,18 @@ def command(*words, stdin="", **variables):
         (["gate", "--help"], 0, "exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64"),
         (["--help"], 0, "DUNETRACE_API_KEY"),
         (["--demo", "call", "list_agent"], 64, "invalid choice: 'list_agent' (choose from "),
-        (["--demo", "call", "list_agents", "a", "b"], 2, "'b' is one too many: list_agents takes contains."),
+        (["--demo", "call", "list_agents", "a", "b"], 64, "There is no argument of list_agents called b. There are: contains."),
+        (["--demo", "call", "list_agents", "--foo=1"], 64, "There is no argument of list_agents called foo."),
+        (["--demo", "call", "get_agent_runs", "limit=x"], 64, "get_agent_runs: limit: Input should be a valid integer"),
+        (["--demo", "call", "get_run_detail", "nope"], 2, "There is no run nope."),
         (["--demo", "gate", "support-agent"], 0, "PASS    health score"),
         (["--demo", "gate", "billing-agent"], 1, "Gate for billing-agent at demo://fleet:"),
-        (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; There is no agent nobody"),
+        (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; there is no agent nobody."),
         (["gate", "a"], 2, "UNKNOWN runs processed in the last 24 h"),
         (["gate"], 64, "agent"),
         (["--since"], 64, "unrecognized arguments"),
         (["config", "claude"], 64, "invalid choice: 'claude' (choose from "),
-        (["--port", "9"], 2, "--host and --port go with --http or --sse."),
+        (["--port", "9"], 64, "--host and --port go with --http or --sse."),
         (["--http", "--host", "0.0.0.0"], 2, "refusing to listen on 0.0.0.0 without a token"),
     ],
 )  # fmt: skip
