@@ -3147,7 +3147,7 @@ Signals (1 shown, 8 matched), ago from 2027-01-15 08:00 UTC:
    id=1  run=019e0001-bd24  conf=90%
    Tool loop: `web_search` called 6×
 
-… more: search_signals(failure_type="tool-loop", limit=1, offset=1)
+… more: search_signals(failure_type="TOOL_LOOP", limit=1, offset=1)
 
 === RICH old search_signals(failure_type="COST_SPIKE")
 1 signal of type COST_SPIKE since 4h ago: CRITICAL×1.
