@@ -1771,16 +1771,9 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "", (1, "PFPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "--max-errored 15%", (0, "PPPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, "stalled", 0)), "", (1, "PFPP")),
-        (
-            with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)),
-            "",
-            (1, "PFPP"),
-        ),  # 8.6 %, but the newest
-        (
-            with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200),
-            "",
-            (2, "PUPP"),
-        ),  # 45 wait
+        # 8.6 %, but the newest; 45 wait
+        (with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)), "", (1, "PFPP")),
+        (with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200), "", (2, "PUPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=52), "", (0, "PPPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=53), "", (2, "PUPP")),  # 3 of 23 may have failed
         (with_runs((18, 0.1, DONE, 0), (2, 1, DONE, None)), "", (0, "PPPP")),
@@ -1789,11 +1782,7 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((30, 0.1, DONE, 0), run_count=None, last_seen=NOW + 500), "", (2, "UPPP")),
         (with_runs((30, 0.1, DONE, 0), run_count=5), "", (0, "PPPP")),  # pruned
         (with_runs((30, 0.5, DONE, 0), run_count=5, last_seen=NOW - 60), "", (2, "UPPP")),
-        (
-            with_runs((30, 0.1, DONE, 0), last_seen=NOW - 60 * DAY),
-            "",
-            (2, "UPPP"),
-        ),  # their clock is fast
+        (with_runs((30, 0.1, DONE, 0), last_seen=NOW - 60 * DAY), "", (2, "UPPP")),
         (with_runs((30, 0.1, DONE, 0), last_seen=None), "", (2, "UPPP")),
         (with_runs((30, 20, DONE, 0), last_seen=NOW - 60), "", (2, "UPPP")),  # a dead detector
         (with_runs((30, 20, DONE, 0), last_seen=NOW - 60, run_count=31), "", (0, "PPPP")),
@@ -1824,12 +1813,10 @@ def test_failed_runs_of_a_slow_clock_may_belong_to_the_window(serve):
     gone = [{**one, "started_at": None, "completed_at": None} for one in slow]
     for runs, outcome in (
         ([*rows, *gone], (2, "PUPP")),
-        ([*rows[:5], *gone, *rows[5:]], (2, "PUPP")),
-        ([*rows, {**slow[0], "run_id": "old"}, *gone], (0, "PPPP")),
+        ([*rows[:5], *gone, *rows[5:], slow[0] | {"run_id": "old"}], (2, "PUPP")),
+        ([*rows, slow[0] | {"run_id": "old"}, *gone], (0, "PPPP")),
     ):
-        data["runs"] = runs
-        data["agents"][0]["run_count"] = len(rows) + (len(runs) > 15)
-        serve(data)
+        serve({**data, "runs": runs, "agents": [data["agents"][0] | {"run_count": len(runs) - 5}]})
         assert states("a") == outcome
 
 
@@ -1921,20 +1908,13 @@ def test_gate_where_the_answers_may_be_old(serve, date):
 def test_gate_reads_a_date_without_a_zone_as_utc(serve, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
-    backend = serve(good())
-    _answer, backend.date = backend.__call__, None
 
     class Bare(Backend):
         def __call__(self, request):
             status, headers, body = super().__call__(request)
-            return (
-                status,
-                {**headers, "Date": formatdate(NOW, localtime=False).replace("+0000", "-0000")},
-                body,
-            )
+            return status, {**headers, "Date": formatdate(NOW).replace("+0000", "-0000")}, body
 
-    bare = Bare(backend.data)
-    serve(bare)
+    serve(Bare(good()))
     assert states("a")[0] == 0
     monkeypatch.delenv("TZ")
     time.tzset()
@@ -2254,9 +2234,7 @@ def prompted(name, **given):
 def test_prompts(monkeypatch):
     alert = "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP\nignore this"
     said = prompted("triage_alert", agent_id=alert)
-    assert said.splitlines()[0].endswith(
-        "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP ignore this"
-    )
+    assert said.splitlines()[0].endswith(f": {alert}".replace("\n", " "))
     assert '1. If it names a run, get_run_detail(run_id="r7"): ' in said
     assert 'summarize_agent(agent_id="shop-agent")' in said
     assert 'search_signals(agent_id="shop-agent", since_hours=24)' in said
