@@ -4714,20 +4714,24 @@ def serve(options: Options) -> int:
         log.warning("%s: ignored.", misnamed)
     if options.sse or options.http:
         serve_http(server, options)
-        return 0
-    if options.host or options.port != 8000:
+    elif options.host or options.port != 8000:
         raise DunetraceError("--host and --port go with --http or --sse.", "invalid")
-    if sys.stdin is None:
+    elif sys.stdin is None:
         raise DunetraceError("standard input is closed: an editor starts this server with a pipe.")
+    else:
+        serve_stdio(server)
+    return 0
+
+
+def serve_stdio(server: Server) -> None:
+    """Serves until the editor leaves, also while it is being answered, or sends what is no text."""
     if sys.stdin.isatty():
         say("Serving MCP, for an editor. Try: dunetrace-mcp --demo call list_agents", sys.stderr)
     try:
         server.run()
     except BaseExceptionGroup as errors:
-        # The editor went while it was being answered, or what it sent is no text.
         if errors.split((OSError, anyio.ClosedResourceError, UnicodeDecodeError))[1]:
             raise
-    return 0
 
 
 class Parser(argparse.ArgumentParser):
@@ -4939,7 +4943,7 @@ class DemoAdapter(HTTPAdapter):
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         url = urlsplit(request.url)
-        path = [unquote(part) for part in url.path.removeprefix("/v1/").split("/")]
+        path = url.path.removeprefix("/v1/").split("/")
         data = demo_answer(path, dict(parse_qsl(url.query)))
         status = 404 if data is None else 200
         body = BytesIO(json.dumps(data or {"detail": "That is not found"}).encode())
