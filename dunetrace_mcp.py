@@ -1481,8 +1481,8 @@ class Server(FastMCP[Any]):
             )
 
     async def list_tools(self) -> list[Any]:
-        """The tools that are on, without what no client reads, and without a default beside an
-        enum: the Gemini API refuses one that is none of its values."""
+        """The tools that are on, without what no client reads, and what the Gemini API refuses: a
+        default that is none of the values."""
         tools = [one for one in await super().list_tools() if one.name in tools_on()]
         for schema in map(schema_of, tools):
             for part in (schema, *schema["properties"].values()):
@@ -1533,8 +1533,7 @@ async def run_in_thread(function: Callable[[], T]) -> T:
 
 
 def threaded(function: Function) -> Function:
-    """A function that answers with a text as a coroutine, in a thread, its text fit to leave. It is
-    over when it is cancelled, takes too long, or nobody waits for it any more."""
+    """A function as a coroutine, over when it takes too long or nobody waits for it any more."""
 
     @functools.wraps(function)
     async def run(*given: Any, **named: Any) -> str:
@@ -1560,8 +1559,7 @@ def send_progress(context: Any, done: int, total: int) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` Did you mean a or b?` of the known names that a word resembles, in spelling, in another
-    case or as a part; or nothing."""
+    """` Did you mean a or b?` of the names that a word resembles or is a part of; or nothing."""
     names, low = {one.lower(): one for one in known}, word.lower()
     parts = [one for one in names if low in one.split("_")]
     alike = [names[one] for one in dict.fromkeys(difflib.get_close_matches(low, names) + parts)]
@@ -1570,7 +1568,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def unknown(what: str, name: str, known: Collection[str]) -> DunetraceError:
     """The error that there is no such thing, and what there is."""
-    listed, alike = first_of(known, 60) or "none", did_you_mean(name, known)
+    listed, alike = first_of(known, 60), did_you_mean(name, known)
     return DunetraceError(
         f"There is no {what} {clean(name, 80)}.{alike} There are: {listed}.", "invalid"
     )
@@ -1669,8 +1667,7 @@ Offset = Annotated[int, Field(ge=0, le=MOST_ROWS, description="How many to skip"
 def listing(
     heading: str, found: Found, offset: int, noun: str, lay_out: Function, gap: str = "\n\n"
 ) -> str:
-    """A list as an answer: as many rows as fit, laid out in entries; how many of how many they are,
-    and the call that shows the next ones."""
+    """A list as an answer: as many rows as fit, of how many, and the call that shows the next."""
     rows, call = found.rows, current_call()
     if not rows:
         return f"Nothing from offset {offset} on: {found.many(noun)} match, counted from 0."
@@ -4085,8 +4082,7 @@ def no_arrival(agent_id: str, runs: list[Run], waited: float) -> str:
 
 
 # ── Guides, documents, prompts ────────────────────────────────────────────────────────────────────
-# Texts for people who instrument agents, and questions ready to be asked. The contents are at the
-# end of the file.
+# Texts for people who instrument agents, and questions ready to be asked.
 
 DOCUMENTED = "python langchain typescript haystack otel policies".split()  # also as resources
 SEE = 'After a few seconds: `list_agents`, `get_agent_runs("my-agent")`, `get_run_detail(run_id)`.'
@@ -4342,16 +4338,14 @@ def http_app(server: Server, transport: str, token: str) -> Any:
 
 
 def serve_http(server: Server, options: Options) -> None:
-    """Serves until SIGINT or SIGTERM, after which running calls have ten seconds; raises
-    DunetraceError when it may not or cannot listen."""
+    """Serves until a signal; raises DunetraceError when it may not or cannot listen."""
     import uvicorn
 
     host, token = (options.host or "127.0.0.1").strip("[]"), secret("DUNETRACE_MCP_TOKEN")
     if not is_loopback(host) and not token:
         raise DunetraceError(
-            f"refusing to listen on {clean(host, 80)} without a token: anybody who reaches that "
-            "address could read your agents. Set DUNETRACE_MCP_TOKEN (clients send it as a bearer "
-            "token), or leave out --host."
+            f"refusing to listen on {clean(host, 80)} without a token: set DUNETRACE_MCP_TOKEN, "
+            "which clients send as a bearer token, or leave out --host."
         )
     if 0 < len(token) < 16:
         log.warning("DUNETRACE_MCP_TOKEN has under 16 characters: guessable.")
@@ -4368,14 +4362,13 @@ def serve_http(server: Server, options: Options) -> None:
         http_app(server, path, token),
         interface="asgi3",
         log_config=None,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=10,  # seconds for the calls that run
     )
     uvicorn.Server(config).run([bound])
 
 
 # ── Check ─────────────────────────────────────────────────────────────────────────────────────────
-# The way from the settings to an editor's call, step by step, for a person whose set-up fails: the
-# first step that raises DunetraceError says the fault and its cure.
+# From the settings to an editor's call: the first step that raises says the fault and its cure.
 
 
 def check_settings() -> str:
@@ -4390,9 +4383,8 @@ def check_agents() -> str:
     fleet = api().agents()
     if not fleet.rows:
         raise DunetraceError(
-            "This key sees no agents: no event has reached the backend under it. Point the SDK's "
-            "DUNETRACE_ENDPOINT at its ingest service (port 8001); dunetrace-mcp call "
-            "get_instrumentation_guide python shows the code."
+            "No event has reached the backend under this key. dunetrace-mcp call "
+            "get_instrumentation_guide python shows how to send some to its port 8001."
         )
     seen = f"last seen {ago(fleet.rows[0].last_seen)}"
     return blocks(fleet.many("agent"), seen, current_call().clock_note, gap=", ")
@@ -4444,9 +4436,9 @@ class Seen(NamedTuple):
     untimed: int  # runs that may have failed in the window, at a time not told
 
 
-def judged(text: str, failed: bool, *doubts: tuple[object, str]) -> Criterion:
-    """A criterion that fails, that the first doubt which holds leaves unknown, or that passes."""
-    doubt = first_rule(*doubts, (True, ""))
+def judged(text: str, failed: bool, *doubts: object) -> Criterion:
+    """A criterion that fails, that the first of its doubts leaves unknown, or that passes."""
+    doubt = next(filter(None, doubts), "")
     if failed:
         return "FAIL", text
     return ("UNKNOWN", f"{text}; {doubt}") if doubt else ("PASS", text)
@@ -4462,14 +4454,12 @@ def seen_criterion(seen: Seen, options: Options) -> Criterion:
     return judged(
         f"runs processed in the last {options.hours} h: {len(runs)}",
         False,
-        (seen.absent, seen.absent),
-        (seen.runs.note, seen.runs.note),
-        (not told, "the backend's clock is not told, or over 5 minutes from ours"),
-        (not runs, "the telemetry or the detector may be dead"),
-        (
-            not newest - SAME_MOMENT <= last <= latest + SAME_MOMENT,
-            f"the newest ended {ago(newest)}, but the agent's last event came {ago(last)}",
-        ),
+        seen.absent,
+        seen.runs.note,
+        not told and "the backend's clock is not told, or over 5 minutes from ours",
+        not runs and "the telemetry or the detector may be dead",
+        not newest - SAME_MOMENT <= last <= latest + SAME_MOMENT
+        and f"the newest ended {ago(newest)}, but the agent's last event came {ago(last)}",
     )
 
 
@@ -4479,8 +4469,7 @@ def too_many(failed: list[bool], newest: int, percent: float) -> bool:
 
 
 def errored_criterion(seen: Seen, options: Options) -> Criterion:
-    """The share of the window's runs, and of its newest 20, that errored or stalled. Runs in flight
-    and of unknown end or time may have."""
+    """The share of the window's runs, and of its newest 20, that errored or stalled, or may have."""
     runs, most, waiting = seen.runs.rows, options.max_errored, seen.untimed + seen.flying
     failed = [run.failed for run in runs]
     maybe = [True] * waiting + [run.failed or run.outcome == "unknown" for run in runs]
@@ -4491,15 +4480,14 @@ def errored_criterion(seen: Seen, options: Options) -> Criterion:
     return judged(
         f"errored or stalled: {said}, at most {most:g}%",
         not few and too_many(failed, NEWEST_RUNS, most),
-        (few, f"it takes {options.min_runs:g} to tell"),
-        (seen.runs.note, seen.runs.note),
-        (too_many(maybe, NEWEST_RUNS + waiting, most), more),
+        few and f"it takes {options.min_runs:g} to tell",
+        seen.runs.note,
+        too_many(maybe, NEWEST_RUNS + waiting, most) and more,
     )
 
 
 def signals_criterion(seen: Seen, options: Options) -> Criterion:
-    """That no signal of the window is of the type, and of the severity or worse; one of no known
-    severity is worst, one of no known type could be any."""
+    """That no signal of the window is of the type, or of no known type, and of the severity."""
     kind, worst = options.failure_type, options.fail_on
     rank, like = [*SEVERITIES].index(worst), (kind, NONE)
     rows = [one for one in seen.signals.rows if one.rank <= rank]
@@ -4510,8 +4498,8 @@ def signals_criterion(seen: Seen, options: Options) -> Criterion:
     return judged(
         f"{what}: {found}, allowed 0",
         found > 0,
-        (seen.signals.note, seen.signals.note),
-        (short, f"{plural(short, 'run')} count more than are listed"),
+        seen.signals.note,
+        short and f"{plural(short, 'run')} count more than are listed",
     )
 
 
@@ -4678,8 +4666,7 @@ def set_up_logging(verbose: bool) -> None:
 
 
 def typed_arguments(tool: str, words: list[str]) -> Json:
-    """The arguments of a tool as typed: name=value, --name=value, or a value for the next one that
-    has none; raises DunetraceError for one that it does not have."""
+    """The arguments of a tool as typed: name=value, --name=value, or values in their order."""
     names, given = TOOLS[tool].parameters, dict[str, str]()
     for word in words:
         named = re.fullmatch(r"(?:--)?([a-z][\w-]*)=(.*)", word, re.S)
