@@ -1344,7 +1344,7 @@ def test_forms_that_people_and_clients_use_are_taken(serve):
 def test_a_limit_that_is_too_high_is_lowered_and_said(serve):
     many = [run(n, "a", n + 1) for n in range(150)]
     serve(fleet(many))
-    said = ask("get_agent_runs", agent_id="a", limit=500)
+    said = ask("get_agent_runs", agent_id="a", limit="500")  # as the command line has it
     assert said.startswith("Recent runs for: a (100 shown, 150 matched)")
     assert said.endswith(
         '… more: get_agent_runs(agent_id="a", limit=500, offset=100)\nlimit lowered to 100, the maximum.'
@@ -1920,16 +1920,15 @@ def test_gate_reads_a_date_without_a_zone_as_utc(serve, monkeypatch):
     time.tzset()
 
 
-def test_gate_where_a_list_lies(serve):
-    backend = Backend(good(runs=40))
-    honest = backend.answer
-    backend.answer = lambda parts, query: (
-        (200, {**honest(parts, query)[1], "runs": honest(parts, query)[1]["runs"][:20]})
-        if parts[-1] == "runs"
-        else honest(parts, query)
-    )
-    serve(backend)
-    assert states("a") == (2, "UUPP")
+@pytest.mark.parametrize(("name", "outcome"), [("runs", (2, "UUPP")), ("agents", (2, "UPPP"))])
+def test_gate_where_a_list_lies(serve, name, outcome):
+    class Lying(Backend):
+        def answer(self, parts, query):
+            status, data = super().answer(parts, query)
+            return status, data | {"page": {"total": 99}} if parts[-1] == name else data
+
+    serve(Lying(good(runs=40)))
+    assert states("a") == outcome
 
 
 @pytest.mark.parametrize(
@@ -2593,16 +2592,13 @@ def test_what_an_editor_needs(client, remote):
 def test_what_claude_code_needs_word_for_word():
     _, out, _ = command("config", "claude-code")
     program = f"{sys.executable} {MODULE}"
-    assert (
-        f'claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=http://localhost:8002 --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- {program}\n'
-        in out
-    )
+    add = "claude mcp add --scope user dunetrace --env DUNETRACE_API_URL="
+    key = '--env DUNETRACE_API_KEY="$DUNETRACE_API_KEY"'
+    assert f"{add}http://localhost:8002 {key} -- {program}\n" in out
     assert '{"permissions": {"allow": ["mcp__dunetrace"]}}' in out
-    _, out, _ = command("--demo", "config", "claude-code")
-    assert (
-        f"claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=demo://fleet -- {program}\n"
-        in out
-    )
+    assert f"{add}demo://fleet -- {program}\n" in command("--demo", "config", "claude-code")[1]
+    for words in ("reset-project-choices", "user --trust -t http", "--skip-trust", "go out before"):
+        assert words in dm.LETTERS
 
 
 class Slow(BaseHTTPRequestHandler):
