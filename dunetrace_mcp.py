@@ -4621,7 +4621,8 @@ def config(options: Options) -> int:
         url=json.dumps(url),
         remote=remote,
     )
-    say(blocks(*map(laid_out, text.split("\n\n")), CONNECTED))
+    parts = re.split(r'\n\n|\n(?=\S*{")', text)
+    say(blocks(*map(laid_out, parts), CONNECTED))
     return 0
 
 
@@ -5111,7 +5112,6 @@ claude mcp add --scope user dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_A
 
 It stores the key as your shell has it: set it first (dt_dev_test in development). Or, instead (both
 would be in conflict), for all who work in a repository, put this into .mcp.json in its root:
-
 {"mcpServers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${DUNETRACE_API_KEY:-dt_dev_test}"}}}}
 
@@ -5163,55 +5163,46 @@ trusted; without a terminal (gemini -p) that takes --skip-trust.
 # cursor
 Put this into ~/.cursor/mcp.json; DUNETRACE_API_KEY must be set where the editor starts (dt_dev_test
 in development):
-
 {"mcpServers": {"dunetrace": {"command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
 
 Or, instead, open this link:
-
 cursor://anysphere.cursor-deeplink/mcp/install?name=dunetrace&config={"command": $command,
 "args": $args, "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
 # cursor --url
 Put this into ~/.cursor/mcp.json; DUNETRACE_MCP_TOKEN must be set where the editor starts (leave out
 "headers" where that server is without one):
-
 {"mcpServers": {"dunetrace": {"url": "$remote",
 "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 # vscode
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration):
-
 {"inputs": [{"type": "promptString", "id": "DUNETRACE_API_KEY", "password": true,
 "description": "DUNETRACE_API_KEY"}], "servers": {"dunetrace": {"type": "stdio",
 "command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${input:DUNETRACE_API_KEY}"}}}}
 
 Or, instead, open this link, which takes the key from the environment that VS Code starts in:
-
 vscode:mcp/install?{"name": "dunetrace", "type": "stdio", "command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}
 # vscode --url
 Put this into the mcp.json of your profile (command: MCP: Open User Configuration), without "inputs"
 and "headers" where that server is without a token:
-
 {"inputs": [{"type": "promptString", "id": "DUNETRACE_MCP_TOKEN", "password": true,
 "description": "DUNETRACE_MCP_TOKEN"}], "servers": {"dunetrace": {"type": "http", "url": "$remote",
 "headers": {"Authorization": "Bearer ${input:DUNETRACE_MCP_TOKEN}"}}}}
 # windsurf
 Put this into ~/.codeium/windsurf/mcp_config.json; DUNETRACE_API_KEY must be set where the editor
 starts (dt_dev_test in development):
-
 {"mcpServers": {"dunetrace": {"command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${env:DUNETRACE_API_KEY}"}}}}
 # windsurf --url
 Put this into ~/.codeium/windsurf/mcp_config.json; DUNETRACE_MCP_TOKEN must be set where the editor
 starts (leave out "headers" where that server is without one):
-
 {"mcpServers": {"dunetrace": {"serverUrl": "$remote",
 "headers": {"Authorization": "Bearer ${env:DUNETRACE_MCP_TOKEN}"}}}}
 # claude-desktop
 Put this into claude_desktop_config.json (Settings, Developer, Edit Config), with your key for
 YOUR_DUNETRACE_API_KEY (dt_dev_test in development), which makes that file private:
-
 {"mcpServers": {"dunetrace": {"command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 # claude-desktop --url
@@ -5220,12 +5211,10 @@ dunetrace-mcp config claude-desktop.
 # zed
 Put this into Zed's settings.json, with your key for YOUR_DUNETRACE_API_KEY (dt_dev_test in
 development), which makes that file private:
-
 {"context_servers": {"dunetrace": {"command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "YOUR_DUNETRACE_API_KEY"}}}}
 # zed --url
 Put this into Zed's settings.json, without "headers" where that server is without a token:
-
 {"context_servers": {"dunetrace": {"url": "$remote",
 "headers": {"Authorization": "Bearer YOUR_DUNETRACE_MCP_TOKEN"}}}}
 """
