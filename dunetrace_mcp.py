@@ -4469,7 +4469,7 @@ def too_many(failed: list[bool], newest: int, percent: float) -> bool:
 
 
 def errored_criterion(seen: Seen, options: Options) -> Criterion:
-    """The share of the window's runs, and of its newest 20, that errored or stalled, or may have."""
+    """The share of the runs, and of the newest 20, that errored or stalled, or may have."""
     runs, most, waiting = seen.runs.rows, options.max_errored, seen.untimed + seen.flying
     failed = [run.failed for run in runs]
     maybe = [True] * waiting + [run.failed or run.outcome == "unknown" for run in runs]
