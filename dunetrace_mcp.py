@@ -4459,7 +4459,7 @@ def seen_criterion(seen: Seen, options: Options) -> Criterion:
         not told and "the backend's clock is not told, or over 5 minutes from ours",
         not runs and "the telemetry or the detector may be dead",
         not newest - SAME_MOMENT <= last <= latest + SAME_MOMENT
-        and f"the newest ended {ago(newest)}, but the agent's last event came {ago(last)}",
+        and f"the newest is from {ago(newest)}, but the agent's last event came {ago(last)}",
     )
 
 
