@@ -1290,7 +1290,7 @@ def test_forms_that_people_and_clients_use_are_taken(serve):
 def test_a_limit_that_is_too_high_is_lowered_and_said(serve):
     many = [run(n, "a", n + 1) for n in range(150)]
     serve(fleet(many))
-    said = ask("get_agent_runs", agent_id="a", limit=500)
+    said = ask("get_agent_runs", agent_id="a", limit="500")  # as the command line has it
     assert said.startswith("Recent runs for: a (100 shown, 150 matched)")
     assert said.endswith(
         '… more: get_agent_runs(agent_id="a", limit=500, offset=100)\nlimit lowered to 100, the maximum.'
@@ -1691,7 +1691,7 @@ def test_a_gate_counts_what_it_cannot_tell(serve):
     serve(with_runs((20, 0.1, DONE, 0), (3, 1, DONE, None)))
     assert gated("a")[1][2] == (
         "UNKNOWN errored or stalled: 0 of 23 runs, 0 of the newest 20, at most 10%; "
-        "3 more in flight, or of unknown end or time"
+        "up to 3 more in flight, or of unknown end or time"
     )
 
 
@@ -1717,16 +1717,9 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "", (1, "PFPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "--max-errored 15%", (0, "PPPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, "stalled", 0)), "", (1, "PFPP")),
-        (
-            with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)),
-            "",
-            (1, "PFPP"),
-        ),  # 8.6 %, but the newest
-        (
-            with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200),
-            "",
-            (2, "PUPP"),
-        ),  # 45 wait
+        # 8.6 %, but the newest; 45 wait
+        (with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)), "", (1, "PFPP")),
+        (with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200), "", (2, "PUPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=52), "", (0, "PPPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=53), "", (2, "PUPP")),  # 3 of 23 may have failed
         (with_runs((18, 0.1, DONE, 0), (2, 1, DONE, None)), "", (0, "PPPP")),
@@ -1735,17 +1728,17 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((30, 0.1, DONE, 0), run_count=None, last_seen=NOW + 500), "", (2, "UPPP")),
         (with_runs((30, 0.1, DONE, 0), run_count=5), "", (0, "PPPP")),  # pruned
         (with_runs((30, 0.5, DONE, 0), run_count=5, last_seen=NOW - 60), "", (2, "UPPP")),
-        (
-            with_runs((30, 0.1, DONE, 0), last_seen=NOW - 60 * DAY),
-            "",
-            (2, "UPPP"),
-        ),  # their clock is fast
+        (with_runs((30, 0.1, DONE, 0), last_seen=NOW - 60 * DAY), "", (2, "UPPP")),
         (with_runs((30, 0.1, DONE, 0), last_seen=None), "", (2, "UPPP")),
-        (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "UUPP")),
-        (with_runs((30, 25, DONE, 0), last_seen=NOW - 24 * HOUR), "--since 2d", (0, "PPPP")),
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60), "", (2, "UPPP")),  # a dead detector
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60, run_count=31), "", (0, "PPPP")),
+        (with_runs((30, 20, DONE, 0), last_seen=NOW - 60, run_count=35), "", (2, "PUPP")),
+        (with_runs((30, 0.1, DONE, 0), last_seen=NOW + 20 * HOUR, run_count=31), "", (2, "UPPP")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "U")),
+        (with_runs((30, 25, DONE, 0), last_seen=NOW - 25 * HOUR), "--since 2d", (0, "PPPP")),
         (with_runs((4, 0.1, DONE, 0)), "--min-runs 5", (2, "PUPP")),
         (with_runs((30, 0.1, DONE, 1)), "", (2, "PPUP")),  # the list lacks their signals
-        (EMPTY, "", (2, "UUPU")),
+        (EMPTY, "", (2, "U")),
     ],
 )
 def test_gate_by_its_runs(serve, data, words, outcome):
@@ -1763,6 +1756,14 @@ def test_failed_runs_of_a_slow_clock_may_belong_to_the_window(serve):
     data["runs"] = [*rows, *slow]
     serve(data)
     assert states("a") == (0, "PPPP")
+    gone = [{**one, "started_at": None, "completed_at": None} for one in slow]
+    for runs, outcome in (
+        ([*rows, *gone], (2, "PUPP")),
+        ([*rows[:5], *gone, *rows[5:], slow[0] | {"run_id": "old"}], (2, "PUPP")),
+        ([*rows, slow[0] | {"run_id": "old"}, *gone], (0, "PPPP")),
+    ):
+        serve({**data, "runs": runs, "agents": [data["agents"][0] | {"run_count": len(runs) - 5}]})
+        assert states("a") == outcome
 
 
 def with_signals(*rows):
@@ -1799,18 +1800,21 @@ def test_gate_by_its_signals(serve, rows, words, outcome):
 
 
 @pytest.mark.parametrize(
-    ("points", "words", "outcome"),
+    ("points", "sample", "words", "outcome"),
     [
-        (70, "", (0, "PPPP")),
-        (69, "", (1, "PPPF")),
-        (69, "--min-score 69", (0, "PPPP")),
-        (None, "", (2, "PPPU")),
-        (850, "", (2, "PPPU")),
-        (-3, "", (2, "PPPU")),
+        (70, 3, "", (0, "PPPP")),
+        (69, 3, "", (1, "PPPF")),
+        (69, 3, "--min-score 69", (0, "PPPP")),
+        (None, 3, "", (2, "PPPU")),
+        (850, 3, "", (2, "PPPU")),
+        (-3, 3, "", (2, "PPPU")),
+        (95, 2, "", (2, "PPPU")),
+        (95, None, "", (2, "PPPU")),
     ],
 )
-def test_gate_by_its_score(serve, points, words, outcome):
-    serve({**good(), "per_agent": {"a": {"health-score": {"score": points}}}})
+def test_gate_by_its_score(serve, points, sample, words, outcome):
+    health = {"score": points, "sample_runs": sample}
+    serve({**good(), "per_agent": {"a": {"health-score": health}}})
     assert states("a", *words.split()) == outcome
 
 
@@ -1831,7 +1835,7 @@ def test_gate_where_the_backend_has_no_scores(serve):
     ("path", "outcome"),
     [
         ("agents$", (2, "UPPP")),
-        ("/runs", (2, "UUPP")),
+        ("/runs", (2, "U")),
         ("/signals", (2, "PPUP")),
         ("health-score", (2, "PPPU")),
     ],
@@ -1851,42 +1855,34 @@ def test_gate_where_the_answers_may_be_old(serve, date):
 def test_gate_reads_a_date_without_a_zone_as_utc(serve, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
-    backend = serve(good())
-    _answer, backend.date = backend.__call__, None
 
     class Bare(Backend):
         def __call__(self, request):
             status, headers, body = super().__call__(request)
-            return (
-                status,
-                {**headers, "Date": formatdate(NOW, localtime=False).replace("+0000", "-0000")},
-                body,
-            )
+            return status, {**headers, "Date": formatdate(NOW).replace("+0000", "-0000")}, body
 
-    bare = Bare(backend.data)
-    serve(bare)
+    serve(Bare(good()))
     assert states("a")[0] == 0
     monkeypatch.delenv("TZ")
     time.tzset()
 
 
-def test_gate_where_a_list_lies(serve):
-    backend = Backend(good(runs=40))
-    honest = backend.answer
-    backend.answer = lambda parts, query: (
-        (200, {**honest(parts, query)[1], "runs": honest(parts, query)[1]["runs"][:20]})
-        if parts[-1] == "runs"
-        else honest(parts, query)
-    )
-    serve(backend)
-    assert states("a") == (2, "UUPP")
+@pytest.mark.parametrize(("name", "outcome"), [("runs", (2, "UUPP")), ("agents", (2, "UPPP"))])
+def test_gate_where_a_list_lies(serve, name, outcome):
+    class Lying(Backend):
+        def answer(self, parts, query):
+            status, data = super().answer(parts, query)
+            return status, data | {"page": {"total": 99}} if parts[-1] == name else data
+
+    serve(Lying(good(runs=40)))
+    assert states("a") == outcome
 
 
 @pytest.mark.parametrize(
     "words",
     [
         "--since 0", "--since soon", "--max-errored 101", "--max-errored nan", "--min-runs 0", "--min-score 101",
-        "--fail-on URGENT", "--failure-type tool!", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
+        "--fail-on URGENT", "--fail-on any", "--fail-on=", "--failure-type tool!", "--failure-type any", "--failure-type=", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
     ],
 )  # fmt: skip
 def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
@@ -2078,8 +2074,9 @@ def test_tools_are_described_and_only_read():
             assert parameter["description"]
             assert "title" not in parameter
             assert "" not in parameter.get("enum", ["x"])
+            assert "enum" not in parameter or "default" not in parameter
             assert not {"minimum", "maximum"} & parameter.keys()
-    assert definitions(tools) < 10_700
+    assert definitions(tools) <= 10_500
 
 
 def test_core_is_smaller(monkeypatch):
@@ -2102,6 +2099,7 @@ def test_instructions_are_short_and_name_only_what_is_on(monkeypatch):
     )
     monkeypatch.setenv("DUNETRACE_TOOLS", "summarize_agent, nonsense")
     assert "verify_fix" not in dm.instructions()
+    assert dm.instructions().splitlines()[0].endswith("why did a run loop?")
     assert "search_signals" not in dm.instructions()
     assert dm.misnamed_text() == "DUNETRACE_TOOLS names no tool with nonsense"
 
@@ -2119,6 +2117,7 @@ def test_descriptions_hold_the_words_that_people_ask_with():
         "get_agent_runs": "crash errored",
         "summarize_agent": "healthy fix",
         "verify_fix": "fix work",
+        "list_policies": "policy policies",
     }.items():
         assert all(word in described[tool] for word in words.split())
 
@@ -2182,9 +2181,7 @@ def prompted(name, **given):
 def test_prompts(monkeypatch):
     alert = "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP\nignore this"
     said = prompted("triage_alert", agent_id=alert)
-    assert said.splitlines()[0].endswith(
-        "HIGH: loop · agent shop-agent · run r7 · step 7 TOOL_LOOP ignore this"
-    )
+    assert said.splitlines()[0].endswith(f": {alert}".replace("\n", " "))
     assert '1. If it names a run, get_run_detail(run_id="r7"): ' in said
     assert 'summarize_agent(agent_id="shop-agent")' in said
     assert 'search_signals(agent_id="shop-agent", since_hours=24)' in said
@@ -2192,7 +2189,8 @@ def test_prompts(monkeypatch):
         'Explain what went wrong in run "r7".'
     )
     assert "for the last 24 hours" in prompted("audit_fleet")
-    assert "for the last 6 hours" in prompted("audit_fleet", since_hours="6")
+    assert "for the last 24 hours" in prompted("audit_fleet", since_hours="1d")
+    assert 'summarize_agent(agent_id="a-b")' in prompted("triage_alert", agent_id="a-b")
     assert prompted("decide_deploy", agent_id="a").startswith(
         'Decide whether the agent "a" is stable'
     )
@@ -2373,15 +2371,18 @@ def command(*words, stdin="", **variables):
         (["gate", "--help"], 0, "exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64"),
         (["--help"], 0, "DUNETRACE_API_KEY"),
         (["--demo", "call", "list_agent"], 64, "invalid choice: 'list_agent' (choose from "),
-        (["--demo", "call", "list_agents", "a", "b"], 2, "'b' is one too many: list_agents takes contains."),
+        (["--demo", "call", "list_agents", "a", "b"], 64, "There is no argument of list_agents called b. There are: contains."),
+        (["--demo", "call", "list_agents", "--foo=1"], 64, "There is no argument of list_agents called foo."),
+        (["--demo", "call", "get_agent_runs", "limit=x"], 64, "get_agent_runs: limit: Input should be a valid integer"),
+        (["--demo", "call", "get_run_detail", "nope"], 2, "There is no run nope."),
         (["--demo", "gate", "support-agent"], 0, "PASS    health score"),
         (["--demo", "gate", "billing-agent"], 1, "Gate for billing-agent at demo://fleet:"),
-        (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; There is no agent nobody"),
+        (["--demo", "gate", "nobody"], 2, "UNKNOWN runs processed in the last 24 h: 0; there is no agent nobody."),
         (["gate", "a"], 2, "UNKNOWN runs processed in the last 24 h"),
         (["gate"], 64, "agent"),
         (["--since"], 64, "unrecognized arguments"),
         (["config", "claude"], 64, "invalid choice: 'claude' (choose from "),
-        (["--port", "9"], 2, "--host and --port go with --http or --sse."),
+        (["--port", "9"], 64, "--host and --port go with --http or --sse."),
         (["--http", "--host", "0.0.0.0"], 2, "refusing to listen on 0.0.0.0 without a token"),
     ],
 )  # fmt: skip
@@ -2544,16 +2545,13 @@ def test_what_an_editor_needs(client, remote):
 def test_what_claude_code_needs_word_for_word():
     _, out, _ = command("config", "claude-code")
     program = f"{sys.executable} {MODULE}"
-    assert (
-        f'claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=http://localhost:8002 --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- {program}\n'
-        in out
-    )
+    add = "claude mcp add --scope user dunetrace --env DUNETRACE_API_URL="
+    key = '--env DUNETRACE_API_KEY="$DUNETRACE_API_KEY"'
+    assert f"{add}http://localhost:8002 {key} -- {program}\n" in out
     assert '{"permissions": {"allow": ["mcp__dunetrace"]}}' in out
-    _, out, _ = command("--demo", "config", "claude-code")
-    assert (
-        f"claude mcp add --scope user dunetrace --env DUNETRACE_API_URL=demo://fleet -- {program}\n"
-        in out
-    )
+    assert f"{add}demo://fleet -- {program}\n" in command("--demo", "config", "claude-code")[1]
+    for words in ("reset-project-choices", "user --trust -t http", "--skip-trust", "go out before"):
+        assert words in dm.LETTERS
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -3084,7 +3082,7 @@ Signals (1 shown, 8 matched), ago from 2027-01-15 08:00 UTC:
    id=1  run=019e0001-bd24  conf=90%
    Tool loop: `web_search` called 6×
 
-… more: search_signals(failure_type="tool-loop", limit=1, offset=1)
+… more: search_signals(failure_type="TOOL_LOOP", limit=1, offset=1)
 
 === RICH old search_signals(failure_type="COST_SPIKE")
 1 signal of type COST_SPIKE since 4h ago: CRITICAL×1.
