@@ -359,7 +359,7 @@ def duration(seconds: float) -> str:
     """`5.6s`, `2m 10s`; "—" for less than nothing."""
     if not seconds >= 0:
         return NONE
-    return f"{seconds:.1f}s" if seconds < 100 else f"{seconds // 60:.0f}m {seconds % 60:02.0f}s"
+    return f"{seconds:.1f}s" if seconds < 100 else f"{seconds // 60:.0f}m {int(seconds) % 60:02d}s"
 
 
 def percent(fraction: float) -> str:
@@ -4801,7 +4801,7 @@ class DemoAdapter(HTTPAdapter):
 
 # Failure type | usual severity | what it detects | what its evidence says | where to look in code
 DETECTOR_TABLE = """\
-TOOL_LOOP | HIGH | one tool makes up three or more of the last five calls | tool, count, first_step, last_step, args_identical, wasted_tokens | the loop that calls it, and what ends that: a guard against equal arguments
+TOOL_LOOP | HIGH | one tool makes up three or more of the last five calls | tool, count, first_step, last_step, args_identical, wasted_tokens | the loop that calls the tool, and what ends that: a guard against equal arguments
 TOOL_THRASHING | HIGH | the last six calls alternate between two tools | tool_a, tool_b, pattern, count | where the next tool is chosen: nothing remembers what was tried
 TOOL_AVOIDANCE | MEDIUM | tools were offered, none was used, and the run still answered | available_tools, tool_calls_made, llm_calls
 GOAL_ABANDONMENT | MEDIUM | after its last tool call the run only talked to the model and never ended | last_tool_used, steps_since_last_tool, stall_steps
@@ -4809,8 +4809,8 @@ PROMPT_INJECTION_SIGNAL | CRITICAL | the input matches known injection phrases |
 RAG_EMPTY_RETRIEVAL | MEDIUM | the run answered although retrieval brought nothing or only poor matches | index_name, result_count, top_score, bad_retrievals | the query and the threshold of the index, and what happens when nothing is found
 LLM_TRUNCATION_LOOP | HIGH | two or more answers were cut at the length limit | truncation_count, total_llm_calls, first_truncation_step, models | max_tokens, and what is done with finish_reason length
 CONTEXT_BLOAT | MEDIUM | the prompt grew to three times its first size or more | first_tokens, last_tokens, growth_factor, token_growth_sequence | what is appended to the messages at each turn, and what drops the old ones
-SLOW_STEP | MEDIUM/HIGH | one step took far longer than its kind should (tool 15 s, model 30 s) | step_label, duration_ms, threshold_ms, ratio, all_slow_steps | its timeout, and what it waits for
-RETRY_STORM | HIGH | one tool failed three or more times in a row | tool, consecutive_fails, first_fail_step, args_identical, reason_identical | the retry around it: its limit, its pause, and which errors are worth one
+SLOW_STEP | MEDIUM/HIGH | one step took far longer than its kind should (tool 15 s, model 30 s) | step_label, duration_ms, threshold_ms, ratio, all_slow_steps | the timeout of that step, and what it waits for
+RETRY_STORM | HIGH | one tool failed three or more times in a row | tool, consecutive_fails, first_fail_step, args_identical, reason_identical | the retry around the tool: its limit, its pause, and which errors are worth one
 EMPTY_LLM_RESPONSE | HIGH | the model stopped normally with an empty answer | occurrences, first_step, finish_reason | what is done with an empty answer of the model
 STEP_COUNT_INFLATION | MEDIUM | the run took over twice the steps that are usual for the agent | current_steps, baseline_p75, inflation_ratio | the bound on steps of one run
 CASCADING_TOOL_FAILURE | HIGH | the run ended in three or more failures of different tools | consecutive_failures, distinct_tools, first_fail_step | what the agent does after a failed call: it goes on as if it worked
@@ -4818,11 +4818,11 @@ FIRST_STEP_FAILURE | MEDIUM | the run failed within its first two steps | trigge
 REASONING_STALL | MEDIUM/HIGH | many model calls for hardly any tool call | llm_calls, tool_calls, ratio, threshold | what makes the model act: its tools, or an end after so many calls
 COST_SPIKE | MEDIUM | tokens over three times the agent's usual, or over 50,000 | total_tokens, threshold, inflation_ratio, llm_calls | the bound on tokens or turns of one run
 SESSION_LATENCY | MEDIUM | the run took over three times the usual, or over 300 s | duration_s, threshold_s, baseline_p75_s, inflation_ratio
-EXCESSIVE_RETRIEVAL | MEDIUM | more than eight retrievals in one run | retrieval_count, threshold, indexes, first_step, last_step | how often it is asked within one run
+EXCESSIVE_RETRIEVAL | MEDIUM | more than eight retrievals in one run | retrieval_count, threshold, indexes, first_step, last_step | how often the index is asked within one run
 SILENT_TRUNCATION | MEDIUM/HIGH | a truncated answer was used as if it were whole | truncated_step, finish_reason, model, was_final_output
-PREMATURE_TERMINATION | HIGH/CRITICAL | the run claims success after a tool had failed | failed_tool, failed_tool_step, claim_step, is_final_message | how its error reaches the model: success was claimed after it
-UNREAD_TOOL_ERROR | MEDIUM/HIGH | the next action takes no notice of a tool's failure | failed_tool, failed_tool_step, next_action_type, unread_count | how its error reaches the model: the next step ignored it
-TOOL_ARGUMENT_FABRICATION | HIGH/CRITICAL | an id, address or path in a tool's arguments appears nowhere before (also fires on healthy agents) | tool_name, tool_step, fabricated_entity, is_destructive_tool | its schema and the check of its arguments before the call
+PREMATURE_TERMINATION | HIGH/CRITICAL | the run claims success after a tool had failed | failed_tool, failed_tool_step, claim_step, is_final_message | how the tool's error reaches the model: success was claimed after it
+UNREAD_TOOL_ERROR | MEDIUM/HIGH | the next action takes no notice of a tool's failure | failed_tool, failed_tool_step, next_action_type, unread_count | how the tool's error reaches the model: the next step ignored it
+TOOL_ARGUMENT_FABRICATION | HIGH/CRITICAL | an id, address or path in a tool's arguments appears nowhere before (also fires on healthy agents) | tool_name, tool_step, fabricated_entity, is_destructive_tool | the schema of the tool, and the check of its arguments before the call
 RETRIEVED_CONTENT_INJECTION | HIGH/CRITICAL | retrieved content gives instructions to the model | source_type, source_name, source_step, behavior_deviation | where retrieved text enters the prompt: it must be data there
 HANDOFF_CONTEXT_LOSS | HIGH | what one agent knew did not reach the next one | the steps of the handoff and what was lost
 AGENT_HANDOFF_FAILURE | HIGH | a handoff to another agent did not work | the steps of the handoff
@@ -4830,7 +4830,7 @@ DELEGATION_LOOP | HIGH/CRITICAL | agents delegate to each other in a circle | th
 RUNAWAY_ITERATION | HIGH/CRITICAL | over 50 steps or over $1 without coming to an end | step_count, step_threshold, estimated_cost_usd
 MODEL_FALLBACK_DRIFT | MEDIUM | the run fell back to a weaker model | from_model, to_model, tier_delta, downgrade_step, preceded_by_rate_limit | the fall-back between models, and what brings the first one back
 MEMORY_POISONING | HIGH/CRITICAL | instructions from outside were written into memory | memory_key, source, write_step, consumed | what may be written to memory: not what came from outside
-UNGROUNDED_DESTINATION | HIGH/CRITICAL | a tool sends to an address that nothing in the run gave | tool_name, destination_type, grounding_verdict, taint_source | the check of where it sends to, before the call
+UNGROUNDED_DESTINATION | HIGH/CRITICAL | a tool sends to an address that nothing in the run gave | tool_name, destination_type, grounding_verdict, taint_source | the check of where the tool sends to, before the call
 SCATTERSHOT_TOOL_USE | shadow only | many different tools without a direction | the tools and their number
 OVERSIZED_TOOL_ARGUMENTS | shadow only | over 10,000 characters of tool arguments | the tool and the length
 UNRESOLVED_AMBIGUITY | shadow only | an ambiguous request was acted on without a question | the steps concerned

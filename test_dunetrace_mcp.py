@@ -3140,7 +3140,7 @@ Suggested fixes (1):
      ```
 
 Where to look in your code:
-  the loop that calls it, and what ends that: a guard against equal arguments.
+  the loop that calls the tool, and what ends that: a guard against equal arguments.
 
 Fix:
   applied 1h ago by langfuse: 3 runs since, 0 with it again; the backend says insufficient_data
