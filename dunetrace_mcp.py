@@ -4667,18 +4667,15 @@ def add_gate_options(add: Function) -> None:
 
 def typed_options(typed: list[str]) -> Options:
     """What a command line says; one that is written wrongly ends the process."""
-    flags = {"--demo", "--verbose"}.intersection(typed)  # which may stand anywhere
-    words = [word for word in typed if word not in flags]
     parser = argument_parser()
     try:
-        options = parser.parse_args(words)
+        options = parser.parse_args(typed)
     except DunetraceError as error:
         parser.error(str(error))
-    given = Counter(word.partition("=")[0] for word in words if word.startswith("--"))
+    given = Counter(word.partition("=")[0] for word in typed if word.startswith("--"))
     for option in given - Counter([*given]):
         parser.error(f"{option} is given twice")
-    options.verbose = "--verbose" in flags
-    if "--demo" in flags:
+    if options.demo:
         os.environ["DUNETRACE_API_URL"] = DEMO_URL
     return options
 

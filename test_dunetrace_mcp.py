@@ -2361,7 +2361,6 @@ def command(*words, stdin="", **variables):
     ("words", "status", "said"),
     [
         (["--version"], 0, f"dunetrace-mcp {dm.__version__}"),
-        (["call", "list_agents", "--demo"], 0, "worst first"),
         (["--demo", "check"], 0, "✅ Customer API: 5 agents, last seen 1h ago\n"),
         (["--demo", "call", "get_run_detail", "f7703579-092c"], 0, "tool=web_search  ok=True  200ms  ×6 to [  7], same arguments"),
         (["--demo", "call", "search_signals", "severity=CRITICAL", "--since-hours=24"], 0, "of severity CRITICAL in the last 24 hours"),
