@@ -1562,10 +1562,6 @@ def choice(value: object, what: str, known: Collection[str]) -> str:
     return matched(f"({'|'.join(known)})|{NONE_OR_ALL}", value, valid)[0].lower()
 
 
-def severity_of(value: object) -> str:
-    return choice(value, "severity", SEVERITIES).upper()
-
-
 def number_in(value: object) -> int:
     """The number in `16`, `#16`, `id=16` or `signal 16`; raises DunetraceError."""
     valid = "an id of a signal or an issue is a whole number from 1"
@@ -1599,7 +1595,7 @@ IssueId = SignalId
 FailureType = Annotated[str, BeforeValidator(failure_type_of), Field(description="e.g. TOOL_LOOP")]
 Severity = Annotated[
     str,
-    BeforeValidator(severity_of),
+    BeforeValidator(lambda value: choice(value, "severity", SEVERITIES).upper()),
     Field(description="Default all", json_schema_extra={"enum": [*SEVERITIES]}),
 ]
 Hours = Annotated[int, BeforeValidator(hours_of), Field(description="0: all time")]
@@ -2866,7 +2862,7 @@ def fold_repeats(steps: list[Step]) -> list[Entry]:
 def timeline(run: Run, steps: list[Step], room: int) -> str:
     """The timeline of a run: the most important entries that fit, of equal ones the outermost."""
     folded = fold_repeats(steps)
-    named = set[int]().union(*(one.steps for one in run.signals or []))
+    named = {n for one in run.signals or [] for n in one.steps}
     ranks = [(entry.rank(named), min(n, len(folded) - 1 - n)) for n, entry in enumerate(folded)]
     order = sorted(range(len(folded)), key=ranks.__getitem__)[:MOST_ENTRIES]
     texts = fitting([folded[n].text(run.start) for n in order], room)
