@@ -696,7 +696,6 @@ class Event(Record):
     step_index: Count
     timestamp: Moment
     payload: Object
-    parent_run_id: Text
 
 
 class Fix(Record):
@@ -850,7 +849,7 @@ class Health(Record):
 
 
 class Pattern(Record):
-    """A failure and the runs that had it: in 7 days, on a day, with an input, or beside another."""
+    """A failure and the runs that had it: in 7 days, on a day, or with an input."""
 
     failure_type: Kind
     day: Text  # 2026-05-13, UTC
@@ -859,7 +858,6 @@ class Pattern(Record):
     triggered_count: Count
     affected_runs: Count
     total_runs: Count
-    co_rate: Number
     is_systemic: Flag
     first_seen: Moment
     last_seen: Moment
@@ -2939,7 +2937,6 @@ def step_count(run: Run) -> str:
 
 def run_head(run: Run) -> str:
     """What a run is: ids, times, how it ended, tokens and cost where the backend has them."""
-    parents = {shown_id(event.parent_run_id) for event in run.events if event.parent_run_id}
     return blocks(
         f"Run: {shown_id(run.run_id)}{run.asked}",
         f"Agent:    {run.agent}{run.version}",
@@ -2949,7 +2946,6 @@ def run_head(run: Run) -> str:
         f"Exit:     {dash(run.exit_reason)}",
         f"Tokens:   {run.total_tokens}" if run.total_tokens else "",
         f"Cost:     {dollars(run.cost_usd)}" if run.cost_usd > 0 else "",
-        f"Parent:   {first_of(sorted(parents), 5)}" if parents else "",
         gap="\n",
     )
 
@@ -3165,7 +3161,6 @@ class Depth(Record):
     failure_type: Kind
     overview: Pattern
     step_distribution: Quartiles
-    co_occurring: Rows[Pattern]
     evidence_aggregates: Annotated[list[Object], BeforeValidator(items)]
     top_runs: Rows[Hit]
 
@@ -3183,12 +3178,10 @@ def aggregate_text(row: Json) -> str:
 def depth_text(agent_id: str, deep: Depth) -> str:
     """One failure of an agent in depth."""
     seen, middle = deep.overview, spread((deep.step_distribution.p25, deep.step_distribution.p75))
-    beside = [f"{one.failure_type} ({percent(one.co_rate)})" for one in deep.co_occurring]
     return blocks(
         f"{deep.failure_type} in {of_runs(seen.affected_runs, seen.total_runs)} of "
         f"{shown_id(agent_id)}, first {ago(seen.first_seen)}, last {ago(seen.last_seen)}; {as_of()}.",
         f"At step {middle} (the middle half)" if middle else "",
-        f"Occurs with: {', '.join(beside)}" if beside else "",
         section("Evidence in numbers:", map(aggregate_text, deep.evidence_aggregates)),
         section("Worst runs:", map(str, deep.top_runs)),
         gap="\n",

@@ -404,8 +404,6 @@ SHOP_ANSWERS = {
         },
         "step_distribution": {"p25": 2, "p75": 7},
         "evidence_aggregates": table("tool avg_count sample_count", ("web_search", "6.0", 8)),
-        "daily_trend": table("day affected_runs total_runs", ("2027-01-15", 8, 10)),
-        "co_occurring": table("failure_type co_rate", ("COST_SPIKE", 0.12)),
         "top_runs": HITS,
     },
 }
@@ -3387,7 +3385,6 @@ Next: get_run_detail(run_id="019e0028-bd24") for the newest that errored, 1h ago
 === RICH new get_agent_patterns(agent_id="shop-agent", failure_type="TOOL_LOOP")
 TOOL_LOOP in 8/22 runs (36%) of shop-agent, first 10h ago, last 3h ago; ago from 2027-01-15 08:00 UTC.
 At step 2…7 (the middle half)
-Occurs with: COST_SPIKE (12%)
 Evidence in numbers:
   tool=web_search  avg_count=6.0  sample_count=8
 Worst runs:
