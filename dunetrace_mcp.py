@@ -1808,18 +1808,7 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
         return Ends(found, listed)
     if not found.rows:
         raise listed
-    told = {"agent_id": agent_id, "last_seen": times_of(found.rows)[-1]}
-    return Ends(found, Agent.of(told), str(listed))
-
-
-def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
-    """GET /v1/agents/{id}/{what}; where that cannot be asked, an unknown agent is named first."""
-    try:
-        return backend.ask(kind, f"/v1/agents/{{}}/{what}", agent_id)
-    except DunetraceError as error:
-        if error.kind in WHY:
-            agent_named(backend, agent_id)
-        raise
+    return Ends(found, Agent.of({"agent_id": agent_id}), str(listed))
 
 
 def run_of(backend: Api, run_id: str) -> Run:
@@ -1830,9 +1819,9 @@ def run_of(backend: Api, run_id: str) -> Run:
 MOST_DETAILS = 20  # runs of one answer whose events are asked for
 
 
-def causes_of(backend: Api, runs: list[Run], most: int = MOST_DETAILS) -> dict[str, str]:
+def causes_of(backend: Api, runs: list[Run]) -> dict[str, str]:
     """Why runs errored, by their ids, as far as the details of the first of them tell."""
-    crashed = [run.run_id for run in runs if run.end == "errored"][:most]
+    crashed = [run.run_id for run in runs if run.end == "errored"][:MOST_DETAILS]
     details = at_once(*(functools.partial(run_of, backend, run_id) for run_id in crashed))
     return {one.run_id: one.cause for one in details if isinstance(one, Run) and one.cause}
 
@@ -1865,16 +1854,14 @@ def agent_row(agent: Agent) -> str:
     return AGENT_ROW.format(*cells).rstrip() + (f"\n{'':<38}{types}" if types else "")
 
 
-def quiet_text(agents: list[Agent], runs: Found) -> str:
-    """Agents without a signal or a crash by name, those with as many runs and as old together."""
-    groups = defaultdict[str, list[str]](list)
-    for one in agents:
-        seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
-        groups[seen].append(shown_id(one.agent_id))
-    names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
+def quiet_text(agents: list[Agent]) -> str:
+    """Agents without a signal or a known crash, by name."""
+    names = [
+        f"{shown_id(one.agent_id)} ({plural(one.run_count, 'run')}, {ago(one.last_seen)})"
+        for one in agents
+    ]
     said = first_of(names, len(fitting(names, ROOM // 2)))
-    crashes = "" if runs.error else ", and without crashes among those runs"
-    return f"Without signals{crashes}: {said}" if names else ""
+    return f"Without signals or known crashes: {said}" if names else ""
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
@@ -1890,7 +1877,7 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     return blocks(
         f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; {looked}; {as_of()}.",
         section(f"{heading}\n{'─' * 79}", half(rows, rest)),
-        quiet_text([one for one in chosen if is_quiet(one)], runs),
+        quiet_text([one for one in chosen if is_quiet(one)]),
         fleet.note,
     )
 
@@ -2023,25 +2010,22 @@ def side_of(versions: list[Version]) -> Side:
     return Side(hit, sum(one.run_count or 0 for one in versions))
 
 
-def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
-    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, ""
-    where it is not."""
-    if change(*sides) != "🔴 Worse":
-        return ""
-    return f"worse {what}, {ago(at)}: {' → '.join(one.share for one in sides)} of runs with signals"
-
-
 def change_text(insights: Insights) -> str:
-    """What the newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    said = [
-        worse_text(f"in the 2 h after deploy {dash(one.version)}", one.at, sides_of(one))
+    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`: what the
+    newest deploy, or else the newest version, made worse, if it still runs; else ""."""
+    moments = [
+        (f"in the 2 h after deploy {dash(one.version)}", one.at, *sides_of(one))
         for one in newest_first([*insights.deploy_regressions, *insights.deploy_events])[:1]
     ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
     if not any(one.last_seen > newest.last_seen for one in others):
-        sides = side_of(others), side_of([newest])
-        said.append(worse_text(f"since version {newest.agent_version}", newest.at, sides))
-    return next(filter(None, said), "")
+        what = f"since version {newest.agent_version}"
+        moments.append((what, newest.at, side_of(others), side_of([newest])))
+    for what, at, *sides in moments:
+        if change(*sides) == "🔴 Worse":
+            shares = " → ".join(one.share for one in sides)
+            return f"worse {what}, {ago(at)}: {shares} of runs with signals"
+    return ""
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
@@ -2063,12 +2047,11 @@ def points_of(part: Component) -> str:
     return "/".join(NONE if math.isnan(n) else f"{n:.0f}" for n in (part.score, part.max))
 
 
-def value_of(part: Component) -> str:
-    """`  (current: 83.3 % runs with failures)`, or nothing when the component has no value."""
-    if math.isnan(part.value):
-        return ""
+def component_line(name: str, part: Component) -> str:
+    """`  failure_rate         15/40  (current: 83.3 % runs with failures)`"""
     baseline = "" if math.isnan(part.baseline) else f", baseline {part.baseline:g}"
-    return f"  (current: {round(part.value, 1)} {clean(part.label, 80)}{baseline})"
+    current = f"  (current: {round(part.value, 1)} {clean(part.label, 80)}{baseline})"
+    return f"  {name:<20}{points_of(part):>6}{'' if math.isnan(part.value) else current}"
 
 
 @tool(
@@ -2081,7 +2064,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     backend = api()
     ends, health = gather(
         lambda: ends_of(backend, agent_id),
-        lambda: ask_agent(backend, Health, agent_id, "health-score"),
+        lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
     return blocks(
         f"{ends.state(health.score)[0]} Health score for {shown_id(agent_id)}: "
@@ -2090,11 +2073,7 @@ def get_agent_health(agent_id: AgentId) -> str:
         "   Baseline ready:  "
         f"{'yes' if health.baseline_ready else 'no (need ≥30 runs for token/latency)'}",
         section(
-            "Component breakdown:",
-            (
-                f"  {name:<20}{points_of(one):>6}{value_of(one)}"
-                for name, one in health.components.items()
-            ),
+            "Component breakdown:", itertools.starmap(component_line, health.components.items())
         ),
         next_line(ends.look()),
     )
@@ -2125,20 +2104,18 @@ def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Foun
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
     critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
-    lead = [f"systemic: {in_week(one)}" for one in systemic]
-    lead += [f"most signals: {kind}" for kind, _ in ends.agent.types.most_common(1)]
+    lead = [f"systemic: {in_week(one)}" for one in systemic[:1]]
     state = ends.state(health.score, bool(systemic or worse or fresh))
-    return f"{state}: {blocks(str(ends), critical, *lead[:1], worse, gap='; ')}."
+    return f"{state}: {blocks(str(ends), critical, *lead, worse, gap='; ')}."
 
 
-def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
-    """The most frequent failure types one by one, the rest by name and count."""
+def breakdown(agent: Agent, insights: Insights) -> list[str]:
+    """Failure types, the most frequent first."""
     systemic = {one.failure_type for one in systemic_in(insights)}
-    types = agent.types.most_common()
-    for kind, n in types[:MOST_TYPES]:
-        yield f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
-    if rest := dict(types[MOST_TYPES:]):
-        yield f"  and {plural(len(rest), 'more type')}: {named_counts(rest, len(rest))}"
+    return [
+        f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
+        for kind, n in agent.types.most_common()
+    ]
 
 
 def health_line(health: Health, ends: Ends) -> str:
@@ -2163,9 +2140,9 @@ def cost_line(cost: Spending) -> str:
 
 
 def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
-    """`Errors: RuntimeError in tool `t`, step 2 (×4); KeyError, step 1`, "" without any."""
+    """`Errors: 4× RuntimeError in tool `t`, step 2; 1× KeyError, step 1`, "" without any."""
     named = Counter(causes[run.run_id] for run in ends.failed if run.run_id in causes)
-    said = [f"{cause}{f' (×{n})' if n > 1 else ''}" for cause, n in named.most_common()]
+    said = [f"{n}× {cause}" for cause, n in named.most_common()]
     read = f" (of the newest {len(causes)})" if len(causes) < len(ends.failed) else ""
     return f"Errors{read}: {'; '.join(said)}" if said else ""
 
@@ -2175,11 +2152,9 @@ def newest_signals(recent: Found, counted: int | None) -> str:
     latest: dict[str, Signal] = {}
     for signal in recent.rows:
         latest.setdefault(signal.failure_type, signal)
+    why = recent.note or (INCOMPLETE if counted else "none; runs that errored need not have one.")
     lines = entries([*latest.values()][:3], RECENT)
-    if recent.error:
-        return f"Signals: not available: {recent.error}"
-    none = INCOMPLETE if counted else "No signals: runs that errored need not have one."
-    return section("Most recent signals:", lines) or none
+    return section("Most recent signals:", lines) or f"Signals: {why}"
 
 
 def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
@@ -2192,7 +2167,7 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         f"Total runs:    {dash(agent.run_count)}\nTotal signals: {dash(agent.signal_count)}\n"
         f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
         causes,
-        section("Failure breakdown:", breakdown(agent, insights)),
+        section("Failure breakdown:", half(breakdown(agent, insights), "more types")),
         newest_signals(recent, agent.signal_count),
         cost_line(insights.cost_stats),
         lack_text(insights),
@@ -2221,7 +2196,7 @@ def summarize_agent(agent_id: AgentId) -> str:
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
     recent: Found = or_empty(signals, Found)
     ends.lost = ends.lost or recent.error
-    causes = causes_text(ends, causes_of(backend, ends.failed, 5))
+    causes = causes_text(ends, causes_of(backend, ends.failed[:5]))
     return summary_text(ends, health, insights, recent, causes)
 
 
@@ -3294,7 +3269,7 @@ def depth_text(agent_id: str, deep: Depth) -> str:
 
 def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     """One failure of an agent in depth; raises DunetraceError where the backend has none of it."""
-    deep = ask_agent(backend, Depth, agent_id, f"failure-patterns/{kind}")
+    deep = backend.ask(Depth, "/v1/agents/{}/failure-patterns/{}", agent_id, kind)
     if deep.overview.affected_runs:
         backend.remember(deep.top_runs)
         return depth_text(agent_id, deep)
@@ -3323,7 +3298,7 @@ def get_agent_patterns(
         return ask_depth(backend, agent_id, failure_type)
     ends, insights = gather(
         lambda: ends_of(backend, agent_id),
-        lambda: ask_agent(backend, Insights, agent_id, "insights"),
+        lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
     )
     return patterns_text(agent_id, insights, ends)
 
@@ -3507,7 +3482,7 @@ def uncounted_text(backend: Api, agent_id: str) -> str:
 )
 def get_agent_token_stats(agent_id: AgentId) -> str:
     backend = api()
-    stats = ask_agent(backend, TokenStats, agent_id, "token-stats")
+    stats = backend.ask(TokenStats, "/v1/agents/{}/token-stats", agent_id)
     day, week, month = (Window.of(stats.windows.get(key)) for key in ("1d", "7d", "30d"))
     if not month.total_tokens:
         return uncounted_text(backend, agent_id)
