@@ -1855,11 +1855,12 @@ def agent_row(agent: Agent) -> str:
 
 
 def quiet_text(agents: list[Agent]) -> str:
-    """Agents without a signal or a known crash, by name."""
-    names = [
-        f"{shown_id(one.agent_id)} ({plural(one.run_count, 'run')}, {ago(one.last_seen)})"
-        for one in agents
-    ]
+    """Agents without a signal or a known crash by name, those alike in runs and age together."""
+    groups = defaultdict[str, list[str]](list)
+    for one in agents:
+        seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
+        groups[seen].append(shown_id(one.agent_id))
+    names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
     said = first_of(names, len(fitting(names, ROOM // 2)))
     return f"Without signals or known crashes: {said}" if names else ""
 
@@ -2109,13 +2110,14 @@ def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Foun
     return f"{state}: {blocks(str(ends), critical, *lead, worse, gap='; ')}."
 
 
-def breakdown(agent: Agent, insights: Insights) -> list[str]:
-    """Failure types, the most frequent first."""
+def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
+    """The most frequent failure types one by one, the rest by name and count."""
     systemic = {one.failure_type for one in systemic_in(insights)}
-    return [
-        f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
-        for kind, n in agent.types.most_common()
-    ]
+    types = agent.types.most_common()
+    for kind, n in types[:MOST_TYPES]:
+        yield f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
+    if rest := dict(types[MOST_TYPES:]):
+        yield f"  and {named_counts(rest, 30)}"
 
 
 def health_line(health: Health, ends: Ends) -> str:
@@ -2167,7 +2169,7 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
         f"Total runs:    {dash(agent.run_count)}\nTotal signals: {dash(agent.signal_count)}\n"
         f"Last seen:     {ago(agent.last_seen)}  (from {date_text(now())})",
         causes,
-        section("Failure breakdown:", half(breakdown(agent, insights), "more types")),
+        section("Failure breakdown:", breakdown(agent, insights)),
         newest_signals(recent, agent.signal_count),
         cost_line(insights.cost_stats),
         lack_text(insights),
@@ -2212,19 +2214,19 @@ def what_of(signal: Signal) -> str:
 def facts(group: list[Signal]) -> Json:
     """What the templates of lists say of a signal that is safe to show, as text. Others in its group
     say the same of other steps or runs."""
-    signal, others = group[0], group[1:]
-    steps = ranges(set[int]().union(*(one.steps for one in group))) or NONE
+    signal = group[0]
+    steps = ranges(n for one in group for n in one.steps)
     fix = [*signal.suggested_fixes, Fix.of()][0]
+    times = f"  ×{len(group)} back to {ago(group[-1].at)} (ids {ranges(one.id for one in group)})"
     return {
         "signal": signal,
-        "icon": SEVERITIES.get(signal.severity.upper(), "⚪"),
+        "icon": SEVERITIES.get(signal.severity, "⚪"),
         "severity": dash(signal.severity),
         "conf": percent(signal.confidence),
-        "step": first_of(steps.split(", "), 6),
+        "step": dash(first_of(steps.split(", "), 6)),
         "ago": ago(signal.at),
-        "times": f"  ×{len(group)} back to {ago(others[-1].at)}" if others else "",
+        "times": times if len(group) > 1 else "",
         "id": dash(signal.id),
-        "others": f"  others: {ranges(one.id for one in others)}" if others else "",
         "title": clean(signal.title) if signal.title.strip() else gist(what_of(signal)),
         "why": gist(signal.why_it_matters),
         "fix": gist(fix.description),
@@ -2242,21 +2244,21 @@ def fold_signals(signals: list[Signal]) -> list[list[Signal]]:
 
 SIGNAL = """\
 {icon} [{severity}] {signal.failure_type}  conf={conf}  step={step}  {ago}{times}
-   id={id}  run={signal.shown}{others}
+   id={id}  run={signal.shown}
    {title}
    Fix: {fix}"""
 FOUND = """\
 {icon} {ago:>10}  [{severity:<8}]  {signal.failure_type:<30}  agent={signal.agent}{times}
-   id={id}  run={signal.shown}  conf={conf}{others}
+   id={id}  run={signal.shown}  conf={conf}
    {title}"""
 RECENT = """\
-  {icon} {signal.failure_type}  conf={conf}  {ago}{times}  run={signal.shown}
+  {icon} {signal.failure_type}  conf={conf}  {ago}  run={signal.shown}
      id={id}  [{severity}]  step={step}
      {title}
      Impact: {why}
      Fix: {fix}"""
 OF_RUN = """\
-  {icon} {signal.failure_type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}
+  {icon} {signal.failure_type}  [{severity}]  conf={conf}  step={step}  id={id}{times}{shadow}
      {title}
      Fix: {fix}"""
 
@@ -2268,10 +2270,9 @@ def entries(
     said, texts = set[tuple[str, str]](), []
     for group in fold_signals(without_raw(signals, events)):
         head, *lines = template.format(**facts(group)).splitlines()
-        kind = group[0].failure_type
-        told = [line for line in lines if not line.endswith(f": {NONE}")]
-        texts.append(blocks(head, *(one for one in told if (kind, one) not in said), gap="\n"))
-        said.update((kind, one) for one in told)
+        told = [(group[0].failure_type, one) for one in lines if not one.endswith(f": {NONE}")]
+        texts.append(blocks(head, *(one[1] for one in told if one not in said), gap="\n"))
+        said.update(told)
     return texts
 
 
@@ -2320,7 +2321,7 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
         lists = functools.partial(runs_within, backend, "", filters, READ_RUNS)
         listed, runs = (or_empty(one, Found) for one in at_once(backend.agents, lists))
         ends, agents = Ends(runs), listed.rows
-        whose = plural(len(agents), "agent")
+        whose = listed.many("agent")
     check_type(filters.failure_type, agents)
     signals = sum(agent.signal_count or 0 for agent in agents)
     return blocks(
@@ -2390,8 +2391,8 @@ class Applied(Record):
 def fix_status(fix: Applied | DunetraceError) -> str:
     """Whether a fix was applied, and what followed; "" where the backend cannot know."""
     if isinstance(fix, DunetraceError):
-        known = fix.kind in {"route", "missing"}
-        return "" if known else f"Whether a fix was applied could not be asked: {fix}"
+        lacks = fix.kind in {"route", "missing"}
+        return "" if lacks else f"Whether a fix was applied could not be asked: {fix}"
     return f"Fix:\n{fix}" if fix.fix_applied else "Fix: none was recorded as applied."
 
 
@@ -2449,14 +2450,14 @@ def signal_text(signal: Signal, run: Run) -> str:
 def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found]) -> Found:
     """What `ask` finds in the list of one agent, or of all (""); before the newest API, in those of
     each agent that may have some. Newest first."""
-    first = result_or_error(lambda: ask(agent_id))
-    if not isinstance(first, DunetraceError):
-        return first
-    if agent_id or first.kind != "route":
-        raise first
+    try:
+        return ask(agent_id)
+    except DunetraceError as error:
+        if agent_id or error.kind != "route":
+            raise
     fleet = backend.agents()
-    counted = "run_count" if what == "runs" else "signal_count"
-    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, counted) != 0]
+    count = {"runs": "run_count", "signals": "signal_count"}[what]
+    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, count) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
     lists: list[Found] = [or_empty(one, Found) for one in answers]
     whose = zip(names, lists, strict=True)
@@ -2469,29 +2470,25 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     )
 
 
-def in_its_run(
-    backend: Api, signal_id: int, agent_id: str, run_id: str
-) -> tuple[Signal, Run] | None:
+def in_its_run(backend: Api, signal_id: int, run_id: str) -> tuple[Signal, Run] | None:
     """A signal as its run has it, and that run; None where it does not."""
-    run = result_or_error(lambda: run_of(backend, run_id))
-    if isinstance(run, DunetraceError):
-        return None
-    whose = {"agent_id": agent_id or run.agent_id, "agent_version": run.agent_version}
+    run: Run = or_empty(result_or_error(lambda: run_of(backend, run_id)), Run)
+    whose = {"run_id": run_id, "agent_id": run.agent_id, "agent_version": run.agent_version}
     own = [one for one in run.signals or [] if one.id == signal_id]
-    return (own[0].model_copy(update={"run_id": run_id, **whose}), run) if own else None
+    return (own[0].model_copy(update=whose), run) if own else None
 
 
 def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, Run]:
     """The explained signal of an id, and its run; raises DunetraceError with how many were read."""
     agent, run_id = backend.homes.get(signal_id, ("", ""))
-    known = agent_id in ("", agent) and run_id and in_its_run(backend, signal_id, agent, run_id)
+    known = agent_id in ("", agent) and run_id and in_its_run(backend, signal_id, run_id)
     if known:
         return known
     ask = functools.partial(backend.read, "signals", explain="false")
     found = ask_lists(backend, "signals", agent_id, ask)
     for row in found.rows:
         if row.id == signal_id:
-            return in_its_run(backend, signal_id, row.agent_id, row.run_id) or (row, Run.of())
+            return in_its_run(backend, signal_id, row.run_id) or (row, Run.of())
     of = f" of {agent_named(backend, agent_id) and shown_id(agent_id)}" if agent_id else ""
     raise DunetraceError(
         f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that "
@@ -2523,25 +2520,22 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
 COUNTED = 2_000  # matches that are read to count them by severity, agent and type
 
 
-def search_list(
-    backend: Api, filters: Filters, wanted: int, agent_id: str, typed: bool = True
-) -> Found:
+def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> Found:
     """The matches of one list, as far as it is read; without their explanations, of which a
-    thousand agents' would not fit into memory. `typed`: the backend compares types; older ones
-    refuse those that they do not know."""
-    ours = bool(filters.hours) or not typed  # what only we compare
-    most, kind = MOST_ROWS if ours else max(wanted, COUNTED), filters.failure_type if typed else ""
-    asked = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
+    thousand agents' would not fit into memory."""
+    most = MOST_ROWS if filters.hours else max(wanted, COUNTED)
+    asked: Json = {"severity": filters.severity, "explain": "false"}
+    ask = functools.partial(backend.read, "signals", agent_id, age=filters.age, **asked)
     try:
-        found = backend.read("signals", agent_id, most, filters.age, **asked)
+        found = ask(most=most, failure_type=filters.failure_type)
     except DunetraceError as error:
-        if error.kind != "invalid" or not kind:
+        if error.kind != "invalid":
             raise
-        return search_list(backend, filters, wanted, agent_id, typed=False)
+        most, found = MOST_ROWS, ask()  # of a backend that does not know the type
     rows = [row for row in found.rows if filters.matches(row)]
     for row in rows:
         row.what, row.why_it_matters, row.suggested_fixes = "", "", []
-    return replace(found, rows=rows, total=len(rows) if ours else found.total)
+    return replace(found, rows=rows, total=found.total if most < MOST_ROWS else len(rows))
 
 
 def search_verdict(found: Found, filters: Filters) -> str:
@@ -2550,11 +2544,10 @@ def search_verdict(found: Found, filters: Filters) -> str:
     part = f" (of {len(rows)} read)" if len(rows) < found.total else ""
     since = "" if filters.hours else f" since {ago(times_of(rows)[0])}"
     severe = "" if filters.severity else f": {named_counts(Counter(row.severity for row in rows))}"
-    return blocks(
-        f"{found.many('signal')}{filters}{since}{severe}.",
-        f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}",
-        f"By type{part}: {named_counts(Counter(row.failure_type for row in rows))}",
-        gap="\n",
+    return (
+        f"{found.many('signal')}{filters}{since}{severe}.\n"
+        f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}\n"
+        f"By type{part}: {named_counts(Counter(row.failure_type for row in rows))}"
     )
 
 
@@ -3453,16 +3446,6 @@ class TokenStats(Record):
     waste_by_failure_type: Rows[Waste]
 
 
-def cost_verdict(month: Window) -> str:
-    """What 30 days cost, how much of it was wasted, and how much was above the agent's baseline."""
-    tokens = f"{month.total_tokens:,} tokens, of no known price,"
-    spent = dollars(month.total_cost_usd) if month.total_cost_usd > 0 else tokens
-    base = f" of {month.baseline_tokens:,} tokens a run" if month.baseline_tokens else ""
-    above = f"; {dollars(month.excess_cost_usd)} above its own baseline{base}"
-    more = above if month.excess_cost_usd > 0 else ""
-    return f"{spent} in 30 days, {month.wasted} of it in runs with signals{more}."
-
-
 def uncounted_text(backend: Api, agent_id: str) -> str:
     """What to say where the backend's statistics have no tokens: those of the newest runs."""
     ends = ends_of(backend, agent_id)
@@ -3487,19 +3470,19 @@ def get_agent_token_stats(agent_id: AgentId) -> str:
     if not month.total_tokens:
         return uncounted_text(backend, agent_id)
     waste = shortened(as_lines(stats.waste_by_failure_type), MOST_TYPES, "more types")
+    unpriced = f"{month.total_tokens:,} tokens in 30 days, of no known price."
+    base = f"Its own baseline is {month.baseline_tokens or 0:,} tokens a run. "
     return blocks(
-        f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}",
+        f"{cost_line(month) or unpriced}\nToken and cost stats for: {shown_id(agent_id)}",
         section(
             f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH SIGNALS':<24} "
             "ABOVE BASELINE",
             (day.row("1 day"), week.row("7 days"), month.row("30 days")),
         ),
-        section(
-            "Wasted by failure type (30 days; a run with several counts under each):",
-            waste,
-        ),
-        "Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this "
-        "backend adds the estimate at the call to the exact count of the answer.",
+        section("Wasted by failure type (30 days; a run with several counts under each):", waste),
+        f"{base if month.baseline_tokens else ''}Runs without tokens are left out. Counts of "
+        "auto-instrumented runs may be too high: this backend adds the estimate at the call to the "
+        "exact count of the answer.",
     )
 
 
@@ -3568,26 +3551,16 @@ def search_issues(
     limit: Limit100 = 20,
     offset: Offset = 0,
 ) -> str:
-    backend = api()
-    found = backend.ask_list(
-        Issue,
-        "/v1/issues/search",
-        "issues",
-        q=query.strip(),
-        status=status,
-        agent_id=agent_id,
-        failure_type=failure_type,
-        limit=min(limit, 100),
-        offset=offset,
-    )
+    backend, page = api(), {"limit": min(limit, 100), "offset": offset}
+    asked = {"q": query.strip(), "status": status, "failure_type": failure_type, **page}
+    found = backend.ask_list(Issue, "/v1/issues/search", "issues", agent_id=agent_id, **asked)
     if not found.total and not found.rows:
         whose = f" of {shown_id(agent_named(backend, agent_id).agent_id)}" if agent_id else ""
         return (
             f"No issue{whose} matches. Failures of single runs are in search_signals; runs that "
             "crash without a signal make no issue."
         )
-    states = named_counts(Counter(dash(one.status) for one in found.rows))
-    return listing(f"Issues shown: {states}", found, offset, "issue", as_lines, "\n")
+    return listing("Issues", found, offset, "issue", as_lines, "\n")
 
 
 def issue_of(backend: Api, issue_id: int) -> Issue:
@@ -3610,12 +3583,14 @@ def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
-    told = [name for name in ANALYSIS if issue.analysis.get(name)]
-    said = [f"  {name}: {safe(name, issue.analysis[name], raw)}" for name in told]
+    told = ((name, issue.analysis.get(name)) for name in ANALYSIS)
     return blocks(
         str(issue),
         section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
-        section("Analysis of the backend:", said),
+        section(
+            "Analysis of the backend:",
+            (f"  {name}: {safe(name, one, raw)}" for name, one in told if one),
+        ),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
 
@@ -3632,8 +3607,8 @@ class Condition(Record):
     def __str__(self) -> str:
         """`cost_usd gt 2.5`"""
         bound = self.threshold if self.value is None else self.value
-        sign = re.fullmatch("[a-z]{2,8}|[=!<>]{1,2}", self.operator)
-        return f"{dash(self.trigger or self.metric)} {sign[0] if sign else '?'} {safe('threshold', bound)}"
+        name, sign = dash(self.trigger or self.metric), clean(self.operator, 8)
+        return f"{name} {sign} {safe('threshold', bound)}"
 
 
 class Action(Record):
@@ -3649,12 +3624,10 @@ class Rule(Record):
     name: Text
 
     @property
-    def whose(self) -> str:
-        return "all agents" if self.agent_id == "*" else shown_id(self.agent_id)
-
-    @property
     def title(self) -> str:
-        return shown_id(clean(self.name, 80))
+        """`cost-cap  (all agents)`"""
+        whose = "all agents" if self.agent_id == "*" else shown_id(self.agent_id)
+        return f"{shown_id(clean(self.name, 80))}  ({whose})"
 
 
 class Policy(Rule):
@@ -3683,7 +3656,7 @@ class Policy(Rule):
         why = f" ({shown_id(clean(self.enforcement_reason))})" if self.enforcement_reason else ""
         given = f" {safe('', self.action.params)}" if self.action.params else ""
         return (
-            f"  {icon} #{dash(self.id)} {self.title}  ({self.whose})  {self.state}{why}\n"
+            f"  {icon} #{dash(self.id)} {self.title}  {self.state}{why}\n"
             f"     when {self.condition}: {dash(self.action.type)}{given}"
         )
 
@@ -3704,7 +3677,7 @@ class CustomDetector(Rule):
     def __str__(self) -> str:
         fired = f"  fired in {self.shadow_fire_count} of {plural(self.total_runs, 'run')}"
         return (
-            f"  {self.title}  ({self.whose})  {dash(self.status)}  {dash(self.config.severity)}"
+            f"  {self.title}  {dash(self.status)}  {dash(self.config.severity)}"
             f"{fired if self.shadow_fire_count is not None else ''}\n"
             f"     when {' and '.join(map(str, self.config.conditions)) or NONE}"
         )
@@ -3712,9 +3685,9 @@ class CustomDetector(Rule):
 
 def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Found:
     """Policies or custom detectors of all agents, or those that apply to one."""
-    found = backend.ask_list(kind, path, "", agent_id=agent_id)
-    found.rows = [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
-    return found
+    rows = backend.ask_list(kind, path, "", agent_id=agent_id).rows
+    theirs = [one for one in rows if not agent_id or one.agent_id in ("*", agent_id)]
+    return Found(theirs, len(theirs))
 
 
 @tool(
@@ -3731,18 +3704,16 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
     )
     if isinstance(asked, DunetraceError):
         raise asked
-    rules, own = asked.rows, or_empty(told, Found)
-    if agent_id and not any(one.agent_id == agent_id for one in rules):
+    own: Found = or_empty(told, Found)
+    if agent_id and not any(one.agent_id == agent_id for one in asked.rows):
         agent_named(backend, agent_id)  # a rule may name one that has not run yet
-    custom = f"custom detectors: {own.error}" if own.error else None
-    states = named_counts(Counter(one.state for one in rules))
+    states = named_counts(Counter(one.state for one in asked.rows))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     more = "more (name an agent_id)"
     return blocks(
-        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; "
-        f"{custom or plural(len(own.rows), 'custom detector')}.",
-        section("Policies:", half(as_lines(rules), more)),
-        section("Custom detectors:", half(as_lines(own.rows), more)),
+        f"{asked.many('policy')}{whose}{states and f' ({states})'}; {own.many('custom detector')}.",
+        section("Policies:", half(as_lines(asked.rows), more)),
+        section("Custom detectors:", half(as_lines(own.rows), more) or [own.error]),
     )
 
 
