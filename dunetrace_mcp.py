@@ -1730,18 +1730,7 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
         return Ends(found, listed)
     if not found.rows:
         raise listed
-    told = {"agent_id": agent_id, "last_seen": times_of(found.rows)[-1]}
-    return Ends(found, Agent.of(told), str(listed))
-
-
-def ask_agent(backend: Api, kind: type[R], agent_id: str, what: str) -> R:
-    """GET /v1/agents/{id}/{what}; where that cannot be asked, an unknown agent is named first."""
-    try:
-        return backend.ask(kind, f"/v1/agents/{{}}/{what}", agent_id)
-    except DunetraceError as error:
-        if error.kind in WHY:
-            agent_named(backend, agent_id)
-        raise
+    return Ends(found, Agent.of({"agent_id": agent_id}), str(listed))
 
 
 def run_of(backend: Api, run_id: str) -> Run:
@@ -1752,9 +1741,9 @@ def run_of(backend: Api, run_id: str) -> Run:
 MOST_DETAILS = 20  # runs of one answer whose events are asked for
 
 
-def causes_of(backend: Api, runs: list[Run], most: int = MOST_DETAILS) -> dict[str, str]:
+def causes_of(backend: Api, runs: list[Run]) -> dict[str, str]:
     """Why runs errored, by their ids, as far as the details of the first of them tell."""
-    crashed = [run.run_id for run in runs if run.end == "errored"][:most]
+    crashed = [run.run_id for run in runs if run.end == "errored"][:MOST_DETAILS]
     details = at_once(*(functools.partial(run_of, backend, run_id) for run_id in crashed))
     return {one.run_id: one.cause for one in details if isinstance(one, Run) and one.cause}
 
@@ -1787,16 +1776,15 @@ def agent_row(agent: Agent) -> str:
     return AGENT_ROW.format(*cells).rstrip() + (f"\n{'':<38}{types}" if types else "")
 
 
-def quiet_text(agents: list[Agent], runs: Found) -> str:
-    """Agents without a signal or a crash by name, those with as many runs and as old together."""
+def quiet_text(agents: list[Agent]) -> str:
+    """Agents without a signal or a known crash by name, those alike in runs and age together."""
     groups = defaultdict[str, list[str]](list)
     for one in agents:
         seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
         groups[seen].append(shown_id(one.agent_id))
     names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
     said = first_of(names, len(fitting(names, ROOM // 2)))
-    crashes = "" if runs.error else ", and without crashes among those runs"
-    return f"Without signals{crashes}: {said}" if names else ""
+    return f"Without signals or known crashes: {said}" if names else ""
 
 
 def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
@@ -1812,7 +1800,7 @@ def fleet_text(fleet: Found, chosen: list[Agent], runs: Found) -> str:
     return blocks(
         f"{of}{fleet.many('agent')}, {plural(signals, 'signal')}, worst first; {looked}; {as_of()}.",
         section(f"{heading}\n{'─' * 79}", half(rows, rest)),
-        quiet_text([one for one in chosen if is_quiet(one)], runs),
+        quiet_text([one for one in chosen if is_quiet(one)]),
         fleet.note,
     )
 
@@ -1945,25 +1933,22 @@ def side_of(versions: list[Version]) -> Side:
     return Side(hit, sum(one.run_count or 0 for one in versions))
 
 
-def worse_text(what: str, at: float, sides: tuple[Side, Side]) -> str:
-    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`, ""
-    where it is not."""
-    if change(*sides) != "🔴 Worse":
-        return ""
-    return f"worse {what}, {ago(at)}: {' → '.join(one.share for one in sides)} of runs with signals"
-
-
 def change_text(insights: Insights) -> str:
-    """What the newest deploy, or else the newest version, made worse, if it still runs; else ""."""
-    said = [
-        worse_text(f"in the 2 h after deploy {dash(one.version)}", one.at, sides_of(one))
+    """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`: what the
+    newest deploy, or else the newest version, made worse, if it still runs; else ""."""
+    moments = [
+        (f"in the 2 h after deploy {dash(one.version)}", one.at, *sides_of(one))
         for one in newest_first([*insights.deploy_regressions, *insights.deploy_events])[:1]
     ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
     if not any(one.last_seen > newest.last_seen for one in others):
-        sides = side_of(others), side_of([newest])
-        said.append(worse_text(f"since version {newest.agent_version}", newest.at, sides))
-    return next(filter(None, said), "")
+        what = f"since version {newest.agent_version}"
+        moments.append((what, newest.at, side_of(others), side_of([newest])))
+    for what, at, *sides in moments:
+        if change(*sides) == "🔴 Worse":
+            shares = " → ".join(one.share for one in sides)
+            return f"worse {what}, {ago(at)}: {shares} of runs with signals"
+    return ""
 
 
 # ── Health ────────────────────────────────────────────────────────────────────────────────────────
@@ -1985,12 +1970,11 @@ def points_of(part: Component) -> str:
     return "/".join(NONE if math.isnan(n) else f"{n:.0f}" for n in (part.score, part.max))
 
 
-def value_of(part: Component) -> str:
-    """`  (current: 83.3 % runs with failures)`, or nothing when the component has no value."""
-    if math.isnan(part.value):
-        return ""
+def component_line(name: str, part: Component) -> str:
+    """`  failure_rate         15/40  (current: 83.3 % runs with failures)`"""
     baseline = "" if math.isnan(part.baseline) else f", baseline {part.baseline:g}"
-    return f"  (current: {round(part.value, 1)} {clean(part.label, 80)}{baseline})"
+    current = f"  (current: {round(part.value, 1)} {clean(part.label, 80)}{baseline})"
+    return f"  {name:<20}{points_of(part):>6}{'' if math.isnan(part.value) else current}"
 
 
 @tool(
@@ -2003,7 +1987,7 @@ def get_agent_health(agent_id: AgentId) -> str:
     backend = api()
     ends, health = gather(
         lambda: ends_of(backend, agent_id),
-        lambda: ask_agent(backend, Health, agent_id, "health-score"),
+        lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
     )
     return blocks(
         f"{ends.state(health.score)[0]} Health score for {shown_id(agent_id)}: "
@@ -2012,11 +1996,7 @@ def get_agent_health(agent_id: AgentId) -> str:
         "   Baseline ready:  "
         f"{'yes' if health.baseline_ready else 'no (need ≥30 runs for token/latency)'}",
         section(
-            "Component breakdown:",
-            (
-                f"  {name:<20}{points_of(one):>6}{value_of(one)}"
-                for name, one in health.components.items()
-            ),
+            "Component breakdown:", itertools.starmap(component_line, health.components.items())
         ),
         next_line(ends.look()),
     )
@@ -2047,10 +2027,9 @@ def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Foun
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
     critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
-    lead = [f"systemic: {in_week(one)}" for one in systemic]
-    lead += [f"most signals: {kind}" for kind, _ in ends.agent.types.most_common(1)]
+    lead = [f"systemic: {in_week(one)}" for one in systemic[:1]]
     state = ends.state(health.score, bool(systemic or worse or fresh))
-    return f"{state}: {blocks(str(ends), critical, *lead[:1], worse, gap='; ')}."
+    return f"{state}: {blocks(str(ends), critical, *lead, worse, gap='; ')}."
 
 
 def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
@@ -2060,7 +2039,7 @@ def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
     for kind, n in types[:MOST_TYPES]:
         yield f"  {kind:<35} {n:>4} signals{'  SYSTEMIC' if kind in systemic else ''}"
     if rest := dict(types[MOST_TYPES:]):
-        yield f"  and {plural(len(rest), 'more type')}: {named_counts(rest, len(rest))}"
+        yield f"  and {named_counts(rest, 30)}"
 
 
 def health_line(health: Health, ends: Ends) -> str:
@@ -2085,9 +2064,9 @@ def cost_line(cost: Spending) -> str:
 
 
 def causes_text(ends: Ends, causes: Mapping[str, str]) -> str:
-    """`Errors: RuntimeError in tool `t`, step 2 (×4); KeyError, step 1`, "" without any."""
+    """`Errors: 4× RuntimeError in tool `t`, step 2; 1× KeyError, step 1`, "" without any."""
     named = Counter(causes[run.run_id] for run in ends.failed if run.run_id in causes)
-    said = [f"{cause}{f' (×{n})' if n > 1 else ''}" for cause, n in named.most_common()]
+    said = [f"{n}× {cause}" for cause, n in named.most_common()]
     read = f" (of the newest {len(causes)})" if len(causes) < len(ends.failed) else ""
     return f"Errors{read}: {'; '.join(said)}" if said else ""
 
@@ -2097,11 +2076,9 @@ def newest_signals(recent: Found, counted: int | None) -> str:
     latest: dict[str, Signal] = {}
     for signal in recent.rows:
         latest.setdefault(signal.failure_type, signal)
+    why = recent.note or (INCOMPLETE if counted else "none; runs that errored need not have one.")
     lines = entries([*latest.values()][:3], RECENT)
-    if recent.error:
-        return f"Signals: not available: {recent.error}"
-    none = INCOMPLETE if counted else "No signals: runs that errored need not have one."
-    return section("Most recent signals:", lines) or none
+    return section("Most recent signals:", lines) or f"Signals: {why}"
 
 
 def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
@@ -2143,7 +2120,7 @@ def summarize_agent(agent_id: AgentId) -> str:
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
     recent: Found = or_empty(signals, Found)
     ends.lost = ends.lost or recent.error
-    causes = causes_text(ends, causes_of(backend, ends.failed, 5))
+    causes = causes_text(ends, causes_of(backend, ends.failed[:5]))
     return summary_text(ends, health, insights, recent, causes)
 
 
@@ -2159,19 +2136,19 @@ def what_of(signal: Signal) -> str:
 def facts(group: list[Signal]) -> Json:
     """What the templates of lists say of a signal that is safe to show, as text. Others in its group
     say the same of other steps or runs."""
-    signal, others = group[0], group[1:]
-    steps = ranges(set[int]().union(*(one.steps for one in group))) or NONE
+    signal = group[0]
+    steps = ranges(n for one in group for n in one.steps)
     fix = [*signal.suggested_fixes, Fix.of()][0]
+    times = f"  ×{len(group)} back to {ago(group[-1].at)} (ids {ranges(one.id for one in group)})"
     return {
         "signal": signal,
-        "icon": SEVERITIES.get(signal.severity.upper(), "⚪"),
+        "icon": SEVERITIES.get(signal.severity, "⚪"),
         "severity": dash(signal.severity),
         "conf": percent(signal.confidence),
-        "step": first_of(steps.split(", "), 6),
+        "step": dash(first_of(steps.split(", "), 6)),
         "ago": ago(signal.at),
-        "times": f"  ×{len(group)} back to {ago(others[-1].at)}" if others else "",
+        "times": times if len(group) > 1 else "",
         "id": dash(signal.id),
-        "others": f"  others: {ranges(one.id for one in others)}" if others else "",
         "title": clean(signal.title) if signal.title.strip() else gist(what_of(signal)),
         "why": gist(signal.why_it_matters),
         "fix": gist(fix.description),
@@ -2189,21 +2166,21 @@ def fold_signals(signals: list[Signal]) -> list[list[Signal]]:
 
 SIGNAL = """\
 {icon} [{severity}] {signal.failure_type}  conf={conf}  step={step}  {ago}{times}
-   id={id}  run={signal.shown}{others}
+   id={id}  run={signal.shown}
    {title}
    Fix: {fix}"""
 FOUND = """\
 {icon} {ago:>10}  [{severity:<8}]  {signal.failure_type:<30}  agent={signal.agent}{times}
-   id={id}  run={signal.shown}  conf={conf}{others}
+   id={id}  run={signal.shown}  conf={conf}
    {title}"""
 RECENT = """\
-  {icon} {signal.failure_type}  conf={conf}  {ago}{times}  run={signal.shown}
+  {icon} {signal.failure_type}  conf={conf}  {ago}  run={signal.shown}
      id={id}  [{severity}]  step={step}
      {title}
      Impact: {why}
      Fix: {fix}"""
 OF_RUN = """\
-  {icon} {signal.failure_type}  [{severity}]  conf={conf}  step={step}  id={id}{others}{shadow}
+  {icon} {signal.failure_type}  [{severity}]  conf={conf}  step={step}  id={id}{times}{shadow}
      {title}
      Fix: {fix}"""
 
@@ -2215,10 +2192,9 @@ def entries(
     said, texts = set[tuple[str, str]](), []
     for group in fold_signals(without_raw(signals, events)):
         head, *lines = template.format(**facts(group)).splitlines()
-        kind = group[0].failure_type
-        told = [line for line in lines if not line.endswith(f": {NONE}")]
-        texts.append(blocks(head, *(one for one in told if (kind, one) not in said), gap="\n"))
-        said.update((kind, one) for one in told)
+        told = [(group[0].failure_type, one) for one in lines if not one.endswith(f": {NONE}")]
+        texts.append(blocks(head, *(one[1] for one in told if one not in said), gap="\n"))
+        said.update(told)
     return texts
 
 
@@ -2265,7 +2241,7 @@ def no_signals(backend: Api, filters: Filters, found: Found, agent_id: str) -> s
         lists = functools.partial(runs_within, backend, "", filters, READ_RUNS)
         listed, runs = (or_empty(one, Found) for one in at_once(backend.agents, lists))
         ends, agents = Ends(runs), listed.rows
-        whose = plural(len(agents), "agent")
+        whose = listed.many("agent")
     check_type(filters.failure_type, agents)
     signals = sum(agent.signal_count or 0 for agent in agents)
     return blocks(
@@ -2335,8 +2311,8 @@ class Applied(Record):
 def fix_status(fix: Applied | DunetraceError) -> str:
     """Whether a fix was applied, and what followed; "" where the backend cannot know."""
     if isinstance(fix, DunetraceError):
-        known = fix.kind in {"route", "missing"}
-        return "" if known else f"Whether a fix was applied could not be asked: {fix}"
+        lacks = fix.kind in {"route", "missing"}
+        return "" if lacks else f"Whether a fix was applied could not be asked: {fix}"
     return f"Fix:\n{fix}" if fix.fix_applied else "Fix: none was recorded as applied."
 
 
@@ -2394,14 +2370,14 @@ def signal_text(signal: Signal, run: Run) -> str:
 def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found]) -> Found:
     """What `ask` finds in the list of one agent, or of all (""); before the newest API, in those of
     each agent that may have some. Newest first."""
-    first = result_or_error(lambda: ask(agent_id))
-    if not isinstance(first, DunetraceError):
-        return first
-    if agent_id or first.kind != "route":
-        raise first
+    try:
+        return ask(agent_id)
+    except DunetraceError as error:
+        if agent_id or error.kind != "route":
+            raise
     fleet = backend.agents()
-    counted = "run_count" if what == "runs" else "signal_count"
-    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, counted) != 0]
+    count = {"runs": "run_count", "signals": "signal_count"}[what]
+    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, count) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
     lists: list[Found] = [or_empty(one, Found) for one in answers]
     whose = zip(names, lists, strict=True)
@@ -2414,29 +2390,25 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     )
 
 
-def in_its_run(
-    backend: Api, signal_id: int, agent_id: str, run_id: str
-) -> tuple[Signal, Run] | None:
+def in_its_run(backend: Api, signal_id: int, run_id: str) -> tuple[Signal, Run] | None:
     """A signal as its run has it, and that run; None where it does not."""
-    run = result_or_error(lambda: run_of(backend, run_id))
-    if isinstance(run, DunetraceError):
-        return None
-    whose = {"agent_id": agent_id or run.agent_id, "agent_version": run.agent_version}
+    run: Run = or_empty(result_or_error(lambda: run_of(backend, run_id)), Run)
+    whose = {"run_id": run_id, "agent_id": run.agent_id, "agent_version": run.agent_version}
     own = [one for one in run.signals or [] if one.id == signal_id]
-    return (own[0].model_copy(update={"run_id": run_id, **whose}), run) if own else None
+    return (own[0].model_copy(update=whose), run) if own else None
 
 
 def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, Run]:
     """The explained signal of an id, and its run; raises DunetraceError with how many were read."""
     agent, run_id = backend.homes.get(signal_id, ("", ""))
-    known = agent_id in ("", agent) and run_id and in_its_run(backend, signal_id, agent, run_id)
+    known = agent_id in ("", agent) and run_id and in_its_run(backend, signal_id, run_id)
     if known:
         return known
     ask = functools.partial(backend.read, "signals", explain="false")
     found = ask_lists(backend, "signals", agent_id, ask)
     for row in found.rows:
         if row.id == signal_id:
-            return in_its_run(backend, signal_id, row.agent_id, row.run_id) or (row, Run.of())
+            return in_its_run(backend, signal_id, row.run_id) or (row, Run.of())
     of = f" of {agent_named(backend, agent_id) and shown_id(agent_id)}" if agent_id else ""
     raise DunetraceError(
         f"There is no signal {signal_id} among the {plural(len(found.rows), 'signal')}{of} that "
@@ -2468,25 +2440,22 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
 COUNTED = 2_000  # matches that are read to count them by severity, agent and type
 
 
-def search_list(
-    backend: Api, filters: Filters, wanted: int, agent_id: str, typed: bool = True
-) -> Found:
+def search_list(backend: Api, filters: Filters, wanted: int, agent_id: str) -> Found:
     """The matches of one list, as far as it is read; without their explanations, of which a
-    thousand agents' would not fit into memory. `typed`: the backend compares types; older ones
-    refuse those that they do not know."""
-    ours = bool(filters.hours) or not typed  # what only we compare
-    most, kind = MOST_ROWS if ours else max(wanted, COUNTED), filters.failure_type if typed else ""
-    asked = {"severity": filters.severity, "failure_type": kind, "explain": "false"}
+    thousand agents' would not fit into memory."""
+    most = MOST_ROWS if filters.hours else max(wanted, COUNTED)
+    asked: Json = {"severity": filters.severity, "explain": "false"}
+    ask = functools.partial(backend.read, "signals", agent_id, age=filters.age, **asked)
     try:
-        found = backend.read("signals", agent_id, most, filters.age, **asked)
+        found = ask(most=most, failure_type=filters.failure_type)
     except DunetraceError as error:
-        if error.kind != "invalid" or not kind:
+        if error.kind != "invalid":
             raise
-        return search_list(backend, filters, wanted, agent_id, typed=False)
+        most, found = MOST_ROWS, ask()  # of a backend that does not know the type
     rows = [row for row in found.rows if filters.matches(row)]
     for row in rows:
         row.what, row.why_it_matters, row.suggested_fixes = "", "", []
-    return replace(found, rows=rows, total=len(rows) if ours else found.total)
+    return replace(found, rows=rows, total=found.total if most < MOST_ROWS else len(rows))
 
 
 def search_verdict(found: Found, filters: Filters) -> str:
@@ -2495,11 +2464,10 @@ def search_verdict(found: Found, filters: Filters) -> str:
     part = f" (of {len(rows)} read)" if len(rows) < found.total else ""
     since = "" if filters.hours else f" since {ago(times_of(rows)[0])}"
     severe = "" if filters.severity else f": {named_counts(Counter(row.severity for row in rows))}"
-    return blocks(
-        f"{found.many('signal')}{filters}{since}{severe}.",
-        f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}",
-        f"By type{part}: {named_counts(Counter(row.failure_type for row in rows))}",
-        gap="\n",
+    return (
+        f"{found.many('signal')}{filters}{since}{severe}.\n"
+        f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}\n"
+        f"By type{part}: {named_counts(Counter(row.failure_type for row in rows))}"
     )
 
 
@@ -3190,7 +3158,7 @@ def depth_text(agent_id: str, deep: Depth) -> str:
 
 def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     """One failure of an agent in depth; raises DunetraceError where the backend has none of it."""
-    deep = ask_agent(backend, Depth, agent_id, f"failure-patterns/{kind}")
+    deep = backend.ask(Depth, "/v1/agents/{}/failure-patterns/{}", agent_id, kind)
     if deep.overview.affected_runs:
         backend.remember(deep.top_runs)
         return depth_text(agent_id, deep)
@@ -3219,7 +3187,7 @@ def get_agent_patterns(
         return ask_depth(backend, agent_id, failure_type)
     ends, insights = gather(
         lambda: ends_of(backend, agent_id),
-        lambda: ask_agent(backend, Insights, agent_id, "insights"),
+        lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
     )
     return patterns_text(agent_id, insights, ends)
 
@@ -3370,16 +3338,6 @@ class TokenStats(Record):
     waste_by_failure_type: Rows[Waste]
 
 
-def cost_verdict(month: Window) -> str:
-    """What 30 days cost, how much of it was wasted, and how much was above the agent's baseline."""
-    tokens = f"{month.total_tokens:,} tokens, of no known price,"
-    spent = dollars(month.total_cost_usd) if month.total_cost_usd > 0 else tokens
-    base = f" of {month.baseline_tokens:,} tokens a run" if month.baseline_tokens else ""
-    above = f"; {dollars(month.excess_cost_usd)} above its own baseline{base}"
-    more = above if month.excess_cost_usd > 0 else ""
-    return f"{spent} in 30 days, {month.wasted} of it in runs with signals{more}."
-
-
 def uncounted_text(backend: Api, agent_id: str) -> str:
     """What to say where the backend's statistics have no tokens: those of the newest runs."""
     ends = ends_of(backend, agent_id)
@@ -3399,24 +3357,24 @@ def uncounted_text(backend: Api, agent_id: str) -> str:
 )
 def get_agent_token_stats(agent_id: AgentId) -> str:
     backend = api()
-    stats = ask_agent(backend, TokenStats, agent_id, "token-stats")
+    stats = backend.ask(TokenStats, "/v1/agents/{}/token-stats", agent_id)
     day, week, month = (Window.of(stats.windows.get(key)) for key in ("1d", "7d", "30d"))
     if not month.total_tokens:
         return uncounted_text(backend, agent_id)
     waste = shortened(as_lines(stats.waste_by_failure_type), MOST_TYPES, "more types")
+    unpriced = f"{month.total_tokens:,} tokens in 30 days, of no known price."
+    base = f"Its own baseline is {month.baseline_tokens or 0:,} tokens a run. "
     return blocks(
-        f"{cost_verdict(month)}\nToken and cost stats for: {shown_id(agent_id)}",
+        f"{cost_line(month) or unpriced}\nToken and cost stats for: {shown_id(agent_id)}",
         section(
             f"  {'':<7} {'TOKENS':>13} {'COST':>10} {'RUNS':>6}  {'IN RUNS WITH SIGNALS':<24} "
             "ABOVE BASELINE",
             (day.row("1 day"), week.row("7 days"), month.row("30 days")),
         ),
-        section(
-            "Wasted by failure type (30 days; a run with several counts under each):",
-            waste,
-        ),
-        "Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this "
-        "backend adds the estimate at the call to the exact count of the answer.",
+        section("Wasted by failure type (30 days; a run with several counts under each):", waste),
+        f"{base if month.baseline_tokens else ''}Runs without tokens are left out. Counts of "
+        "auto-instrumented runs may be too high: this backend adds the estimate at the call to the "
+        "exact count of the answer.",
     )
 
 
@@ -3485,26 +3443,16 @@ def search_issues(
     limit: Limit100 = 20,
     offset: Offset = 0,
 ) -> str:
-    backend = api()
-    found = backend.ask_list(
-        Issue,
-        "/v1/issues/search",
-        "issues",
-        q=query.strip(),
-        status=status,
-        agent_id=agent_id,
-        failure_type=failure_type,
-        limit=min(limit, 100),
-        offset=offset,
-    )
+    backend, page = api(), {"limit": min(limit, 100), "offset": offset}
+    asked = {"q": query.strip(), "status": status, "failure_type": failure_type, **page}
+    found = backend.ask_list(Issue, "/v1/issues/search", "issues", agent_id=agent_id, **asked)
     if not found.total and not found.rows:
         whose = f" of {shown_id(agent_named(backend, agent_id).agent_id)}" if agent_id else ""
         return (
             f"No issue{whose} matches. Failures of single runs are in search_signals; runs that "
             "crash without a signal make no issue."
         )
-    states = named_counts(Counter(dash(one.status) for one in found.rows))
-    return listing(f"Issues shown: {states}", found, offset, "issue", as_lines, "\n")
+    return listing("Issues", found, offset, "issue", as_lines, "\n")
 
 
 def issue_of(backend: Api, issue_id: int) -> Issue:
@@ -3527,12 +3475,14 @@ def get_issue(issue_id: IssueId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
-    told = [name for name in ANALYSIS if issue.analysis.get(name)]
-    said = [f"  {name}: {safe(name, issue.analysis[name], raw)}" for name in told]
+    told = ((name, issue.analysis.get(name)) for name in ANALYSIS)
     return blocks(
         str(issue),
         section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
-        section("Analysis of the backend:", said),
+        section(
+            "Analysis of the backend:",
+            (f"  {name}: {safe(name, one, raw)}" for name, one in told if one),
+        ),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
 
@@ -3549,8 +3499,8 @@ class Condition(Record):
     def __str__(self) -> str:
         """`cost_usd gt 2.5`"""
         bound = self.threshold if self.value is None else self.value
-        sign = re.fullmatch("[a-z]{2,8}|[=!<>]{1,2}", self.operator)
-        return f"{dash(self.trigger or self.metric)} {sign[0] if sign else '?'} {safe('threshold', bound)}"
+        name, sign = dash(self.trigger or self.metric), clean(self.operator, 8)
+        return f"{name} {sign} {safe('threshold', bound)}"
 
 
 class Action(Record):
@@ -3566,12 +3516,10 @@ class Rule(Record):
     name: Text
 
     @property
-    def whose(self) -> str:
-        return "all agents" if self.agent_id == "*" else shown_id(self.agent_id)
-
-    @property
     def title(self) -> str:
-        return shown_id(clean(self.name, 80))
+        """`cost-cap  (all agents)`"""
+        whose = "all agents" if self.agent_id == "*" else shown_id(self.agent_id)
+        return f"{shown_id(clean(self.name, 80))}  ({whose})"
 
 
 class Policy(Rule):
@@ -3599,7 +3547,7 @@ class Policy(Rule):
         why = f" ({shown_id(clean(self.enforcement_reason))})" if self.enforcement_reason else ""
         given = f" {safe('', self.action.params)}" if self.action.params else ""
         return (
-            f"  {icon} #{dash(self.id)} {self.title}  ({self.whose})  {self.state}{why}\n"
+            f"  {icon} #{dash(self.id)} {self.title}  {self.state}{why}\n"
             f"     when {self.condition}: {dash(self.action.type)}{given}"
         )
 
@@ -3620,7 +3568,7 @@ class CustomDetector(Rule):
     def __str__(self) -> str:
         fired = f"  fired in {self.shadow_fire_count} of {plural(self.total_runs, 'run')}"
         return (
-            f"  {self.title}  ({self.whose})  {dash(self.status)}  {dash(self.config.severity)}"
+            f"  {self.title}  {dash(self.status)}  {dash(self.config.severity)}"
             f"{fired if self.shadow_fire_count is not None else ''}\n"
             f"     when {' and '.join(map(str, self.config.conditions)) or NONE}"
         )
@@ -3628,9 +3576,9 @@ class CustomDetector(Rule):
 
 def rules_for(backend: Api, kind: type[Record], path: str, agent_id: str) -> Found:
     """Policies or custom detectors of all agents, or those that apply to one."""
-    found = backend.ask_list(kind, path, "", agent_id=agent_id)
-    found.rows = [one for one in found.rows if not agent_id or one.agent_id in ("*", agent_id)]
-    return found
+    rows = backend.ask_list(kind, path, "", agent_id=agent_id).rows
+    theirs = [one for one in rows if not agent_id or one.agent_id in ("*", agent_id)]
+    return Found(theirs, len(theirs))
 
 
 @tool(
@@ -3647,18 +3595,16 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
     )
     if isinstance(asked, DunetraceError):
         raise asked
-    rules, own = asked.rows, or_empty(told, Found)
-    if agent_id and not any(one.agent_id == agent_id for one in rules):
+    own: Found = or_empty(told, Found)
+    if agent_id and not any(one.agent_id == agent_id for one in asked.rows):
         agent_named(backend, agent_id)  # a rule may name one that has not run yet
-    custom = f"custom detectors: {own.error}" if own.error else None
-    states = named_counts(Counter(one.state for one in rules))
+    states = named_counts(Counter(one.state for one in asked.rows))
     whose = f" for {shown_id(agent_id)}" if agent_id else ""
     more = "more (name an agent_id)"
     return blocks(
-        f"{plural(len(rules), 'policy')}{whose}{states and f' ({states})'}; "
-        f"{custom or plural(len(own.rows), 'custom detector')}.",
-        section("Policies:", half(as_lines(rules), more)),
-        section("Custom detectors:", half(as_lines(own.rows), more)),
+        f"{asked.many('policy')}{whose}{states and f' ({states})'}; {own.many('custom detector')}.",
+        section("Policies:", half(as_lines(asked.rows), more)),
+        section("Custom detectors:", half(as_lines(own.rows), more) or [own.error]),
     )
 
 

@@ -2814,12 +2814,12 @@ shop-agent                             22     9    1    8  1h ago    2 of 22 cra
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals, and without crashes among those runs: flying-agent (3 runs, 1m ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
+Without signals or known crashes: flying-agent (3 runs, 1m ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === RICH new list_agents(contains="quiet")
 1 of 6 agents, 0 signals, worst first; crashed: of the newest 32 runs of all agents; ago from 2027-01-15 08:00 UTC.
 
-Without signals, and without crashes among those runs: quiet-agent (6 runs, 5h ago)
+Without signals or known crashes: quiet-agent (6 runs, 5h ago)
 
 === RICH new list_agents(contains="zebra")
 None of 6 agents has 'zebra' in its id.
@@ -2834,7 +2834,7 @@ shop-agent                             22     9    1    8  1h ago
 "🟢 All agents healthy"                  1     1    0    0  4h ago
                                       CUSTOM_X×1
 
-Without signals: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
+Without signals or known crashes: flying-agent (3 runs, 1m ago), crash-agent (2 runs, 3h ago), quiet-agent (6 runs, 5h ago), silent-agent (1 run, 9d ago)
 
 === EMPTY new list_agents()
 No agents: this backend has received no event under this key.
@@ -2872,7 +2872,7 @@ Total runs:    22
 Total signals: 9
 Last seen:     1h ago  (from 2027-01-15 08:00 UTC)
 
-Errors: KeyError in tool `read_sheet`, step 2 (×2)
+Errors: 2× KeyError in tool `read_sheet`, step 2
 
 Failure breakdown:
   TOOL_LOOP                              8 signals  SYSTEMIC
@@ -2902,7 +2902,7 @@ Total runs:    22
 Total signals: 9
 Last seen:     1h ago  (from 2027-01-15 08:00 UTC)
 
-Errors: KeyError in tool `read_sheet`, step 2 (×2)
+Errors: 2× KeyError in tool `read_sheet`, step 2
 
 Failure breakdown:
   TOOL_LOOP                              8 signals  SYSTEMIC
@@ -2932,9 +2932,9 @@ Total runs:    2
 Total signals: 0
 Last seen:     3h ago  (from 2027-01-15 08:00 UTC)
 
-Errors: KeyError in tool `read_sheet`, step 2; ValueError in tool `read_sheet`, step 2
+Errors: 1× KeyError in tool `read_sheet`, step 2; 1× ValueError in tool `read_sheet`, step 2
 
-No signals: runs that errored need not have one.
+Signals: none; runs that errored need not have one.
 
 Systemic patterns, deploys, cost: not known: this backend is too old for it
 
@@ -2949,7 +2949,7 @@ Total runs:    6
 Total signals: 0
 Last seen:     5h ago  (from 2027-01-15 08:00 UTC)
 
-No signals: runs that errored need not have one.
+Signals: none; runs that errored need not have one.
 
 Systemic patterns, deploys, cost: not known: this backend is too old for it
 
@@ -2962,7 +2962,7 @@ Total runs:    1
 Total signals: 0
 Last seen:     9d ago  (from 2027-01-15 08:00 UTC)
 
-No signals: runs that errored need not have one.
+Signals: none; runs that errored need not have one.
 
 Systemic patterns, deploys, cost: not known: this backend is too old for it
 
@@ -2975,7 +2975,7 @@ Total runs:    3
 Total signals: 0
 Last seen:     1m ago  (from 2027-01-15 08:00 UTC)
 
-No signals: runs that errored need not have one.
+Signals: none; runs that errored need not have one.
 
 Systemic patterns, deploys, cost: not known: this backend is too old for it
 
@@ -2991,15 +2991,15 @@ Total runs:    —
 Total signals: —
 Last seen:     —  (from 2027-01-15 08:00 UTC)
 
-No signals: runs that errored need not have one.
+Signals: none; runs that errored need not have one.
 
 Systemic patterns, deploys, cost: not known: this backend is too old for it
 
 === RICH new get_agent_signals(agent_id="shop-agent")
 Signals of shop-agent (9 shown, 9 matched), ago from 2027-01-15 08:00 UTC:
 
-🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  3h ago  ×8 back to 10h ago
-   id=1  run=019e0001-bd24  others: 2-8
+🟠 [HIGH] TOOL_LOOP  conf=90%  step=2-7  3h ago  ×8 back to 10h ago (ids 1-8)
+   id=1  run=019e0001-bd24
    Tool loop: `web_search` called 6×
    Fix: Deduplicate.
 
@@ -3045,8 +3045,8 @@ By type: TOOL_LOOP×8, COST_SPIKE×1, CUSTOM_X×1
 
 Signals (10 shown, 10 matched), ago from 2027-01-15 08:00 UTC:
 
-🟠     3h ago  [HIGH    ]  TOOL_LOOP                       agent=shop-agent  ×8 back to 10h ago
-   id=1  run=019e0001-bd24  conf=90%  others: 2-8
+🟠     3h ago  [HIGH    ]  TOOL_LOOP                       agent=shop-agent  ×8 back to 10h ago (ids 1-8)
+   id=1  run=019e0001-bd24  conf=90%
    Tool loop: `web_search` called 6×
 
 🔴     4h ago  [CRITICAL]  COST_SPIKE                      agent=shop-agent
@@ -3435,7 +3435,7 @@ Other: 019e0002-bd24-7d72-a8be-000000000002 of shop-agent
 ERROR No other run of crash-agent is known to have gone well. Give other_run_id.
 
 === RICH new get_agent_token_stats(agent_id="shop-agent")
-$0.34 in 30 days, 10% of it in runs with signals; $0.01 above its own baseline of 600 tokens a run.
+Cost (30 days): $0.34, of it $0.03 (10%) in runs with signals.
 Token and cost stats for: shop-agent
 
                  TOKENS       COST   RUNS  IN RUNS WITH SIGNALS     ABOVE BASELINE
@@ -3446,13 +3446,13 @@ Token and cost stats for: shop-agent
 Wasted by failure type (30 days; a run with several counts under each):
   TOOL_LOOP                          $0.03  4,880 tokens in 8 runs
 
-Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
+Its own baseline is 600 tokens a run. Runs without tokens are left out. Counts of auto-instrumented runs may be too high: this backend adds the estimate at the call to the exact count of the answer.
 
 === RICH new get_agent_token_stats(agent_id="quiet-agent")
 ⚪ Unknown: the backend's statistics count no tokens of quiet-agent in 30 days.
 
 === RICH new search_issues()
-Issues shown: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+Issues (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 
 🔴 #3  reopened  TOOL_LOOP  agent=shop-agent
    8 runs: first 5d ago, last 12h ago, resolved 25m ago; 2 clean runs since the last; pull request #77
@@ -3461,7 +3461,7 @@ Issues shown: reopened×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 No issue matches. Failures of single runs are in search_signals; runs that crash without a signal make no issue.
 
 === BARE new search_issues()
-Issues shown: —×1 (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
+Issues (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
 
 ⚪ #1  —  —  agent=—
    — runs: —; — clean runs since the last
@@ -3516,7 +3516,7 @@ Custom detectors:
 
 Policies:
   ⚠ #— —  (—)  disabled
-     when — ? —: —
+     when — — —: —
 
 Custom detectors:
   —  (—)  —  —
