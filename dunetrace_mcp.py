@@ -815,12 +815,12 @@ class Run(OfRun):
 
     @property
     def outcome(self) -> str:
-        """errored, stalled, signals, unknown or clean: only a completed run can be clean."""
+        """One of OUTCOMES: only a completed run can be clean."""
         if self.failed:
             return self.end
         if self.end != "completed" or self.signal_count is None:
-            return "unknown"
-        return "signals" if self.signal_count else "clean"
+            return "of unknown end"
+        return "with signals" if self.signal_count else "clean"
 
     @property
     def start(self) -> float:
@@ -1053,10 +1053,7 @@ def gather(*tasks: Callable[[], Any]) -> list[Any]:
     return results
 
 
-WHY = {
-    "route": "this backend is too old for it",
-    "path": "its id fits into no path of the API",
-}
+WHY = {"route": "this backend is too old for it", "path": "its id fits into no path of the API"}
 
 
 def or_empty(result: T | DunetraceError, kind: Any) -> T:
@@ -1589,7 +1586,6 @@ RunId = Annotated[
 SignalId = Annotated[
     int, BeforeValidator(number_in), Field(description="The number after id= or #")
 ]
-IssueId = SignalId
 FailureType = Annotated[str, BeforeValidator(failure_type_of), Field(description="e.g. TOOL_LOOP")]
 Severity = Annotated[
     str,
@@ -1631,13 +1627,7 @@ IN_A_ROW = 5  # newest runs with signals, after which an agent is not well
 SAME_MOMENT = 600.0  # seconds that an agent's last event may be behind its newest processed run
 SILENT = 7 * DAY  # without a run, after which nothing is known of it
 LISTED = "a run is listed once it has ended, or after about 90 s without an event"
-OUTCOMES = {  # of a run, worst first, and as several are counted
-    "errored": "errored",
-    "stalled": "stalled",
-    "signals": "with signals",
-    "unknown": "of unknown end",
-    "clean": "clean",
-}
+OUTCOMES = ("errored", "stalled", "with signals", "of unknown end", "clean")  # worst first
 
 
 class Ends:
@@ -1660,7 +1650,7 @@ class Ends:
         some = [run for run in self.runs if run.outcome == outcome]
         both = sum(bool(run.signal_count) for run in some if run.failed)
         also = f" ({both} of them with signals)" if both else ""
-        return f"{len(some)} {OUTCOMES[outcome]}{also}" if some else ""
+        return f"{len(some)} {outcome}{also}" if some else ""
 
     def __str__(self) -> str:
         """`last 20 runs: 3 errored (2 of them with signals), 15 with signals, 2 clean; 1 not
@@ -1680,15 +1670,14 @@ class Ends:
     def state(self, score: float = math.nan, worse: bool = False) -> str:
         """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
         n, ended = len(self.runs), Counter(run.outcome for run in self.runs)
-        in_a_row = [run.outcome for run in self.runs[:IN_A_ROW]] == ["signals"] * IN_A_ROW
+        in_a_row = [run.outcome for run in self.runs[:IN_A_ROW]] == ["with signals"] * IN_A_ROW
         return first_rule(
-            (len(self.failed) > n / 10, "🔴 Failing"),
-            (score < 50, "🔴 Failing"),
+            (len(self.failed) > n / 10 or score < 50, "🔴 Failing"),
             (self.lost or not n, "⚪ Unknown"),
             (not self.newest > now() - SILENT, "⚪ Silent"),
             (self.failed or score < 80, "🟡 Not well"),
-            (self.stuck or self.flying > n / 2 or ended["unknown"] > n / 10, "⚪ Unknown"),
-            (worse or in_a_row or ended["signals"] > n / 2, "🟡 Not well"),
+            (self.stuck or self.flying > n / 2 or ended["of unknown end"] > n / 10, "⚪ Unknown"),
+            (worse or in_a_row or ended["with signals"] > n / 2, "🟡 Not well"),
             (math.isnan(score), "⚪ Not scored"),
             (True, "🟢 Healthy"),
         )
@@ -1724,7 +1713,7 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
     listed, runs = at_once(
         lambda: agent_named(backend, agent_id), lambda: backend.runs(agent_id, READ_RUNS)
     )
-    known: Found = or_empty(runs, Found)
+    known = or_empty(runs, Found)
     found = replace(known, rows=known.rows[:NEWEST_RUNS])
     if not isinstance(listed, DunetraceError):
         return Ends(found, listed)
@@ -1837,7 +1826,7 @@ def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "
     ]
     if not chosen:
         return f"None of {fleet.many('agent')} has {clean(contains, 80)!r} in its id."
-    known: Found = or_empty(runs, Found)
+    known = or_empty(runs, Found)
     return fleet_text(fleet, worst_first(chosen, known.rows), known)
 
 
@@ -2118,7 +2107,7 @@ def summarize_agent(agent_id: AgentId) -> str:
     if isinstance(ends, DunetraceError):
         raise ends
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
-    recent: Found = or_empty(signals, Found)
+    recent = or_empty(signals, Found)
     ends.lost = ends.lost or recent.error
     causes = causes_text(ends, causes_of(backend, ends.failed[:5]))
     return summary_text(ends, health, insights, recent, causes)
@@ -2508,7 +2497,7 @@ def run_status(run: Run, cause: str = "") -> str:
     """`✅  0` for a clean run, else its number of signals and its end: `🔴 1  errored: KeyError`."""
     if run.outcome == "clean":
         return "✅  0"
-    icon = "⚪" if run.outcome == "unknown" else "🔴"
+    icon = "⚪" if run.outcome == "of unknown end" else "🔴"
     return f"{icon} {dash(run.signal_count)}  {blocks(run.end, cause, gap=': ')}"
 
 
@@ -2923,8 +2912,7 @@ def run_text(run: Run) -> str:
     steps, signals = steps_of(run.events), run.signals or []
     laid = half(entries(signals, OF_RUN, run.events), "more (get_agent_signals lists them)")
     before = blocks(
-        f"{run_verdict(run, steps)}\n{run_head(run)}",
-        section(f"Signals ({len(signals)}):", laid),
+        f"{run_verdict(run, steps)}\n{run_head(run)}", section(f"Signals ({len(signals)}):", laid)
     )
     how = f'steps="{steps_text(steps)}" shows them in full'
     return blocks(
@@ -3178,10 +3166,7 @@ def ask_depth(backend: Api, agent_id: str, kind: str) -> str:
     "before and after each deploy. With failure_type, that one in depth: steps, evidence in "
     "numbers, worst runs.",
 )
-def get_agent_patterns(
-    agent_id: AgentId,
-    failure_type: FailureType = "",
-) -> str:
+def get_agent_patterns(agent_id: AgentId, failure_type: FailureType = "") -> str:
     backend = api()
     if failure_type:
         return ask_depth(backend, agent_id, failure_type)
@@ -3277,10 +3262,7 @@ def clean_run_like(backend: Api, run: Run) -> Run:
     "Why this run and not that one: a run beside another (by default the newest clean run of its "
     "agent): end, time, tokens, cost, signals, calls, and the first step where they part.",
 )
-def compare_runs(
-    run_id: RunId,
-    other_run_id: RunId = "",
-) -> str:
+def compare_runs(run_id: RunId, other_run_id: RunId = "") -> str:
     backend = api()
     run = run_named(backend, run_id)
     other = run_named(backend, other_run_id) if other_run_id else clean_run_like(backend, run)
@@ -3471,7 +3453,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
     "One issue with its newest runs and analysis. With an LLM key on the backend, asking may make "
     "it call a paid model and send run content to its vendor; it is asked once.",
 )
-def get_issue(issue_id: IssueId) -> str:
+def get_issue(issue_id: SignalId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
@@ -3595,7 +3577,7 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
     )
     if isinstance(asked, DunetraceError):
         raise asked
-    own: Found = or_empty(told, Found)
+    own = or_empty(told, Found)
     if agent_id and not any(one.agent_id == agent_id for one in asked.rows):
         agent_named(backend, agent_id)  # a rule may name one that has not run yet
     states = named_counts(Counter(one.state for one in asked.rows))
@@ -3702,7 +3684,7 @@ def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
     failed = Counter(
         place
         for place, run in placed
-        if run.outcome != "clean" and (place, run.outcome) != ("before", "unknown")
+        if run.outcome != "clean" and (place, run.outcome) != ("before", "of unknown end")
     )
     before, after = (Side(hit[one], places.pop(one, 0), failed[one]) for one in ("before", "after"))
     return Trial(before, after, places, hit[UNPLACED])
@@ -4262,7 +4244,7 @@ def errored_criterion(seen: Seen, options: Options) -> Criterion:
     """The share of the runs, and of the newest 20, that errored or stalled, or may have."""
     runs, most, waiting = seen.runs.rows, options.max_errored, seen.untimed + seen.flying
     failed = [run.failed for run in runs]
-    maybe = [True] * waiting + [run.failed or run.outcome == "unknown" for run in runs]
+    maybe = [True] * waiting + [run.failed or run.outcome == "of unknown end" for run in runs]
     more = f"up to {sum(maybe) - sum(failed)} more in flight, or of unknown end or time"
     few = len(runs) < options.min_runs
     newest = f", {sum(failed[:NEWEST_RUNS])} of the newest {NEWEST_RUNS}"
@@ -4314,7 +4296,7 @@ def maybe_failed(runs: list[Run], since: float) -> int:
     inside = [n for n, run in enumerate(runs) if run.at >= since] or [-1]
     older = (n for n, run in enumerate(runs) if run.at < since and n > inside[-1])
     untimed = [run for run in runs[: next(older, None)] if not run.at >= since]
-    return sum(run.outcome not in ("clean", "signals") for run in untimed)
+    return sum(run.outcome not in ("clean", "with signals") for run in untimed)
 
 
 def look_at(backend: Api, agent_id: str, hours: int) -> Seen:

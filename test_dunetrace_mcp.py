@@ -617,14 +617,8 @@ def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
         ((4, 1, 4, 3, 12, True), "⚪ too early to tell  v2  12h ago  25% (1/4) → 75% (3/4)"),
         ((12, 0, 6, 6, 1, True), "🚨 REGRESSION  v2  1h ago  0% (0/12) → 100% (6/6)"),
         ((12, 2, 8, 3, 1, False), "⚪ too early to tell  v2  1h ago  17% (2/12) → 38% (3/8)"),
-        (
-            (12, 2, 8, 3, 3, True),
-            "⚪ not surely more signals  v2  3h ago  17% (2/12) → 38% (3/8)",
-        ),
-        (
-            (12, 2, 8, 1, 3, False),
-            "⚪ not surely more signals  v2  3h ago  17% (2/12) → 12% (1/8)",
-        ),
+        ((12, 2, 8, 3, 3, True), "⚪ not surely more signals  v2  3h ago  17% (2/12) → 38% (3/8)"),
+        ((12, 2, 8, 1, 3, False), "⚪ not surely more signals  v2  3h ago  17% (2/12) → 12% (1/8)"),
         (
             (None, None, None, None, 3, None),
             "⚪ not compared (over 7 days old, or under 3 runs before or after)  v2  3h ago",
