@@ -3283,16 +3283,12 @@ class Window(Spending):
     excess_cost_usd: Number
     baseline_tokens: Count
 
-    @property
-    def wasted(self) -> str:
-        """The wasted share: of the cost or, where no price is known, of the tokens."""
-        of_tokens = ratio(self.wasted_tokens, self.total_tokens)
-        return percent(self.wasted_pct if self.total_cost_usd > 0 else of_tokens)
-
     def row(self, name: str) -> str:
-        """A row of the table of costs."""
-        within = f"{price(self.wasted_cost_usd)} ({self.wasted}), "
-        within += plural(self.wasted_run_count, "run")
+        """A row of the table of costs; where no price is known, the wasted share is of tokens."""
+        of_tokens = ratio(self.wasted_tokens, self.total_tokens)
+        share = percent(self.wasted_pct if self.total_cost_usd > 0 else of_tokens)
+        runs = plural(self.wasted_run_count, "run")
+        within = f"{price(self.wasted_cost_usd)} ({share}), {runs}"
         tokens = NONE if self.total_tokens is None else f"{self.total_tokens:,}"
         return (
             f"  {name:<7} {tokens:>13} {price(self.total_cost_usd):>10} {dash(self.run_count):>6}  "
@@ -3380,7 +3376,7 @@ class Issue(Record, extra="allow"):
     last_seen: Moment
     resolved_at: Moment
     affected_runs: Any
-    affected_runs_count: Count
+    runs: Count = Field(None, validation_alias=AliasChoices("affected_runs_count", "affected_runs"))
     clean_runs_since: Count
     code_references: Items
 
@@ -3390,8 +3386,6 @@ class Issue(Record, extra="allow"):
 
     def __str__(self) -> str:
         """An issue on two lines, what happened to it in order."""
-        given = self.affected_runs_count
-        runs = count_or_none(self.affected_runs) if given is None else given
         moments = {"first": self.first_seen, "last": self.last_seen, "resolved": self.resolved_at}
         known = sorted((at, name) for name, at in moments.items() if at > 0)
         told = ", ".join(f"{name} {ago(at)}" for at, name in known)
@@ -3399,7 +3393,7 @@ class Issue(Record, extra="allow"):
         return (
             f"{ISSUE_STATES.get(self.status, '⚪')} #{dash(self.id)}  {dash(self.status)}  "
             f"{self.failure_type}  agent={shown_id(self.agent_id)}\n"
-            f"   {plural(runs, 'run')}: {dash(told)}; {plural(self.clean_runs_since, 'clean run')} "
+            f"   {plural(self.runs, 'run')}: {dash(told)}; {plural(self.clean_runs_since, 'clean run')} "
             f"since the last{f'; pull request #{pull[1]}' if pull else ''}"
         )
 
@@ -3457,13 +3451,12 @@ def get_issue(issue_id: SignalId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
     hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
-    told = ((name, issue.analysis.get(name)) for name in ANALYSIS)
+    told = [(name, issue.analysis[name]) for name in ANALYSIS if issue.analysis.get(name)]
     return blocks(
         str(issue),
         section(f"Newest runs with it ({as_of()}):", as_lines(hits)),
         section(
-            "Analysis of the backend:",
-            (f"  {name}: {safe(name, one, raw)}" for name, one in told if one),
+            "Analysis of the backend:", (f"  {name}: {safe(name, one, raw)}" for name, one in told)
         ),
         section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
