@@ -834,7 +834,6 @@ class Component(Record):
     score: Number
     max: Number
     value: Number
-    baseline: Number
     label: Text
 
 
@@ -1044,13 +1043,16 @@ def at_once(*tasks: Callable[[], Any]) -> list[Any]:
     return results
 
 
+def needed(result: T | DunetraceError) -> T:
+    """A result without which there is no answer; raises what it is if it is an error."""
+    if isinstance(result, DunetraceError):
+        raise result
+    return result
+
+
 def gather(*tasks: Callable[[], Any]) -> list[Any]:
     """Results of tasks that run at the same time; raises the first error."""
-    results = at_once(*tasks)
-    for result in results:
-        if isinstance(result, DunetraceError):
-            raise result
-    return results
+    return [*map(needed, at_once(*tasks))]
 
 
 WHY = {"route": "this backend is too old for it", "path": "its id fits into no path of the API"}
@@ -1812,8 +1814,7 @@ def worst_first(agents: list[Agent], runs: list[Run]) -> list[Agent]:
 def list_agents(contains: Annotated[str, Field(description="Part of an id")] = "") -> str:
     backend = api()
     fleet, runs = at_once(backend.agents, backend.runs)
-    if isinstance(fleet, DunetraceError):
-        raise fleet
+    needed(fleet)
     if not fleet.rows:
         return (
             "No agents: this backend has received no event under this key.\n"
@@ -1961,8 +1962,7 @@ def points_of(part: Component) -> str:
 
 def component_line(name: str, part: Component) -> str:
     """`  failure_rate         15/40  (current: 83.3 % runs with failures)`"""
-    baseline = "" if math.isnan(part.baseline) else f", baseline {part.baseline:g}"
-    current = f"  (current: {round(part.value, 1)} {clean(part.label, 80)}{baseline})"
+    current = f"  (current: {round(part.value, 1)} {clean(part.label, 80)})"
     return f"  {name:<20}{points_of(part):>6}{'' if math.isnan(part.value) else current}"
 
 
@@ -2104,8 +2104,7 @@ def summarize_agent(agent_id: AgentId) -> str:
         lambda: backend.read("signals", agent_id, RECENT_SIGNALS),
         lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
     )
-    if isinstance(ends, DunetraceError):
-        raise ends
+    needed(ends)
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
     recent = or_empty(signals, Found)
     ends.lost = ends.lost or recent.error
@@ -2418,8 +2417,7 @@ def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
         lambda: signal_by_id(backend, signal_id, agent_id),
         lambda: backend.ask(Applied, "/v1/signals/{}/fix-status", signal_id),
     )
-    if isinstance(known, DunetraceError):
-        raise known
+    needed(known)
     return blocks(signal_text(*known), fix_status(status), page_link(known[0].run_id))
 
 
@@ -3568,8 +3566,7 @@ def list_policies(agent_id: AnyAgentId = "") -> str:
         lambda: rules_for(backend, Policy, "/v1/policies", agent_id),
         lambda: rules_for(backend, CustomDetector, "/v1/custom-detectors", agent_id),
     )
-    if isinstance(asked, DunetraceError):
-        raise asked
+    needed(asked)
     own = or_empty(told, Found)
     if agent_id and not any(one.agent_id == agent_id for one in asked.rows):
         agent_named(backend, agent_id)  # a rule may name one that has not run yet
@@ -3716,8 +3713,7 @@ def verify_fix(
         lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
         lambda: backend.ask_list(Applied, "/v1/agents/{}/fixes", "fixes", agent_id),
     )
-    if isinstance(agent, DunetraceError):
-        raise agent
+    needed(agent)
     check_type(failure_type, [agent])
     found, insights = or_empty(listed, Found), or_empty(told, Insights)
     fixes = [one for one in found.rows if one.failure_type == failure_type]

@@ -30,7 +30,7 @@ import responses
 
 import dunetrace_mcp as dm
 
-MOST_TOKENS, MOST_LINES = 31_445, 5_290  # of the module: to add is to take away
+MOST_TOKENS, MOST_LINES = 31_000, 5_200  # of the module: to add is to take away
 NOW = 1_800_000_030.0  # 2027-01-15 08:00:30 UTC
 HOUR, DAY = 3_600, 86_400
 URL = "http://localhost:8002"
