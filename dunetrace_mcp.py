@@ -4866,10 +4866,11 @@ DEMO = r"""
 # What `config` prints for each editor, and for one with --url. Names with $ are filled in.
 LETTERS = r"""
 # claude-code
-claude mcp add --scope user dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- $program
+claude mcp add --scope user dunetrace $env --env DUNETRACE_API_KEY="${DUNETRACE_API_KEY:-dt_dev_test}" -- $program
 
-It stores the key as your shell has it: set it first (dt_dev_test in development). Or, instead (both
-would be in conflict), for all who work in a repository, put this into .mcp.json in its root:
+It stores the key as your shell has it, or dt_dev_test, which works in development. To change it,
+run `claude mcp remove dunetrace -s user` first. Or, instead (both would be in conflict), for all who
+work in a repository, put this into .mcp.json in its root:
 {"mcpServers": {"dunetrace": {"type": "stdio", "command": $command, "args": $args,
 "env": {"DUNETRACE_API_URL": $url, "DUNETRACE_API_KEY": "${DUNETRACE_API_KEY:-dt_dev_test}"}}}}
 
@@ -4884,7 +4885,7 @@ It stores the token as your shell has it: set it first; without a token on that 
 and what follows. To allow its tools, which only read, once and for all, put this into
 ~/.claude/settings.json: {"permissions": {"allow": ["mcp__dunetrace"]}}
 # codex
-codex mcp add dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" -- $program
+codex mcp add dunetrace $env --env DUNETRACE_API_KEY="${DUNETRACE_API_KEY:-dt_dev_test}" -- $program
 
 It stores the key as your shell has it: set it first. Or, instead, behind a proxy or a CA of your
 own (Codex empties the environment of servers), put this into ~/.codex/config.toml:
@@ -4906,7 +4907,7 @@ Set that variable where Codex starts: while it is unset, Codex drops the server 
 unless `required = true` stands under [mcp_servers.dunetrace] of ~/.codex/config.toml. Without a
 token on that server, leave out --bearer-token-env-var and what follows.
 # gemini
-gemini mcp add -s user --trust dunetrace $env --env DUNETRACE_API_KEY="$DUNETRACE_API_KEY" $program
+gemini mcp add -s user --trust dunetrace $env --env DUNETRACE_API_KEY="${DUNETRACE_API_KEY:-dt_dev_test}" $program
 
 It stores the key as your shell has it: set it first. With --trust it does not ask before each tool;
 all of them only read. `gemini mcp list` shows it as disabled until the folder that you are in is

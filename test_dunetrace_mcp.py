@@ -2537,7 +2537,7 @@ def test_what_claude_code_needs_word_for_word():
     _, out, _ = command("config", "claude-code")
     program = f"{sys.executable} {MODULE}"
     add = "claude mcp add --scope user dunetrace --env DUNETRACE_API_URL="
-    key = '--env DUNETRACE_API_KEY="$DUNETRACE_API_KEY"'
+    key = '--env DUNETRACE_API_KEY="${DUNETRACE_API_KEY:-dt_dev_test}"'
     assert f"{add}http://localhost:8002 {key} -- {program}\n" in out
     assert '{"permissions": {"allow": ["mcp__dunetrace"]}}' in out
     assert f"{add}demo://fleet -- {program}\n" in command("--demo", "config", "claude-code")[1]
