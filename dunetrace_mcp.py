@@ -2409,7 +2409,7 @@ def signal_by_id(backend: Api, signal_id: int, agent_id: str) -> tuple[Signal, R
     "Explain a signal",
     "evidence, alert, fix, code, root cause",
     "One signal in full: what happened, why it matters, complete evidence, every suggested fix "
-    "with code, where to look in your code. Use it once a list has shown the id.",
+    "with code, where to look in your code.",
 )
 def get_signal_detail(signal_id: SignalId, agent_id: AnyAgentId = "") -> str:
     backend = api()
@@ -3812,7 +3812,7 @@ async def wait_for_run(
     agent_id: AgentId,
     after_run_id: RunId = "",
     timeout_s: Annotated[
-        int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40, default 40")
+        int, Field(ge=1, le=WAIT_SECONDS, description="Seconds, 1-40")
     ] = WAIT_SECONDS,
 ) -> str:
     backend, began = api(), anyio.current_time()
