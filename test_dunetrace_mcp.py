@@ -466,7 +466,12 @@ BARE = fleet(
     [{"agent_id": "bare-agent"}],
     issues=[{"id": 1}],
     paths={"policies": [{}], "custom-detectors": [{}]},
-    per_agent={"bare-agent": {"failure-patterns/TOOL_LOOP": {"overview": {"affected_runs": 1}}}},
+    per_agent={
+        "bare-agent": {
+            "failure-patterns/TOOL_LOOP": {"overview": {"affected_runs": 1}},
+            "health-score": {"components": {"latency": {"score": 5}}},
+        }
+    },
 )
 EMPTY = fleet([])
 
@@ -618,6 +623,7 @@ def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
         ((12, 0, 6, 6, 1, True), "🚨 REGRESSION  v2  1h ago  0% (0/12) → 100% (6/6)"),
         ((12, 2, 8, 3, 1, False), "⚪ too early to tell  v2  1h ago  17% (2/12) → 38% (3/8)"),
         ((12, 2, 8, 3, 3, True), "⚪ not surely more signals  v2  3h ago  17% (2/12) → 38% (3/8)"),
+        ((12, 0, 6, None, 3, None), "⚪ not surely more signals  v2  3h ago  0% (0/12) → 0% (0/6)"),
         ((12, 2, 8, 1, 3, False), "⚪ not surely more signals  v2  3h ago  17% (2/12) → 12% (1/8)"),
         (
             (None, None, None, None, 3, None),
@@ -1728,6 +1734,7 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((30, 0.1, DONE, 0), last_seen=NOW + 20 * HOUR, run_count=31), "", (2, "UPPP")),
         (with_runs((30, 25, DONE, 0), last_seen=NOW), "", (2, "U")),
         (with_runs((30, 25, DONE, 0), last_seen=NOW - 25 * HOUR), "--since 2d", (0, "PPPP")),
+        (with_runs((1, 0.1, DONE, 0)), "", (0, "PPPP")),
         (with_runs((4, 0.1, DONE, 0)), "--min-runs 5", (2, "PUPP")),
         (with_runs((30, 0.1, DONE, 1)), "", (2, "PPUP")),  # the list lacks their signals
         (EMPTY, "", (2, "U")),
@@ -2249,6 +2256,9 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (dm.first_of("abc", 2), "a, b and 1 more"),
         (dm.first_of("ab", 2), "a, b"),
         (dm.named_counts({"a": 1, "b": 2, "c": 0}), "b×2, a×1"),
+        (dm.named_counts(dict.fromkeys("abcdefghi", 1))[-18:], "g×1, h×1 and 1 more"[-18:]),
+        (dm.safe("", dict.fromkeys("abcdefghijklm", 1))[-18:], "k: 1, l: 1 and 1 more}"[-18:]),
+        (len(list(dm.breakdown(dm.Agent.of({"failure_types": dict.fromkeys("ABCDEFGH", 1)}), dm.Insights.of()))), 8),
         (dm.clean("a\n\tb\x1b[31m\u202e```"), "a b[31m` ` `"),
         (dm.clean("x" * 400), "x" * 300 + "…(+100 chars)"),
         (dm.clean(""), "—"),
@@ -2857,6 +2867,15 @@ Next: get_run_detail(run_id="019e003c-bd24") for the newest that errored, 3h ago
 === RICH old get_agent_health(agent_id="shop-agent")
 ERROR http://localhost:8002/v1/agents/shop-agent/health-score answered 404: this backend is too old to have that endpoint. Update the backend: v0.3.0 has agents, runs, signals and insights only.
 
+=== BARE new get_agent_health(agent_id="bare-agent")
+⚪ Health score for bare-agent: none yet (— runs in 30 days, needs 3)
+   Runs:            last 1 run: 1 of unknown end
+   Sample runs:     —
+   Baseline ready:  no (need ≥30 runs for token/latency)
+
+Component breakdown:
+  latency                5/—
+
 === RICH new summarize_agent(agent_id="shop-agent")
 🔴 Failing: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
 ═══ Agent summary: shop-agent ═══
@@ -2980,7 +2999,7 @@ ERROR There is no agent shop among the 6 agents that this key sees. list_agents 
 ⚪ Unknown: last 1 run: 1 of unknown end.
 ═══ Agent summary: bare-agent ═══
 
-Health score:  none yet (— runs in 30 days, needs 3)
+Health score:  none yet (— runs in 30 days, needs 3)  (latency 5/—)
 Total runs:    —
 Total signals: —
 Last seen:     —  (from 2027-01-15 08:00 UTC)
