@@ -851,6 +851,13 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
     assert [step.lost for step in steps] == ["(in parallel, response below)"] * 3 + [""] * 3
     assert dm.doubts(dm.Run.of(), steps) == "failed calls of t: 1"
+    told = {
+        "tool_name": "t",
+        "latency_ms": 500,
+    }  # one that tells its call, behind one that does not
+    late = event("tool.responded", 2, NOW + 0.5, **told)
+    steps = dm.steps_of([dm.Event.of(one) for one in (*at, blind[0], late)])
+    assert [bool(step.response.event_type) for step in steps] == [True, False, False, False]
     strange = [
         event("llm.called", 1, NOW, call_id="a"),
         event("llm.called", 1, NOW, call_id="b"),
@@ -1076,6 +1083,7 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
         ({"count": 123456}, "called 123,456 times", "called 123,456 times"),
         ({"score": 1234.56789}, "1,234.56789 of 4929 1234", "1,234.56789 of sha256:d84adecc (9 chars)"),
         ({}, "to bo@ex.org", "to sha256:a6de2c1f (9 chars)"),
+        ({"made": {"n": 123456}}, "n 123456", "n hidden (6 chars)"),
         ({"args": r'{"q": "\u5bc6\u7801"}'}, "It said 「密码」.", "It said 「hidden (2 chars)」."),
     ],
 )  # fmt: skip
@@ -1434,6 +1442,8 @@ def test_the_key_is_never_shown(serve, monkeypatch):
     monkeypatch.setenv("DUNETRACE_API_KEY", "YOUR_DUNETRACE_API_KEY")
     backend.faults = {"agents$": (401, JSON, "{}")}
     assert "YOUR_DUNETRACE_API_KEY is no key but where yours belongs" in ask("list_agents")
+    monkeypatch.setenv("DUNETRACE_API_KEY", "agent")  # too short for a key, but a word of answers
+    assert "/v1/agents answered 401" in ask("list_agents")
 
 
 def test_what_an_older_backend_lacks_is_said_as_that(serve):
