@@ -533,9 +533,11 @@ def ends_of(spec, flying=0, hours=1.0, error="", seen=None):
         ("", {"flying": 2}, f"no run is listed; 2 not processed yet: {dm.LISTED}"),
         (".", {}, "last 1 run: 1 clean"),
         ("eEExx..", {}, "last 7 runs: 3 errored (2 of them with signals), 2 with signals, 2 clean"),
+        ("eEEEE.", {}, "last 6 runs: 5 errored (4 of them with signals), 1 clean"),
         ("sE.", {}, "last 3 runs: 1 errored (1 of them with signals), 1 stalled, 1 clean"),
         ("uU.", {"flying": 1}, "last 3 runs: 2 of unknown end, 1 clean; 1 not processed yet"),
         ("." * 25, {}, "last 25 runs: 25 clean"),
+        ("." * 8, {"hours": 144}, "last 8 runs: 8 clean; newest 6d ago"),
         ("..", {"hours": 25}, "last 2 runs: 2 clean; newest 1d ago"),
         ("..", {"error": "It broke."}, "how its runs ended could not be asked (It broke)"),
     ],
@@ -583,6 +585,7 @@ def test_what_else_is_worse_takes_the_green_away():
     [
         ((3, 5, 3), (0, 5, 0), "⚪ Too early to tell"),
         ((0, 5, 0), (1, 5, 1), "⚪ Too early to tell"),
+        ((0, 1, 0), (3, 3, 3), "⚪ Too early to tell"),
         ((0, 5, 0), (5, 5, 5), "🔴 Worse"),
         ((0, 4, 0), (40, 40, 40), "⚪ Too early to tell"),  # under five on one side
         ((40, 40, 40), (0, 4, 0), "⚪ Too early to tell"),
@@ -593,6 +596,7 @@ def test_what_else_is_worse_takes_the_green_away():
         ((5, 20, 5), (3, 9, 3), "⚪ Too early to tell"),  # under ten after
         ((0, 20, 0), (1, 20, 1), "⚪ Too early to tell"),  # not seen before
         ((20, 20, 20), (0, 20, 20), "🔴 Not fixed: rarer, but as many runs fail otherwise"),
+        ((10, 20, 10), (0, 20, 15), "🔴 Not fixed: rarer, but as many runs fail otherwise"),
         ((20, 20, 20), (0, 20, 19), "✅ Fixed"),
         ((10, 10, 10), (2, 20, 2), "🟡 Improved"),
         ((4, 8, 4), (0, 9, 0), "🟡 Improved"),  # gone, but the intervals overlap
@@ -610,7 +614,8 @@ def version_text(*rows):
 def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
     worse = "worse since version v2, 10h ago: 0% (0/20) → 60% (6/10) of runs with signals"
     assert version_text(("v2", 10, 6, 10, 1), ("v1", 20, 0, 50, 11)) == worse
-    assert version_text(("v2", 5, 1, 10, 1), ("v1", 20, 0, 50, 11)) == ""
+    assert version_text(("v2", 5, 1, 10, 1), ("v1", 5, 0, 50, 11)) == ""
+    assert version_text(("v2", 3, 3, 10, 1), ("v1", 1, 0, 50, 11)) == ""
     assert version_text(("v2", 10, 6, 10, 2), ("v1", 20, 0, 50, 1)) == ""  # the old one came back
     assert version_text(("v2", 10, 6, 10, 1)) == version_text() == ""
 
@@ -619,6 +624,7 @@ def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
     ("row", "line"),
     [
         ((12, 0, 6, 6, 12, True), "🚨 REGRESSION  v2  12h ago  0% (0/12) → 100% (6/6)"),
+        ((1, 0, 3, 3, 12, True), "⚪ too early to tell  v2  12h ago  0% (0/1) → 100% (3/3)"),
         ((4, 1, 4, 3, 12, True), "⚪ too early to tell  v2  12h ago  25% (1/4) → 75% (3/4)"),
         ((12, 0, 6, 6, 1, True), "🚨 REGRESSION  v2  1h ago  0% (0/12) → 100% (6/6)"),
         ((12, 2, 8, 3, 1, False), "⚪ too early to tell  v2  1h ago  17% (2/12) → 38% (3/8)"),
@@ -698,7 +704,7 @@ FAILED = call("tool", 1, NOW, called={"tool_name": "pay"}, success=False)
                 {"events": ended(word)},
                 f"🟡 Completed without signals; ended by its own word as {word}.",
             )
-            for word in ("timed_out", "halted", "blocked", "quit", "length", "max_turns")
+            for word in ("timed_out", "halted", "blocked", "quit", "length", "max_turns", "ok")
         ),
         ({"exit_reason": "run.errored"}, "🔴 Errored without signals."),
         ({"exit_reason": "stalled"}, "🔴 Stalled (no event for about 90 s) without signals."),
@@ -742,16 +748,21 @@ def test_verdict_on_a_run(given, verdict):
 
 
 def test_the_newest_runs_are_the_newest_by_their_own_time(serve):
-    clean, crashed = (
-        [run(n, "a", 5 + n / 10) for n in range(77)],
-        [run(90 + n, "a", 1 + n, "run.errored") for n in range(3)],
-    )
+    clean = [run(n, "a", 5 + n / 10) for n in range(77)]
+    crashed = [run(90 + n, "a", 1 + n, "run.errored") for n in range(3)]
     serve({**fleet(clean + crashed), "runs": clean + crashed})  # in the order of processing
-    assert ask("summarize_agent", agent_id="a").startswith(
-        "🔴 Failing: last 20 runs: 3 errored, 17 clean."
-    )
+    said = ask("summarize_agent", agent_id="a")
+    assert said.startswith("🔴 Failing: last 20 runs: 3 errored, 17 clean.")
     rows = ask("get_agent_runs", agent_id="a", limit=4).splitlines()[4:8]
     assert [row[14:21].strip() for row in rows] == ["1h ago", "2h ago", "3h ago", "5h ago"]
+    backlog = [run(200 + n, "a", 50 + n, "run.errored") for n in range(40)]
+    serve({**fleet(clean), "runs": [*backlog, *clean[:40]]})
+    assert "last 20 runs: 20 clean." in ask("summarize_agent", agent_id="a")
+    mixed = [run(n, "a", minutes / 60) for n, minutes in enumerate((43, 58, 240, 55))]
+    serve({**fleet(mixed), "runs": mixed})
+    ages = re.findall(r"(\d+\w) ago", ask("get_agent_runs", agent_id="a"))
+    assert ages == ["43m", "55m", "58m", "4h"]
+    assert f"New run of a: {uuid(0)}," in ask("wait_for_run", agent_id="a", after_run_id=uuid(3))
 
 
 # ── Timelines ─────────────────────────────────────────────────────────────────────────────────────
@@ -773,20 +784,18 @@ def tool_calls(n, first=1, name="t", **said):
     ]
 
 
+ALIKE = "arguments cut, so alike as far as kept"
+
+
 @pytest.mark.parametrize(
     ("events", "fold"),
     [
         (tool_calls(2, args="1"), None),
         (tool_calls(3, args="1"), "×3 to [  3], same arguments"),
         (tool_calls(3), "×3 to [  3], arguments not recorded"),
-        (
-            tool_calls(3, args="x…", args_truncated=True),
-            "×3 to [  3], arguments cut, so alike as far as kept",
-        ),
-        (
-            tool_calls(3, args='{"token": "[REDACTED]"}'),
-            "×3 to [  3], arguments cut, so alike as far as kept",
-        ),
+        (tool_calls(6, args="x" * 8_192, args_truncated=True), f"×6 to [  6], {ALIKE}"),
+        (tool_calls(4, query="x", query_truncated=True), f"×4 to [  4], {ALIKE}"),
+        (tool_calls(3, args='{"token": "[REDACTED]"}'), f"×3 to [  3], {ALIKE}"),
         (
             [*tool_calls(2, args='{"a": 1, "b": 2}'), *tool_calls(2, 3, args='{"b": 2, "a": 1}')],
             "×4 to [  4], same arguments",
@@ -811,12 +820,12 @@ def test_turns_fold_and_failures_say_how_alike_their_errors_are():
         one
         for k in range(4)
         for one in (
-            *call("llm", 2 * k, NOW, called={"model": "m", "prompt_tokens": 10 + k}),
+            *call("llm", 2 * k, NOW, called={"prompt_tokens": 10 + k, "finish_reason": "length"}),
             *tool_calls(1, 2 * k + 1, args=str(k)),
         )
     ]
     lines = timeline_of(*turns)
-    assert "p=10…13" in lines[0]
+    assert "p=10…13  finish=length" in lines[0]
     assert "×4 to [  6], these 2 in turn" in lines[0]
     assert lines[1].endswith("100ms  4 different arguments")
     failing = [
@@ -826,30 +835,24 @@ def test_turns_fold_and_failures_say_how_alike_their_errors_are():
             "tool", k, NOW, called={"tool_name": "t"}, success=False, error=f"private text {k % 2}"
         )
     ]
-    assert (
-        timeline_of(*failing)[0]
-        .splitlines()[0]
-        .endswith("×3 to [  2], arguments not recorded, 2 different errors")
-    )
+    said = timeline_of(*failing)[0].splitlines()[0]
+    assert said.endswith("×3 to [  2], arguments not recorded, 2 different errors")
 
 
 def test_calls_in_parallel_are_paired_where_the_data_tell_it():
-    at = [event("tool.called", k, NOW + k / 10, tool_name="t", args=str(k)) for k in range(3)]
+    at = [event("tool.called", k, NOW + k / 10, tool_name="t", args=str(k)) for k in range(6)]
     back = [
         event(
             "tool.responded", 2, NOW + k / 10 + 0.5, tool_name="t", latency_ms=500, success=k != 1
         )
-        for k in (2, 0, 1)
+        for k in (2, 0, 1, 5, 4, 3)
     ]
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *back)])
-    assert [(step.said["args"], step.failed) for step in steps] == [
-        ("0", False),
-        ("1", True),
-        ("2", False),
-    ]
+    told = [(step.said["args"], step.failed) for step in steps]
+    assert told == [(str(k), k == 1) for k in range(6)]
     blind = [{**one, "payload": {**one["payload"], "latency_ms": 0}} for one in back]
     steps = dm.steps_of([dm.Event.of(one) for one in (*at, *blind)])
-    assert [step.lost for step in steps] == ["(in parallel, response below)"] * 3 + [""] * 3
+    assert [step.lost for step in steps] == ["(in parallel, response below)"] * 6 + [""] * 6
     assert dm.doubts(dm.Run.of(), steps) == "failed calls of t: 1"
     told = {
         "tool_name": "t",
@@ -870,11 +873,8 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
     ]
     assert all(not step.lost for step in dm.steps_of([dm.Event.of(one) for one in named]))
     twice = [*named[:3], {**named[3], "payload": {"call_id": "a"}}]
-    assert [step.lost for step in dm.steps_of([dm.Event.of(one) for one in twice])] == [
-        "",
-        "(no response)",
-        "",
-    ]
+    steps = dm.steps_of([dm.Event.of(one) for one in twice])
+    assert [step.lost for step in steps] == ["", "(no response)", ""]
 
 
 def test_the_failing_part_of_a_long_run_stays():
@@ -930,6 +930,9 @@ def test_remarks_say_what_a_line_does_not_and_nothing_twice():
         "  [  3]    +0.0s  retrieval.called     index=docs  results=0  top=0.25  100ms",
         "  [  4]    +0.0s  external.signal      rate_limit\n                   meta={http_status: 429, user: hidden (3 chars)}",
     ]
+    twice = [call("llm", k, NOW, finish_reason="length", error="timeout") for k in (1, 2)]
+    for line in timeline_of(*twice[0], *twice[1]):  # alike, and still whole
+        assert re.search(r"ok=False  finish=length .*\n +error=timeout$", line)
     started = dm.Step(dm.Event.of(event("run.started", 0, NOW, note="hello world")))
     assert dm.remarks(started, whole=True) == "note=sha256:b94d27b9 (11 chars)"
 
@@ -971,25 +974,20 @@ def test_steps_that_are_none(serve):
         assert ask("get_run_detail", run_id=uuid(1), steps=steps) == said
 
 
-def test_the_clean_run_to_compare_with_was_given_the_same(serve):
+@pytest.mark.parametrize("name", ["input_text", "input_hash"])
+def test_the_clean_run_to_compare_with_was_given_the_same(serve, name):
     def asked(n, hours, text, version="v1", word="final_answer"):
         events = [
-            event("run.started", 0, NOW, input_text=text),
+            event("run.started", 0, NOW, **{name: text}),
             event("run.completed", 1, NOW, exit_reason=word),
         ]
         return run(n, "a", hours, version=version, events=events)
 
     bad = asked(1, 1, "q") | {"exit_reason": "run.errored"}
-    serve(
-        fleet([bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(4, 4, "q", "v0")])
-    )
-    said = ask("compare_runs", run_id=uuid(1))
-    assert f"\nOther: {uuid(4)} of a" in said
-    serve(
-        fleet(
-            [bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted"), asked(5, 1.5, "x", "v0")]
-        )
-    )
+    runs = [bad, asked(2, 2, "other"), asked(3, 3, "q", word="halted")]
+    serve(fleet([*runs, asked(4, 4, "q", "v0")]))
+    assert f"\nOther: {uuid(4)} of a" in ask("compare_runs", run_id=uuid(1))
+    serve(fleet([*runs, asked(5, 1.5, "x", "v0")]))
     said = ask("compare_runs", run_id=uuid(1))
     assert said.startswith("They were given different inputs: ")
     assert f"\nOther: {uuid(2)} of a" in said
@@ -1013,6 +1011,7 @@ HIDDEN = "hidden"
         ("tool", "C:\\x", HIDDEN),
         ("tool", "call 4111111111111111", HIDDEN),
         ("model", "@cf/meta/llama-3.1", None),
+        ("model", "@hf/thebloke/zephyr-7b-beta-awq", None),
         (
             "model",
             "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude",
@@ -1030,6 +1029,7 @@ HIDDEN = "hidden"
         ("failure_reason", "rate_limited", None),
         ("tool_error", "HTTP 500", None),
         ("error", "ConnectionError", None),
+        ("tool_error", "ECONNREFUSED", None),
         ("error", "card of ann declined", HIDDEN),
         ("error_type", "smtplib.SMTPError", None),
         ("status", "declined", None),
@@ -1038,6 +1038,8 @@ HIDDEN = "hidden"
         ("args_hash", "not a hash", HIDDEN),
         ("note", "secret", HIDDEN),
         ("account", 37144963539843, HIDDEN),
+        ("discount", 12345, HIDDEN),
+        ("bank_accounts", 10**9, HIDDEN),
         ("pin", 4711093, HIDDEN),
         ("pin", 9999, None),
         ("pin", 10000, HIDDEN),
@@ -1059,6 +1061,7 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
         dm.safe("meta", {"acct_482913": 1, "12345": 2})
         == "{sha256:7385e090 (11 chars): 1, 12345: 2}"
     )
+    assert dm.hashed("123") == dm.hashed(482) == dm.hashed("äöü") == "hidden (3 chars)"
     assert dm.hashed("1234567") == "hidden (7 chars)"
     assert dm.hashed("12345678") == "sha256:ef797c81 (8 chars)"
     assert dm.hashed({"b": 1, "a": [2]}) == dm.hashed({"a": [2], "b": 1})
@@ -1070,8 +1073,9 @@ def test_hidden_values_look_equal_and_short_ones_show_their_length_alone():
     [
         ({"note": "Please wire the Maße to Ann"}, "It said PLEASE  WIRE the MASSE to ann.",
          "It said sha256:e611ade2 (29 chars)."),
+        ({"note": "Please wire it to Bob"}, "Ｐｌｅａｓｅ ＷＩＲＥ it to BOB!", "sha256:b707a25f (21 chars)!"),
         ({"note": "ann"}, "Said 'ann' of ann.", "Said 'hidden (3 chars)' of ann."),
-        ({"note": "bo@ex.org"}, "ALLOWED = {bo@ex.org}", "ALLOWED = {sha256:a6de2c1f (9 chars)}"),
+        ({"note": "bo@ex.org"}, 'ALLOWED = {"bo@ex.org"}', 'ALLOWED = {"sha256:a6de2c1f (9 chars)"}'),
         ({"pin": 4711093}, "if pin == 4711093:", "if pin == hidden (7 chars):"),
         ({"args": '{"to": "bo@ex.org", "n": 123456'}, "n 123456, bo@ex.org",
          "n hidden (6 chars), sha256:a6de2c1f (9 chars)"),
@@ -1156,6 +1160,7 @@ def test_hostile_records_break_nothing(serve):
         ("a@b:1.2", "a@b:1.2"),
         ("::stop-commands::x", '"::stop-commands::x"'),
         ("-rf", '"-rf"'),
+        ("🟢 All agents healthy", '"🟢 All agents healthy"'),
         (" padded ", '" padded "'),
         ("a\u202eb\n`c`", '"a\\u202eb\\n\\u0060c\\u0060"'),
         ('"quoted"', '"\\"quoted\\""'),
@@ -1725,8 +1730,9 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "", (1, "PFPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "--max-errored 15%", (0, "PPPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, "stalled", 0)), "", (1, "PFPP")),
-        # 8.6 %, but the newest; 45 wait
+        # 8.6 %, but the newest; 2.9 %, but the newest; 45 wait
         (with_runs((160, 8, DONE, 0), (15, 0.1, CRASH, 0)), "", (1, "PFPP")),
+        (with_runs((100, 8, DONE, 0), (3, 0.1, "stalled", 0)), "", (1, "PFPP")),
         (with_runs((50, 2, DONE, 0), run_count=95, last_seen=NOW - 7200), "", (2, "PUPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=52), "", (0, "PPPP")),
         (with_runs((50, 0.1, DONE, 0), run_count=53), "", (2, "PUPP")),  # 3 of 23 may have failed
@@ -1748,6 +1754,8 @@ DONE, CRASH = "run.completed", "run.errored"
         (with_runs((4, 0.1, DONE, 0)), "--min-runs 5", (2, "PUPP")),
         (with_runs((30, 0.1, DONE, 1)), "", (2, "PPUP")),  # the list lacks their signals
         (EMPTY, "", (2, "U")),
+        ({**good(), "agents": []}, "", (2, "UPPP")),
+        ({**good(), "agents": good("b")["agents"]}, "", (2, "UPPP")),
     ],
 )
 def test_gate_by_its_runs(serve, data, words, outcome):
@@ -1850,14 +1858,17 @@ def test_gate_where_the_backend_has_no_scores(serve):
     ],
 )
 def test_gate_where_something_could_not_be_asked(serve, path, outcome):
-    serve(good(), **{path: (500, {}, "")})
-    assert states("a") == outcome
+    for fault in ((500, {}, ""), requests.ReadTimeout("Read timed out")):
+        serve(good(), **{path: fault})
+        assert states("a") == outcome
 
 
 @pytest.mark.parametrize("date", [None, NOW - 3 * DAY, NOW + DAY, NOW + 301, NOW - 301])
 def test_gate_where_the_answers_may_be_old(serve, date):
     backend = serve(good())
     backend.date = date
+    assert states("a")[0] == 2
+    backend.data = with_runs((30, (NOW - (date or NOW)) / HOUR + 0.1, DONE, 0))  # as old as that
     assert states("a")[0] == 2
 
 
@@ -1877,11 +1888,12 @@ def test_gate_reads_a_date_without_a_zone_as_utc(serve, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "outcome"), [("runs", (2, "UUPP")), ("agents", (2, "UPPP"))])
-def test_gate_where_a_list_lies(serve, name, outcome):
+@pytest.mark.parametrize("page", [{"total": 99}, {"total": 40, "has_more": True}, {}])
+def test_gate_where_a_list_lies(serve, name, outcome, page):
     class Lying(Backend):
         def answer(self, parts, query):
             status, data = super().answer(parts, query)
-            return status, data | {"page": {"total": 99}} if parts[-1] == name else data
+            return status, data | {"page": page} if parts[-1] == name else data
 
     serve(Lying(good(runs=40)))
     assert states("a") == outcome
@@ -1891,7 +1903,7 @@ def test_gate_where_a_list_lies(serve, name, outcome):
     "words",
     [
         "--since 0", "--since soon", "--max-errored 101", "--max-errored nan", "--min-runs 0", "--min-score 101",
-        "--fail-on URGENT", "--fail-on any", "--fail-on=", "--failure-type tool!", "--failure-type any", "--failure-type=", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--sinze 3",
+        "--fail-on URGENT", "--fail-on any", "--fail-on=", "--failure-type tool!", "--failure-type any", "--failure-type=", "--since 3 --since 4", "--fail-on HIGH --fail-on LOW", "--failure-type A --failure-type B", "--min-score 5 --min-score=6", "--sinze 3",
     ],
 )  # fmt: skip
 def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
@@ -1904,23 +1916,17 @@ def test_a_gate_that_is_written_wrongly_is_a_usage_error(words, capsys):
 # ── Fixes and the next run ────────────────────────────────────────────────────────────────────────
 
 
-def version_trial(serve, rows, hits, first_seen):
-    """verify_fix over runs of (hours ago of its end, version), those of `hits` with the failure."""
+def version_trial(serve, rows, hits, first_seen, others=()):
+    """verify_fix over runs of (hours ago it ended, version): `hits` failed, `others` otherwise."""
+    bad = {**dict.fromkeys(others, "RETRY_STORM"), **dict.fromkeys(hits, "TOOL_LOOP")}
     runs = [
-        run(n, "a", hours, signals=int(n in hits), version=version)
+        run(n, "a", hours, signals=int(n in bad), version=version)
         for n, (hours, version) in enumerate(rows)
     ]
-    signals = [signal(n, runs[n]) for n in hits]
+    signals = [signal(n, runs[n], kind) for n, kind in bad.items()]
     names = dict.fromkeys(version for _, version in rows)
-    data = fleet(runs, signals)
-    data["per_agent"] = {
-        "a": {
-            "insights": {
-                "versions": versions(*((name, 1, 1, first_seen.get(name, 50), 1) for name in names))
-            }
-        }
-    }
-    serve(data)
+    told = versions(*((name, 1, 1, first_seen.get(name, 50), 1) for name in names))
+    serve(fleet(runs, signals, per_agent={"a": {"insights": {"versions": told}}}))
     return ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP").splitlines()[0]
 
 
@@ -1931,13 +1937,21 @@ def test_the_sides_of_a_version_are_told_by_the_runs_own_version(serve):
     assert said == "🔴 Worse: TOOL_LOOP in 0 of 12 runs before and 6 of 6 after version v2, 4h ago."
     old, new = [(20 + n, "v1") for n in range(20)], [(3 + n, "v2") for n in range(13)]
     said = version_trial(serve, old + new, {*range(10), *range(20, 28)}, {"v2": 8, "v1": 60})
-    assert (
-        said
-        == "🔴 Still there: TOOL_LOOP in 10 of 20 runs before and 8 of 13 after version v2, 8h ago."
-    )
-    version_trial(serve, [*old, *new, (1, "v1")], set(), {"v2": 8, "v1": 60})
+    told = "TOOL_LOOP in 10 of 20 runs before and 8 of 13 after version v2, 8h ago."
+    assert said == f"🔴 Still there: {told}"
+    said = version_trial(serve, [*old, *new, (1, "v1"), (2, "")], set(), {"v2": 8, "v1": 60})
+    assert " in 0 of 21 runs before and 0 of 13 after version v2, 8h ago." in said
     said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
     assert "before it on; other versions still run, the newest 1h ago:\n" in said
+    assert f"On neither side:\n  1 {dm.UNPLACED}" in said
+
+
+def test_a_failure_that_gives_way_to_another_is_not_fixed(serve):
+    rows = [(30 + n, "v1") for n in range(20)] + [(1 + n / 2, "v2") for n in range(20)]
+    said = version_trial(serve, rows, range(20), {"v2": 11, "v1": 60}, range(20, 40))
+    assert said.startswith("🔴 Not fixed: rarer, but as many runs fail otherwise: TOOL_LOOP in ")
+    said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
+    assert "  after:      0% (0/20), 95% interval 0–16%; 20 with any failure\n" in said
 
 
 def test_a_moment_divides_runs_by_their_own_times(serve):
@@ -1982,16 +1996,11 @@ def test_a_fix_is_not_surer_than_what_waits_or_was_read(serve):
 
 
 def test_too_few_runs_after_the_newest_change_are_judged_by_the_one_before_too(serve):
-    rows = (
-        [(30 + n, "v1") for n in range(10)]
-        + [(5 + n, "v2") for n in range(8)]
-        + [(1, "v3"), (2, "v3")]
-    )
+    rows = [(30 + n, "v1") for n in range(10)] + [(5 + n, "v2") for n in range(8)]
+    rows += [(1, "v3"), (2, "v3")]
     said = version_trial(serve, rows, set(range(10)), {"v3": 2, "v2": 13, "v1": 60})
-    assert (
-        said
-        == "⚪ Too early to tell: TOOL_LOOP in 10 of 18 runs before and 0 of 2 after version v3, 2h ago."
-    )
+    told = "TOOL_LOOP in 10 of 18 runs before and 0 of 2 after version v3, 2h ago."
+    assert said == f"⚪ Too early to tell: {told}"
     said = ask("verify_fix", agent_id="a", failure_type="TOOL_LOOP")
     assert (
         "After version v2, 13h ago: 🟡 Improved, 10 of 12 runs before and 0 of 8 after." in said
@@ -2284,6 +2293,15 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (dm.code_block("", "python", ""), []),
         (dm.delivered("a\u202e\x00b\n"), "ab\n"),
         (dm.delivered("a ##[error]b #\x00#VSO[c]\n ::d a::b"), "a # #[error]b # #VSO[c]\n : :d a::b"),
+        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_LOOP", "evidence": {"args_identical": False}})).partition(": ")[2], "a guard against too many calls."),
+        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_LOOP", "evidence": {"args_identical": True}})).partition(": ")[2], "a guard against equal arguments."),
+        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_AVOIDANCE", "evidence": {"available_tools": ["pay"]}})), ""),
+        (dm.input_lines(dm.Insights.of({**SHOP_INSIGHTS, **insights(("TOOL_LOOP", 20, 20, True))})), ["  hash=e47617d3  8/8 runs (100%)  COST_SPIKE"]),
+        (dm.input_lines(dm.Insights.of({**SHOP_INSIGHTS, **insights(("TOOL_LOOP", 16, 20, True))})), ["  hash=e47617d3  8/8 runs (100%)  COST_SPIKE"]),
+        (dm.input_lines(dm.Insights.of({**SHOP_INSIGHTS, **insights(("TOOL_LOOP", 15, 20, True))})), ["  hash=e47617d3  8/8 runs (100%)  TOOL_LOOP, COST_SPIKE"]),
+        (dm.Event.of({"event_type": "::error::x"}).event_type, "sha256:2045b801 (10 chars)"),
+        (dm.Event.of({"event_type": "🟢 fine"}).event_type, "hidden (6 chars)"),
+        (str(dm.Policy.of({"id": 1, "agent_id": "*", "name": "🟢 All agents healthy", "enforcement": "degraded", "enforcement_reason": "::error::x"})).splitlines()[0], '  ⚠ #1 "🟢 All agents healthy"  (all agents)  degraded ("::error::x")'),
         (dm.version_text("1.0"), "v1.0"),
         (dm.version_text("v1"), "v1"),
         (dm.version_text(""), "—"),
