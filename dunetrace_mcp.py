@@ -594,6 +594,7 @@ def as_filter(kind: str) -> str:
 # its hash. So nothing above asks what type a value has.
 
 EARLIEST = 1_500_000_000.0  # epoch seconds; no agent was watched before 2017
+OURS = dict.fromkeys(("error", "asked", "run"))  # fields that no backend fills
 TIMES = "detected_at completed_at started_at deployed_at first_seen timestamp".split()
 
 
@@ -663,8 +664,8 @@ class Record(BaseModel):
 
     @classmethod
     def of(cls: type[R], row: object = None) -> R:
-        """The record of a row; an empty one for what is no object."""
-        return cls.model_validate(row)
+        """The record of a row, without what only we say; an empty one for what is no object."""
+        return cls.model_validate({**mapping(row), **OURS})
 
 
 class Agent(Record):
@@ -1963,7 +1964,7 @@ def points_of(part: Component) -> str:
 def component_line(name: str, part: Component) -> str:
     """`  failure_rate         15/40  (current: 83.3 % runs with failures)`"""
     current = f"  (current: {round(part.value, 1)} {clean(part.label, 80)})"
-    return f"  {name:<20}{points_of(part):>6}{'' if math.isnan(part.value) else current}"
+    return f"  {safe_key(name):<20}{points_of(part):>6}{'' if math.isnan(part.value) else current}"
 
 
 @tool(
@@ -2033,7 +2034,7 @@ def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
 
 def health_line(health: Health, ends: Ends) -> str:
     """The score with the components that pull it down."""
-    parts = (f"{name} {points_of(one)}" for name, one in health.components.items())
+    parts = (f"{safe_key(name)} {points_of(one)}" for name, one in health.components.items())
     made = first_of(parts, 6)
     return f"{score_text(health, ends)}{f'  ({made})' if made else ''}"
 
@@ -2256,8 +2257,8 @@ def get_agent_signals(
     found = backend.page("signals", agent_id, limit=some, offset=offset, severity=severity)
     if not found.total and not found.rows:
         return no_signals(backend, Filters(severity), found, agent_id)
-    heading = f"Signals of {shown_id(agent_id)}{Filters(severity)}"
-    return listing(heading, found, offset, "signal", entries)
+    whose = f"Signals of {shown_id(agent_id)}{Filters(severity)}"
+    return listing(whose, found, offset, "signal", entries)
 
 
 def as_lines(records: Iterable[Record]) -> list[str]:
@@ -2299,8 +2300,8 @@ class Applied(Record):
 def fix_status(fix: Applied | DunetraceError) -> str:
     """Whether a fix was applied, and what followed; "" where the backend cannot know."""
     if isinstance(fix, DunetraceError):
-        lacks = fix.kind in {"route", "missing"}
-        return "" if lacks else f"Whether a fix was applied could not be asked: {fix}"
+        lost = f"Whether a fix was applied could not be asked: {fix}"
+        return "" if fix.kind in {"route", "missing"} else lost
     return f"Fix:\n{fix}" if fix.fix_applied else "Fix: none was recorded as applied."
 
 
@@ -2367,7 +2368,7 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
     count = {"runs": "run_count", "signals": "signal_count"}[what]
     names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, count) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
-    lists: list[Found] = [or_empty(one, Found) for one in answers]
+    lists = [or_empty(one, Found) for one in answers]
     whose = zip(names, lists, strict=True)
     lost = [f"{shown_id(name)} ({clean(one.error, 160)})" for name, one in whose if one.error]
     return Found(
@@ -2380,7 +2381,7 @@ def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found
 
 def in_its_run(backend: Api, signal_id: int, run_id: str) -> tuple[Signal, Run] | None:
     """A signal as its run has it, and that run; None where it does not."""
-    run: Run = or_empty(result_or_error(lambda: run_of(backend, run_id)), Run)
+    run = or_empty(result_or_error(lambda: run_of(backend, run_id)), Run)
     whose = {"run_id": run_id, "agent_id": run.agent_id, "agent_version": run.agent_version}
     own = [one for one in run.signals or [] if one.id == signal_id]
     return (own[0].model_copy(update=whose), run) if own else None
@@ -2556,8 +2557,7 @@ def get_agent_runs(
     failed = [run for run in found.rows if run.failed]
     of = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {whose}"
     if errored and not failed:
-        ends = Ends(replace(found, error=""))
-        return f"{of} errored or stalled; {ends}. {found.note}".rstrip()
+        return f"{of} errored or stalled; {Ends(replace(found, error=''))}. {found.note}".rstrip()
     rows = failed if errored else found.rows
     total = len(rows) if errored or since_hours else found.total
     page = replace(found, rows=rows[offset:end], total=total)

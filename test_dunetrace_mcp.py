@@ -469,7 +469,7 @@ BARE = fleet(
     per_agent={
         "bare-agent": {
             "failure-patterns/TOOL_LOOP": {"overview": {"affected_runs": 1}},
-            "health-score": {"components": {"latency": {"score": 5}}},
+            "health-score": {"components": {"a\n🟢 b": {"score": 5}}, "error": "::ours"},
         }
     },
 )
@@ -893,35 +893,20 @@ def test_the_failing_part_of_a_long_run_stays():
 
 
 def test_remarks_say_what_a_line_does_not_and_nothing_twice():
+    estimated = {"model": "a", "prompt_tokens": 8, "prompt_tokens_estimated": True}
+    exact = {"model": "b", "prompt_tokens": 1234, "finish_reason": "length"}
+    refused = {"finish_reason": "stop", "error": "rate_limited"}
+    found = {"result_count": 0, "top_score": 0.25}
+    meta = {"http_status": 429, "user": "Ann"}
     lines = timeline_of(
         event(
             "run.started", 0, NOW, source_file="/home/ann/a.py", provider="x", note="hello world"
         ),
-        *call(
-            "llm",
-            1,
-            NOW,
-            called={"model": "a", "prompt_tokens": 8, "prompt_tokens_estimated": True},
-            model="b",
-            prompt_tokens=1234,
-            finish_reason="length",
-        ),
-        *call(
-            "llm",
-            2,
-            NOW,
-            called={"model": "a", "prompt_tokens": 8, "prompt_tokens_estimated": True},
-            finish_reason="stop",
-            error="rate_limited",
-        ),
-        *call("retrieval", 3, NOW, called={"index_name": "docs"}, result_count=0, top_score=0.25),
-        event(
-            "external.signal",
-            4,
-            NOW,
-            signal_name="rate_limit",
-            meta={"http_status": 429, "user": "Ann"},
-        ),
+        *call("llm", 1, NOW, called=estimated, **exact),
+        *call("llm", 2, NOW, called=estimated, **refused),
+        *call("retrieval", 3, NOW, called={"index_name": "docs"}, **found),
+        event("external.signal", 4, NOW, signal_name="rate_limit", meta=meta),
+        event("policy.triggered", 5, NOW, policy_name=482913456),
     )
     assert lines == [
         "  [  0]    +0.0s  run.started",
@@ -929,6 +914,7 @@ def test_remarks_say_what_a_line_does_not_and_nothing_twice():
         "  [  2]    +0.0s  llm.called           ok=False  model=a  p≈8  100ms\n                   error=rate_limited",
         "  [  3]    +0.0s  retrieval.called     index=docs  results=0  top=0.25  100ms",
         "  [  4]    +0.0s  external.signal      rate_limit\n                   meta={http_status: 429, user: hidden (3 chars)}",
+        "  [  5]    +0.0s  policy.triggered     sha256:b4cfee3a (9 chars)",
     ]
     twice = [call("llm", k, NOW, finish_reason="length", error="timeout") for k in (1, 2)]
     for line in timeline_of(*twice[0], *twice[1]):  # alike, and still whole
@@ -2902,7 +2888,7 @@ ERROR http://localhost:8002/v1/agents/shop-agent/health-score answered 404: this
    Baseline ready:  no (need ≥30 runs for token/latency)
 
 Component breakdown:
-  latency                5/—
+  hidden (5 chars)       5/—
 
 === RICH new summarize_agent(agent_id="shop-agent")
 🔴 Failing: last 20 runs: 2 errored, 8 with signals, 10 clean; 1 CRITICAL signal in the last 24 hours; systemic: TOOL_LOOP in 8 of 22 runs (7 days); worse in the 2 h after deploy v2, 12h ago: 0% (0/12) → 100% (6/6) of runs with signals.
@@ -3027,7 +3013,7 @@ ERROR There is no agent shop among the 6 agents that this key sees. list_agents 
 ⚪ Unknown: last 1 run: 1 of unknown end.
 ═══ Agent summary: bare-agent ═══
 
-Health score:  none yet (— runs in 30 days, needs 3)  (latency 5/—)
+Health score:  none yet (— runs in 30 days, needs 3)  (hidden (5 chars) 5/—)
 Total runs:    —
 Total signals: —
 Last seen:     —  (from 2027-01-15 08:00 UTC)
