@@ -1712,7 +1712,7 @@ DONE, CRASH = "run.completed", "run.errored"
 @pytest.mark.parametrize(
     ("data", "words", "outcome"),
     [
-        (with_runs((18, 0.1, DONE, 0), (2, 3, CRASH, 0)), "", (0, "PPPP")),  # a tenth
+        (with_runs((18, 0.1, DONE, 0), (2, 3, CRASH, 0)), "--min-runs 1", (0, "PPPP")),  # a tenth
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "", (1, "PFPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, CRASH, 0)), "--max-errored 15%", (0, "PPPP")),
         (with_runs((17, 0.1, DONE, 0), (3, 3, "stalled", 0)), "", (1, "PFPP")),
@@ -2227,6 +2227,8 @@ def test_completions_come_from_live_data_and_never_fail(serve, monkeypatch):
     assert completed("nonsense", "") == []
     backend.faults = {".": (500, {}, "")}
     assert completed("agent_id", "shop") == []
+    serve(fleet([run(n, f"a{n}", n + 1) for n in range(101)]))
+    assert len(completed("agent_id", "a")) == 100
 
 
 # ── Values ────────────────────────────────────────────────────────────────────────────────────────
@@ -2263,7 +2265,7 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (dm.named_counts({"a": 1, "b": 2, "c": 0}), "b×2, a×1"),
         (dm.named_counts(dict.fromkeys("abcdefghi", 1))[-18:], "g×1, h×1 and 1 more"[-18:]),
         (dm.safe("", dict.fromkeys("abcdefghijklm", 1))[-18:], "k: 1, l: 1 and 1 more}"[-18:]),
-        (len(list(dm.breakdown(dm.Agent.of({"failure_types": dict.fromkeys("ABCDEFGH", 1)}), dm.Insights.of()))), 8),
+        (len(list(dm.breakdown(dm.Agent.of({"failure_types": dict.fromkeys("ABCDEFGHI", 1)}), dm.Insights.of()))), 9),
         (dm.clean("a\n\tb\x1b[31m\u202e```"), "a b[31m` ` `"),
         (dm.clean("x" * 400), "x" * 300 + "…(+100 chars)"),
         (dm.clean(""), "—"),
