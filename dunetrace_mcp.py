@@ -1325,7 +1325,7 @@ PURPOSE = "Dunetrace: are my AI agents healthy, what failed or crashed, why did 
 BEYOND_CORE = ", what does it cost, did the deploy or the fix help"
 ROUTES = """\
 summarize_agent (an agent), search_signals (what failed), get_run_detail (a run or alert),
-list_agents (agents, worst first), get_agent_runs (crashes of one or all),
+Dunetrace's list_agents (worst first), get_agent_runs (crashes of one or all),
 get_agent_patterns (systemic, since which deploy), compare_runs (why not that run),
 verify_fix (fixed?), get_agent_token_stats (cost)"""
 CAUTION = (
@@ -2563,7 +2563,7 @@ def get_agent_runs(
     page = replace(found, rows=rows[offset:end], total=total)
     causes = causes_of(backend, page.rows)
     by_agent = "" if agent_id else crashed_text(failed, causes)
-    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {whose}"
+    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {whose}{', errors of the newest 20 only' if len(causes) == MOST_DETAILS else ''}"
     lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
     return blocks(
         blocks(f"{of} errored or stalled.", by_agent, gap="\n") if errored else "",
