@@ -227,7 +227,7 @@ class Call:
         with contextlib.suppress(ValueError):
             ahead = timegm(parsedate(date) or ()) - time.time()
         self.clocks.append(ahead)
-        if abs(ahead) > 2:  # it comes in whole seconds
+        if abs(ahead - self.ahead) > 2:  # it comes in whole seconds
             self.ahead = ahead
 
     @property
@@ -279,6 +279,8 @@ def dash(value: object) -> str:
 
 def visible(text: str) -> str:
     """A text without control, invisible and direction-changing characters but line breaks."""
+    if text.isascii() and text.isprintable():
+        return text
     printable = (one for one in text.expandtabs(4) if one == "\n" or one.isprintable())
     return INVISIBLE.sub("", "".join(printable))
 
@@ -2563,7 +2565,8 @@ def get_agent_runs(
     page = replace(found, rows=rows[offset:end], total=total)
     causes = causes_of(backend, page.rows)
     by_agent = "" if agent_id else crashed_text(failed, causes)
-    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {whose}{', errors of the newest 20 only' if len(causes) == MOST_DETAILS else ''}"
+    known = ", errors of the newest 20 only" if len(causes) == MOST_DETAILS else ""
+    heading = f"{'Errored or stalled' if errored else 'Recent'} runs for: {whose}{known}"
     lay_out = functools.partial(run_table, causes=causes, of_all=not agent_id)
     return blocks(
         blocks(f"{of} errored or stalled.", by_agent, gap="\n") if errored else "",
@@ -3611,8 +3614,9 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
     known += [
         Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
     ]
-    for name, at in ((one.agent_version, one.at) for one in versions):
-        known.append(Change(at, f"version {name}", name, name))
+    for one in versions:
+        name = one.agent_version
+        known.append(Change(one.at, f"version {name}", name, name))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
 
@@ -3648,9 +3652,10 @@ class Trial(NamedTuple):
 
     def __str__(self) -> str:
         """`2 of 13 runs before and 8 of 11 after`"""
-        before, after = self.before, self.after
-        runs = plural(before.runs, "run")
-        return f"{before.hit} of {runs} before and {after.hit} of {after.runs} after"
+        return (
+            f"{self.before.hit} of {plural(self.before.runs, 'run')} before and "
+            f"{self.after.hit} of {self.after.runs} after"
+        )
 
 
 def place_of(run: Run, moment: Change) -> str:
@@ -3739,7 +3744,7 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
     hits = {one.run_id for one in signals.rows if one.failure_type == kind}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent).flying
-    state = trial_verdict(trial, flying, listed.exact and signals.exact)
+    whole = listed.exact and signals.exact
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
     tried = [(one, trial_of(runs, hits, one)) for one in others[:1] if few]
     neither = trial.neither | Counter({"not processed yet": flying})
@@ -3747,8 +3752,8 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
     go_on = moment.version and others_at > moment.at
     still = f"; other versions still run, the newest {ago(others_at)}" if go_on else ""
     return blocks(
-        f"{state}: {kind} in {trial} {moment}.",
-        *(f"After {one}: {change(*two[:2])}, {two}." for one, two in tried),
+        f"{trial_verdict(trial, flying, whole)}: {kind} in {trial} {moment}.",
+        *(f"After {one}: {trial_verdict(two, flying, whole)}, {two}." for one, two in tried),
         section(
             f"Runs of {shown_id(name)}, from {BEFORE_DAYS} days before it on{still}:",
             (f"  before:     {trial.before}", f"  after:      {trial.after}"),
