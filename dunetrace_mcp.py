@@ -2703,7 +2703,7 @@ def side_text(name: str, values: list[Any]) -> str:
 
 def field_text(steps: list[Step], name: str) -> str:
     """The same, or `gpt-4o→gpt-4o-mini` where the answer says another than the call."""
-    sides = ([one.event.payload.get(name) for one in steps], [one.said[name] for one in steps])
+    sides = ([one.event.payload.get(name) for one in steps], [one.said.get(name) for one in steps])
     texts = [side_text(name, some) for some in sides]
     return "→".join(dict.fromkeys(text for text in texts if text != NONE))
 
