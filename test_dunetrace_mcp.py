@@ -774,14 +774,11 @@ def timeline_of(*events):
     return re.split(r"\n(?= {2}\S)", text)
 
 
-def tool_calls(n, first=1, name="t", **said):
-    return [
-        one
-        for k in range(n)
-        for one in call(
-            "tool", first + k, NOW + k, called={"tool_name": name, **said}, success=True
-        )
-    ]
+def tool_calls(n, first=1, silent=False, **said):
+    came = {} if silent else {"success": True}
+    asked = {"tool_name": "t", **said}
+    pairs = [call("tool", first + k, NOW + k, called=asked, **came) for k in range(n)]
+    return [one for pair in pairs for one in pair]
 
 
 ALIKE = "arguments cut, so alike as far as kept"
@@ -793,6 +790,7 @@ ALIKE = "arguments cut, so alike as far as kept"
         (tool_calls(2, args="1"), None),
         (tool_calls(3, args="1"), "×3 to [  3], same arguments"),
         (tool_calls(3), "×3 to [  3], arguments not recorded"),
+        ([*tool_calls(1), *tool_calls(2, 2, silent=True)], "×3 to [  3], arguments not recorded"),
         (tool_calls(6, args="x" * 8_192, args_truncated=True), f"×6 to [  6], {ALIKE}"),
         (tool_calls(4, query="x", query_truncated=True), f"×4 to [  4], {ALIKE}"),
         (tool_calls(3, args='{"token": "[REDACTED]"}'), f"×3 to [  3], {ALIKE}"),
