@@ -627,6 +627,7 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+@functools.lru_cache
 def kind_of(failure_type: str) -> str:
     """A failure type in the one form that is compared; "—" for none."""
     return safe("failure_type", as_filter(failure_type))
@@ -635,9 +636,13 @@ def kind_of(failure_type: str) -> str:
 R = TypeVar("R", bound="Record")
 Text = Annotated[str, BeforeValidator(text_or_empty)]
 Id = Annotated[Text, AfterValidator(lambda text: text if len(text) <= 4_000 else "")]
-Word = Annotated[Text, AfterValidator(lambda text: text and safe("status", text))]
+Word = Annotated[
+    Text, AfterValidator(functools.lru_cache(lambda text: text and safe("status", text)))
+]
 Kind = Annotated[Text, AfterValidator(kind_of)]
-Name = Annotated[Text, AfterValidator(lambda text: text and safe("version", text))]
+Name = Annotated[
+    Text, AfterValidator(functools.lru_cache(lambda text: text and safe("version", text)))
+]
 Number = Annotated[float, BeforeValidator(number_or_nan)]
 Count = Annotated[int | None, BeforeValidator(count_or_none)]
 Moment = Annotated[Number, AfterValidator(moment_or_nan)]
@@ -656,7 +661,7 @@ class Record(BaseModel):
     @classmethod
     def complete(cls, row: object) -> Json:
         """A row with None, of which a type makes what it should, for each field that it lacks."""
-        return {**dict.fromkeys(cls.model_fields), **mapping(row)}
+        return {**dict.fromkeys(cls.__pydantic_fields__), **mapping(row)}
 
     @property
     def at(self) -> float:
@@ -769,6 +774,14 @@ class Signal(OfRun):
             listed += range(int(first), int(min(last, first + 1_000)) + 1)
         known = {n for n in map(count_or_none, listed) if n is not None}
         return known or {n for n in [self.step_index] if n is not None}
+
+    def __str__(self) -> str:
+        """As issues and patterns list it: `  run=bef32324-d70d  step=90  HIGH  conf=100%  22h ago`"""
+        severity = self.severity and f"  {self.severity}"
+        return (
+            f"  run={self.shown}  step={dash(self.step_index)}{severity}  "
+            f"conf={percent(self.confidence)}  {ago(self.at)}"
+        )
 
     @property
     def rank(self) -> int:
@@ -1037,7 +1050,7 @@ def at_once(*tasks: Callable[[], Any]) -> list[Any]:
     try:
         for result in pool.map(result_or_error, tasks, timeout=call.seconds_left()):
             results.append(result)
-            if len(tasks) > AT_ONCE:
+            if len(results) % AT_ONCE == 0:  # each waits for the event loop
                 call.report(len(results), len(tasks))
     except TimeoutError:
         raise out_of_time() from None
@@ -2328,8 +2341,6 @@ def fix_lines(fixes: list[Fix]) -> Iterator[str]:
 def where_to_look(signal: Signal) -> str:
     """What to search for in the reader's own code, by the type of a signal."""
     look = detector_of(signal).look
-    if signal.evidence.get("args_identical") is False:
-        look = look.replace("equal arguments", "too many calls")
     return f"  {look}." if look else ""
 
 
@@ -2361,14 +2372,16 @@ def signal_text(signal: Signal, run: Run) -> str:
 def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found]) -> Found:
     """What `ask` finds in the list of one agent, or of all (""); before the newest API, in those of
     each agent that may have some. Newest first."""
-    try:
+    if agent_id:
         return ask(agent_id)
-    except DunetraceError as error:
-        if agent_id or error.kind != "route":
-            raise
-    fleet = backend.agents()
-    count = {"runs": "run_count", "signals": "signal_count"}[what]
-    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, count) != 0]
+    found, fleet = at_once(lambda: ask(""), backend.agents)
+    if isinstance(found, Found):
+        return found
+    if found.kind != "route":
+        raise found
+    count = f"{what.removesuffix('s')}_count"
+    agents = needed(fleet).rows
+    names = [one.agent_id for one in agents if one.agent_id and getattr(one, count) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
     lists = [or_empty(one, Found) for one in answers]
     whose = zip(names, lists, strict=True)
@@ -2633,8 +2646,7 @@ class Step:
     @property
     def indexes(self) -> set[int]:
         """The step_index of the event and of its response: SDK 0.3.0 numbers them apart."""
-        both = (self.event.step_index, self.response.step_index)
-        return {n for n in both if n is not None}
+        return {n for n in (self.event.step_index, self.response.step_index) if n is not None}
 
     @property
     def lost(self) -> str:
@@ -3091,22 +3103,6 @@ def patterns_text(agent_id: str, insights: Insights, ends: Ends) -> str:
     )
 
 
-class Hit(OfRun):
-    """A run with a failure, as issues and patterns list them."""
-
-    step_index: Count
-    severity: Word
-    confidence: Number
-    detected_at: Moment
-
-    def __str__(self) -> str:
-        """`  run=bef32324-d70d  step=90  HIGH  conf=100%  22h ago`"""
-        return (
-            f"  run={self.shown}  step={dash(self.step_index)}{self.severity and f'  {self.severity}'}  "
-            f"conf={percent(self.confidence)}  {ago(self.detected_at)}"
-        )
-
-
 class Quartiles(Record):
     p25: Number
     p75: Number
@@ -3119,7 +3115,7 @@ class Depth(Record):
     overview: Pattern
     step_distribution: Quartiles
     evidence_aggregates: Annotated[list[Object], BeforeValidator(items)]
-    top_runs: Rows[Hit]
+    top_runs: Rows[Signal]
 
 
 def aggregate_text(row: Json) -> str:
@@ -3451,7 +3447,7 @@ def issue_of(backend: Api, issue_id: int) -> Issue:
 def get_issue(issue_id: SignalId) -> str:
     backend, raw = api(), show_raw()
     issue = issue_of(backend, issue_id)
-    hits = backend.remember([Hit.of(row) for row in items(issue.affected_runs)])
+    hits = backend.remember([Signal.of(row) for row in items(issue.affected_runs)])
     told = [(name, issue.analysis[name]) for name in ANALYSIS if issue.analysis.get(name)]
     return blocks(
         str(issue),
@@ -4709,7 +4705,7 @@ class DemoAdapter(HTTPAdapter):
 
 # Failure type | usual severity | what it detects | what its evidence says | where to look in code
 DETECTOR_TABLE = """\
-TOOL_LOOP | HIGH | one tool makes up three or more of the last five calls | tool, count, first_step, last_step, args_identical, wasted_tokens | the loop that calls the tool, and what ends that: a guard against equal arguments
+TOOL_LOOP | HIGH | one tool makes up three or more of the last five calls | tool, count, first_step, last_step, args_identical, wasted_tokens | the loop that calls the tool, and what ends that: a guard against equal, or too many, calls
 TOOL_THRASHING | HIGH | the last six calls alternate between two tools | tool_a, tool_b, pattern, count | where the next tool is chosen: nothing remembers what was tried
 TOOL_AVOIDANCE | MEDIUM | tools were offered, none was used, and the run still answered | available_tools, tool_calls_made, llm_calls
 GOAL_ABANDONMENT | MEDIUM | after its last tool call the run only talked to the model and never ended | last_tool_used, steps_since_last_tool, stall_steps

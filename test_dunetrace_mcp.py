@@ -2137,8 +2137,7 @@ def test_progress_of_a_fan_out_reaches_the_client(serve, monkeypatch):
         "old",
     )
     ask("search_signals")
-    assert told[-1] == (40, 40)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told == [(16, 40), (32, 40)]
 
 
 # ── Documents and prompts ─────────────────────────────────────────────────────────────────────────
@@ -2281,8 +2280,7 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (dm.code_block("", "python", ""), []),
         (dm.delivered("a\u202e\x00b\n"), "ab\n"),
         (dm.delivered("a ##[error]b #\x00#VSO[c]\n ::d a::b"), "a # #[error]b # #VSO[c]\n : :d a::b"),
-        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_LOOP", "evidence": {"args_identical": False}})).partition(": ")[2], "a guard against too many calls."),
-        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_LOOP", "evidence": {"args_identical": True}})).partition(": ")[2], "a guard against equal arguments."),
+        (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_LOOP"})).partition(": ")[2], "a guard against equal, or too many, calls."),
         (dm.where_to_look(dm.Signal.of({"failure_type": "TOOL_AVOIDANCE", "evidence": {"available_tools": ["pay"]}})), ""),
         (dm.input_lines(dm.Insights.of({**SHOP_INSIGHTS, **insights(("TOOL_LOOP", 20, 20, True))})), ["  hash=e47617d3  8/8 runs (100%)  COST_SPIKE"]),
         (dm.input_lines(dm.Insights.of({**SHOP_INSIGHTS, **insights(("TOOL_LOOP", 16, 20, True))})), ["  hash=e47617d3  8/8 runs (100%)  COST_SPIKE"]),
@@ -3166,7 +3164,7 @@ Suggested fixes (1):
      ```
 
 Where to look in your code:
-  the loop that calls the tool, and what ends that: a guard against equal arguments.
+  the loop that calls the tool, and what ends that: a guard against equal, or too many, calls.
 
 Fix:
   applied 1h ago by langfuse: 3 runs since, 0 with it again; the backend says insufficient_data
