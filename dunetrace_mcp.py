@@ -1190,7 +1190,9 @@ class Api:
     def get(self, template: str, *ids: object, **params: Any) -> Any:
         """The JSON at a path such as `/v1/runs/{}`; ids are quoted here, params are the query."""
         path, call = template.format(*map(segment, ids)), current_call()
-        query = urlencode({name: one for name, one in params.items() if one != ""})
+        query = urlencode(
+            {name: one for name, one in params.items() if one != ""}, errors="replace"
+        )
         try:
             with self.session.get(
                 f"{self.url}{path}?{query}",
@@ -2304,7 +2306,9 @@ class Applied(Record):
 
     def __str__(self) -> str:
         """`  applied 1d ago by langfuse: 11 runs since, 8 with it again; the backend says ...`"""
-        number = f" (pull request #{self.langfuse_version})" if "pr" in self.applied_via else ""
+        number = (
+            f" (pull request #{dash(self.langfuse_version)})" if "pr" in self.applied_via else ""
+        )
         return (
             f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{number}: "
             f"{plural(self.runs_after, 'run')} since, {dash(self.again)} with it again; the "
@@ -2567,8 +2571,8 @@ def get_agent_runs(
     wanted = MOST_ROWS if errored else max(end + READ_RUNS, LARGEST_PAGE)
     found = runs_within(backend, agent_id, filters, wanted)
     whose = f"{shown_id(agent_id) if agent_id else 'all agents'}{filters}"
-    if agent_id and not found.rows:
-        return f"No processed runs of {whose}; {ends_of(backend, agent_id)}."
+    if not found.rows:
+        return f"No processed runs of {whose}; {ends_of(backend, agent_id) if agent_id else Ends(found)}."
     failed = [run for run in found.rows if run.failed]
     of = f"{found.least}{len(failed)} of {plural(len(found.rows), 'run')} of {whose}"
     if errored and not failed:

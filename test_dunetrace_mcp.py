@@ -1105,23 +1105,24 @@ def test_raw_text_is_shown_on_request_only(serve, monkeypatch):
 def test_hostile_records_break_nothing(serve):
     """Every tool over records whose fields are of any type: no exception, no forbidden character, and
     nothing over the budget."""
-    texts = ["x" * 5_000, "\u202e\x1b[31m```\n", uuid(1), "##[error]"]
+    texts = ["x" * 5_000, "\u202e\x1b[31m```\n", uuid(1), "##[error]", "\ud800"]
     odd = [None, True, -1, 1e300, float("nan"), [], {}, [{}], {"a": [1, {"b": None}]}, *texts]
-    dice = random.Random(7)
 
-    def mutated(value):
+    def mutated(value, dice):
         if isinstance(value, dict):
-            return {key: mutated(one) for key, one in value.items()}
+            return {key: mutated(one, dice) for key, one in value.items()}
         if isinstance(value, list):
-            return [mutated(one) for one in value]
+            return [mutated(one, dice) for one in value]
         return dice.choice(odd) if dice.random() < 0.3 else value
 
-    for _ in range(4):
+    for n in range(9, 13):
         backend = serve(RICH)
-        backend.answer = lambda parts, query, real=backend.answer: (
-            real(parts, query)[0],
-            mutated(real(parts, query)[1]),
-        )
+
+        def answer(parts, query, real=backend.answer, n=n):
+            status, body = real(parts, query)
+            return status, mutated(body, random.Random(f"{n} {parts} {query}"))
+
+        backend.answer = answer
         for title in TITLES:
             _, _, tool, given = asked(title)
             said = ask(tool, **given)
@@ -3269,6 +3270,9 @@ RUN ID        STARTED                  DUR  STEPS SIGS  STATUS
 
 === RICH new get_agent_runs(agent_id="flying-agent")
 No processed runs of flying-agent; no run is listed; 3 not processed yet: a run is listed once it has ended, or after about 90 s without an event.
+
+=== EMPTY new get_agent_runs(since_hours=1)
+No processed runs of all agents in the last 1 hour; no run is listed.
 
 === BARE new get_agent_runs(agent_id="bare-agent")
 Recent runs for: bare-agent (1 shown, 1 matched), ago from 2027-01-15 08:00 UTC:
