@@ -857,7 +857,7 @@ class Health(Record):
     """GET /v1/agents/{id}/health-score, of 30 days"""
 
     error: Text  # why it could not be had
-    score: Annotated[Number, AfterValidator(lambda n: n if 0 <= n <= 100 else math.nan)]
+    score: Annotated[Number, AfterValidator(lambda n: n if n <= 100 else math.nan)]
     sample_runs: Count
     baseline_ready: Flag
     components: Annotated[dict[str, Component], BeforeValidator(mapping)]
@@ -1662,8 +1662,8 @@ class Ends:
         # Runs that have started and are not processed, and so not listed.
         self.flying = 0 if self.error else max(0, (self.agent.run_count or 0) - found.total)
         self.newest = times_of(self.runs)[-1]
-        # It was seen, but no run is under way and none of then was processed.
-        self.stuck = not self.flying and self.agent.last_seen - self.newest > SAME_MOMENT
+        # It was seen, but no run of then was processed, nor is one under way for so long.
+        self.stuck = self.agent.last_seen - self.newest > (DAY if self.flying else SAME_MOMENT)
 
     def counted(self, outcome: str) -> str:
         """`3 errored (2 of them with signals)`, "" for none."""
@@ -1918,12 +1918,12 @@ def change(before: Side, after: Side) -> str:
     if min(before.runs, after.runs) < ENOUGH_RUNS:
         return early
     apart = before.interval[0] > after.interval[1]
-    as_bad = after.failed / after.runs >= before.failed / before.runs
+    as_bad = after.failed / after.runs >= min(0.5, before.failed / before.runs)
     seen = before.hit and after.hit and after.runs >= SEEN_RUNS
     return first_rule(
         (fisher(before, after) >= SURE, "🔴 Still there" if seen else early),
         (after.rate > before.rate, "🔴 Worse"),
-        (as_bad, "🔴 Not fixed: rarer, but as many runs fail otherwise"),
+        (as_bad, "🔴 Not fixed: rarer, but as many runs, or half, fail otherwise"),
         (not after.hit and apart, "✅ Fixed"),
         (True, "🟡 Improved"),
     )
@@ -1943,13 +1943,13 @@ def side_of(versions: list[Version]) -> Side:
 
 def change_text(insights: Insights) -> str:
     """`worse since version abcd1234, 1d ago: 23% (3/13) → 82% (9/11) of runs with signals`: what the
-    newest deploy, or else the newest version, made worse, if it still runs; else ""."""
+    newest deploy that was compared made worse or, if it still runs, the newest version; else ""."""
     moments = [
         (f"in the 2 h after deploy {dash(one.version)}", one.at, *sides_of(one))
-        for one in newest_first([*insights.deploy_regressions, *insights.deploy_events])[:1]
+        for one in newest_first(insights.deploy_regressions)[:1]
     ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
-    if not any(one.last_seen > newest.last_seen for one in others):
+    if newest.last_seen > now() - DAY:
         what = f"since version {newest.agent_version}"
         moments.append((what, newest.at, side_of(others), side_of([newest])))
     for what, at, *sides in moments:
@@ -2029,14 +2029,13 @@ def in_week(pattern: Pattern) -> str:
     return f"{pattern.failure_type} in {dash(pattern.affected_runs)} of {plural(pattern.total_runs, 'run')} (7 days)"
 
 
-def summary_verdict(ends: Ends, health: Health, insights: Insights, recent: Found) -> str:
+def summary_verdict(ends: Ends, health: Health, insights: Insights, critical: Found) -> str:
     """The state of an agent in a sentence: its runs, the leading failure, what made it worse."""
     systemic, worse = systemic_in(insights), change_text(insights)
-    fresh = sum(one.rank == 0 and one.at > now() - DAY for one in recent.rows)
-    critical = f"{plural(fresh, 'CRITICAL signal')} in the last 24 hours" if fresh else ""
+    fresh = f"{critical.many('CRITICAL signal')} in the last 24 hours" if critical.rows else ""
     lead = [f"systemic: {in_week(one)}" for one in systemic[:1]]
     state = ends.state(health.score, bool(systemic or worse or fresh))
-    return f"{state}: {blocks(str(ends), critical, *lead, worse, gap='; ')}."
+    return f"{state}: {blocks(str(ends), fresh, *lead, worse, gap='; ')}."
 
 
 def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:
@@ -2089,10 +2088,9 @@ def newest_signals(recent: Found, counted: int | None) -> str:
 
 
 def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, causes: str) -> str:
-    """The summary; `causes` are those of its errors."""
+    """What a summary says below its verdict; `causes` are those of its errors."""
     agent = ends.agent
     return blocks(
-        f"{summary_verdict(ends, health, insights, recent)}\n"
         f"═══ Agent summary: {shown_id(agent.agent_id)} ═══",
         f"Health score:  {health_line(health, ends)}\n"
         f"Total runs:    {dash(agent.run_count)}\nTotal signals: {dash(agent.signal_count)}\n"
@@ -2116,18 +2114,20 @@ def summary_text(ends: Ends, health: Health, insights: Insights, recent: Found, 
 )
 def summarize_agent(agent_id: AgentId) -> str:
     backend = api()
-    ends, scored, signals, told = at_once(
+    ends, scored, told, *lists = at_once(
         lambda: ends_of(backend, agent_id),
         lambda: backend.ask(Health, "/v1/agents/{}/health-score", agent_id),
-        lambda: backend.read("signals", agent_id, RECENT_SIGNALS),
         lambda: backend.ask(Insights, "/v1/agents/{}/insights", agent_id),
+        lambda: backend.read("signals", agent_id, RECENT_SIGNALS),
+        lambda: search_list(backend, Filters("CRITICAL", hours=24), 0, agent_id),
     )
     needed(ends)
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
-    recent = or_empty(signals, Found)
-    ends.lost = ends.lost or recent.error
+    recent, critical = (or_empty(one, Found) for one in lists)
+    ends.lost = ends.lost or critical.error or insights.error
     causes = causes_text(ends, causes_of(backend, ends.failed[:5]))
-    return summary_text(ends, health, insights, recent, causes)
+    verdict = summary_verdict(ends, health, insights, critical)
+    return f"{verdict}\n{summary_text(ends, health, insights, recent, causes)}"
 
 
 # ── Signals ───────────────────────────────────────────────────────────────────────────────────────
@@ -2376,16 +2376,13 @@ def signal_text(signal: Signal, run: Run) -> str:
 def ask_lists(backend: Api, what: str, agent_id: str, ask: Callable[[str], Found]) -> Found:
     """What `ask` finds in the list of one agent, or of all (""); before the newest API, in those of
     each agent that may have some. Newest first."""
-    if agent_id:
+    try:
         return ask(agent_id)
-    found, fleet = at_once(lambda: ask(""), backend.agents)
-    if isinstance(found, Found):
-        return found
-    if found.kind != "route":
-        raise found
-    count = f"{what.removesuffix('s')}_count"
-    agents = needed(fleet).rows
-    names = [one.agent_id for one in agents if one.agent_id and getattr(one, count) != 0]
+    except DunetraceError as error:
+        if agent_id or error.kind != "route":
+            raise
+    fleet, count = backend.agents(), f"{what.removesuffix('s')}_count"
+    names = [one.agent_id for one in fleet.rows if one.agent_id and getattr(one, count) != 0]
     answers = at_once(*(functools.partial(ask, name) for name in names))
     lists = [or_empty(one, Found) for one in answers]
     whose = zip(names, lists, strict=True)
@@ -2469,8 +2466,10 @@ def search_verdict(found: Found, filters: Filters) -> str:
     """How many signals match, and by severity, agent and type those that were read."""
     rows = found.rows
     part = f" (of {len(rows)} read)" if len(rows) < found.total else ""
-    since = "" if filters.hours else f" since {ago(times_of(rows)[0])}"
-    severe = "" if filters.severity else f": {named_counts(Counter(row.severity for row in rows))}"
+    since = "" if filters.hours or part else f" since {ago(times_of(rows)[0])}"
+    severe = (
+        "" if filters.severity else f"{part}: {named_counts(Counter(row.severity for row in rows))}"
+    )
     return (
         f"{found.many('signal')}{filters}{since}{severe}.\n"
         f"By agent{part}: {named_counts(Counter(row.agent for row in rows))}\n"
@@ -2549,8 +2548,8 @@ def runs_within(backend: Api, agent_id: str, filters: Filters, wanted: int) -> F
     most = MOST_ROWS if filters.hours else wanted
     ask = functools.partial(backend.read, "runs", most=most, age=filters.age)
     found = ask_lists(backend, "runs", agent_id, ask)
-    rows = newest_first(run for run in found.rows if not run.at < now() - filters.age)
-    return replace(found, rows=rows)
+    rows = [run for run in found.rows if not filters.hours or run.at >= now() - filters.age]
+    return replace(found, rows=newest_first(rows))
 
 
 @tool(
@@ -2700,6 +2699,7 @@ def joined(response: Step, calls: list[Step]) -> bool:
         return True
     for one in fit:
         one.rivals += 1
+        response.rivals = 1
     if fit and fit[0].rivals >= len(fit):
         calls[:] = [one for one in calls if one not in fit]
     return False
@@ -2873,12 +2873,13 @@ def doubts(run: Run, steps: list[Step]) -> str:
     found = Counter(f"failed calls of {name}" for name in failed)
     found["policy triggers in a dry run"] = len(run.dry_run_verdicts)
     for step in steps:
-        found["calls without a response"] += bool(step.lost and not step.rivals)
+        came = step.verb == "responded" and step.rivals  # for one of several calls
+        found["calls without a response"] += bool(step.lost) - came
         found["calls recorded in part"] += step.said.get("instrumentation_degraded") is True
         found["events dropped"] += count_or_none(step.said.get("dropped_events")) or 0
         found["policy triggers"] += step.event.event_type == "policy.triggered"
     return blocks(
-        first_of([f"{what}: {n}" for what, n in found.most_common() if n], 5),
+        first_of([f"{what}: {n}" for what, n in (+found).most_common()], 5),
         "" if word in GOOD_ENDS else f"ended by its own word as {safe('exit_reason', word)}",
         gap="; ",
     )
@@ -2891,7 +2892,7 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     kind = f"{worst.failure_type} ({dash(worst.severity)})"
     many = f" with {plural(len(signals), 'signal')}, at worst {kind}"
     icon, raised = first_rule(
-        (signals, (SEVERITIES.get(worst.severity.upper(), "⚪"), many)),
+        (signals, (SEVERITIES.get(worst.severity, "⚪"), many)),
         (run.signals is None or run.signal_count, ("⚪", ", its signals were not sent")),
         (run.end != "completed", ("⚪", " without signals")),
         (against, ("🟡", " without signals")),
@@ -3051,7 +3052,7 @@ def input_lines(insights: Insights) -> list[str]:
 def deploy_text(one: Deploy) -> str:
     """What followed a deploy. It counts signals, not crashes, so that none is called well."""
     before, after = sides_of(one)
-    early = now() - one.deployed_at < 2 * HOUR or min(before.runs, after.runs) < ENOUGH_RUNS
+    early = min(before.runs, after.runs) < ENOUGH_RUNS
     state = first_rule(
         (not before.runs, "⚪ not compared (over 7 days old, or under 3 runs before or after)"),
         (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
@@ -3379,7 +3380,6 @@ class Issue(Record, extra="allow"):
     affected_runs: Any
     runs: Count = Field(None, validation_alias=AliasChoices("affected_runs_count", "affected_runs"))
     clean_runs_since: Count
-    code_references: Items
 
     @property
     def analysis(self) -> Json:
@@ -3459,7 +3459,6 @@ def get_issue(issue_id: SignalId) -> str:
         section(
             "Analysis of the backend:", (f"  {name}: {safe(name, one, raw)}" for name, one in told)
         ),
-        section("Code:", (f"  {safe('path', one, raw)}" for one in issue.code_references[:10])),
     )
 
 
@@ -3592,12 +3591,12 @@ UNPLACED = "without a time or version to tell its side"
 
 class Change(NamedTuple):
     """A change that a fix may have come with: when, what it is called, what `since` names it, and
-    the version whose runs are after it, if it is one."""
+    the versions whose runs are after it, if it is one: its own and later ones."""
 
     at: float
     what: str
     since: str
-    version: str = ""
+    versions: Collection[str] = ()
 
     def __str__(self) -> str:
         return f"{self.what}, {ago(self.at)}"
@@ -3615,8 +3614,8 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
         Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
     ]
     for one in versions:
-        name = one.agent_version
-        known.append(Change(one.at, f"version {name}", name, name))
+        name, later = one.agent_version, {two.agent_version for two in versions if two.at >= one.at}
+        known.append(Change(one.at, f"version {name}", name, later))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
 
@@ -3660,10 +3659,10 @@ class Trial(NamedTuple):
 
 def place_of(run: Run, moment: Change) -> str:
     """On which side of a change a run is: by its own version where the change is one, else before
-    it if it ended so, and after it if it began so."""
+    it if it ended so, and after it if it began so. One without a time is too old for its signals."""
     return first_rule(
-        (moment.version and not run.agent_version, UNPLACED),
-        (moment.version, "after" if run.agent_version == moment.version else "before"),
+        (moment.versions and not (run.agent_version and run.at > 0), UNPLACED),
+        (moment.versions, "after" if run.agent_version in moment.versions else "before"),
         (run.started_at >= moment.at, "after"),
         (run.at < moment.at, "before"),
         (run.started_at > 0 < run.completed_at, "under way at that moment"),
@@ -3748,8 +3747,8 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
     few = min(trial.before.runs, trial.after.runs) < ENOUGH_RUNS
     tried = [(one, trial_of(runs, hits, one)) for one in others[:1] if few]
     neither = trial.neither | Counter({"not processed yet": flying})
-    others_at = times_of(run for run in runs if run.agent_version != moment.version)[-1]
-    go_on = moment.version and others_at > moment.at
+    others_at = times_of(run for run in runs if run.agent_version not in moment.versions)[-1]
+    go_on = moment.versions and others_at > moment.at
     still = f"; other versions still run, the newest {ago(others_at)}" if go_on else ""
     return blocks(
         f"{trial_verdict(trial, flying, whole)}: {kind} in {trial} {moment}.",
@@ -3770,7 +3769,7 @@ WAIT_SECONDS, PAUSE = 40, 3.0
 
 def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -> str:
     """The verdict on the new runs: how they ended, and the worst against those before."""
-    worst = max(new, key=lambda run: (run.failed, run.signal_count or 0))
+    worst = min(new, key=lambda run: (OUTCOMES.index(run.outcome), -(run.signal_count or 0)))
     earlier = [run for run in runs if run not in new][:NEWEST_RUNS]
     since = min((run.started_at for run in earlier), default=now())
     run, signals = gather(
@@ -3780,7 +3779,7 @@ def arrival_text(backend: Api, agent_id: str, runs: list[Run], new: list[Run]) -
     verdict, ids = run_verdict(run, steps_of(run.events)), {one.run_id for one in earlier}
     before = {one.failure_type for one in signals.rows if one.run_id in ids}
     own = {one.failure_type for one in run.signals or []}
-    among = f" It is the worst of {len(new)} new ones: {Ends(Found(new))}."
+    among = f" By its end and signals it is the worst of {len(new)} new ones: {Ends(Found(new))}."
     return blocks(
         f"{verdict}{among if len(new) > 1 else ''}\n"
         f"New run of {shown_id(agent_id)}: {shown_id(run.run_id)}, {ago(run.at)}",
@@ -3897,8 +3896,8 @@ def tool_text(listed: Any) -> str:
     lines = [f"{listed.name}: {listed.description}"]
     schema = schema_of(listed)
     for name, one in schema["properties"].items():
-        required = name in schema.get("required", ())
-        default = "required" if required else f"default {one.get('default', '')!r}"
+        needs = name in schema.get("required", ())
+        default = "required" if needs else f"default {one.get('default', '')!r}"
         values = f" ({', '.join(one['enum'])})" if "enum" in one else ""
         lines.append(f"    {name} ({one.get('type')}, {default}): {one['description']}{values}")
     return "\n".join(lines)
