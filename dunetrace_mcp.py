@@ -1949,7 +1949,7 @@ def change_text(insights: Insights) -> str:
         for one in newest_first(insights.deploy_regressions)[:1]
     ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
-    if newest.last_seen > now() - DAY:
+    if not any(one.last_seen - DAY > newest.last_seen for one in others):
         what = f"since version {newest.agent_version}"
         moments.append((what, newest.at, side_of(others), side_of([newest])))
     for what, at, *sides in moments:
@@ -3052,11 +3052,10 @@ def input_lines(insights: Insights) -> list[str]:
 def deploy_text(one: Deploy) -> str:
     """What followed a deploy. It counts signals, not crashes, so that none is called well."""
     before, after = sides_of(one)
-    early = min(before.runs, after.runs) < ENOUGH_RUNS
     state = first_rule(
         (not before.runs, "⚪ not compared (over 7 days old, or under 3 runs before or after)"),
         (change(before, after) == "🔴 Worse", "🚨 REGRESSION"),
-        (early, "⚪ too early to tell"),
+        (min(before.runs, after.runs) < ENOUGH_RUNS, "⚪ too early to tell"),
         (True, "⚪ not surely more signals"),
     )
     sides = f"  {before.share} → {after.share}" if before.runs else ""
@@ -3614,7 +3613,8 @@ def changes(fixes: list[Applied], insights: Insights) -> list[Change]:
         Change(one.at, f"deploy {one.version}", one.version) for one in insights.deploy_events
     ]
     for one in versions:
-        name, later = one.agent_version, {two.agent_version for two in versions if two.at >= one.at}
+        name = one.agent_version
+        later = {two.agent_version for two in versions if two.at >= one.at}
         known.append(Change(one.at, f"version {name}", name, later))
     passed = {one.since: one for one in known if one.at <= now() and one.since}
     return newest_first(passed.values())
@@ -3659,7 +3659,8 @@ class Trial(NamedTuple):
 
 def place_of(run: Run, moment: Change) -> str:
     """On which side of a change a run is: by its own version where the change is one, else before
-    it if it ended so, and after it if it began so. One without a time is too old for its signals."""
+    it if it ended so, and after it if it began so. One without a time may be older
+    than the signals that were read."""
     return first_rule(
         (moment.versions and not (run.agent_version and run.at > 0), UNPLACED),
         (moment.versions, "after" if run.agent_version in moment.versions else "before"),
@@ -3896,8 +3897,8 @@ def tool_text(listed: Any) -> str:
     lines = [f"{listed.name}: {listed.description}"]
     schema = schema_of(listed)
     for name, one in schema["properties"].items():
-        needs = name in schema.get("required", ())
-        default = "required" if needs else f"default {one.get('default', '')!r}"
+        required = name in schema.get("required", ())
+        default = "required" if required else f"default {one.get('default', '')!r}"
         values = f" ({', '.join(one['enum'])})" if "enum" in one else ""
         lines.append(f"    {name} ({one.get('type')}, {default}): {one['description']}{values}")
     return "\n".join(lines)
@@ -3905,7 +3906,7 @@ def tool_text(listed: Any) -> str:
 
 # What dunetrace://{noun}/{id} reads; Server.read_resource asks here.
 READERS: dict[str, Function] = {
-    "agents": lambda agent_id: summarize_agent(agent_id),
+    "agents": summarize_agent,
     "runs": lambda run_id: get_run_detail(run_id),
     "signals": lambda signal_id: get_signal_detail(number_in(signal_id)),
 }

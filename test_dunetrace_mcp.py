@@ -616,7 +616,7 @@ def test_a_version_is_worse_only_beyond_chance_and_while_it_runs():
     assert version_text(("v2", 5, 1, 10, 1), ("v1", 5, 0, 50, 11)) == ""
     assert version_text(("v2", 3, 3, 10, 1), ("v1", 1, 0, 50, 11)) == ""
     assert version_text(("v2", 10, 6, 10, 2), ("v1", 20, 0, 50, 1)) == worse  # a canary
-    assert version_text(("v2", 10, 6, 50, 25), ("v1", 20, 0, 90, 1)) == ""  # the old one came back
+    assert version_text(("v2", 10, 6, 50, 26), ("v1", 20, 0, 90, 1)) == ""  # the old one came back
     assert version_text(("v2", 10, 6, 10, 1)) == version_text() == ""
     later = {**SHOP_INSIGHTS, "versions": [], "deploy_events": [{"id": 9, "deployed_at": NOW - 60}]}
     assert dm.change_text(dm.Insights.of(later)).startswith("worse in the 2 h after deploy v2, 12h")
@@ -2158,9 +2158,9 @@ def test_documents(serve):
     assert uris == [f"dunetrace://docs/{name}" for name in names.split()]
     assert all(len(read(uri)) > 400 for uri in uris)
     assert "TOOL_LOOP" in read("dunetrace://docs/detectors")
-    assert all(f"\n{name}: " in read("dunetrace://docs/mcp-server") for name in dm.TOOLS)
-    templates = anyio.run(SERVER.list_resource_templates)
-    assert len(templates) == 3
+    said = read("dunetrace://docs/mcp-server")
+    assert all(f"\n{name}: " in said for name in [*dm.TOOLS, "    severity (string, default '')"])
+    assert len(anyio.run(SERVER.list_resource_templates)) == 3
     assert read("dunetrace://agents/shop-agent") == ask("summarize_agent", agent_id="shop-agent")
     assert read("dunetrace://agents/%F0%9F%9F%A2%20All%20agents%20healthy") == ask(
         "summarize_agent", agent_id="🟢 All agents healthy"
