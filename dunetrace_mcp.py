@@ -1641,11 +1641,11 @@ def listing(
 # ── One agent ─────────────────────────────────────────────────────────────────────────────────────
 # What is asked of an agent first: whether it exists, and how its runs ended.
 
-NEWEST_RUNS = 20  # whose ends a verdict looks at
+NEWEST_RUNS = 20  # whose ends a verdict looks at, and more if the last hour had more
 READ_RUNS = 100  # that are read for that: lists come in the order of processing
 IN_A_ROW = 5  # newest runs with signals, after which an agent is not well
 SAME_MOMENT = 600.0  # seconds that an agent's last event may be behind its newest processed run
-SILENT = 7 * DAY  # without a run, after which nothing is known of it
+SILENT = 2 * DAY  # without a run, after which nothing is known of it
 LISTED = "a run is listed once it has ended, or after about 90 s without an event"
 OUTCOMES = ("errored", "stalled", "with signals", "of unknown end", "clean")  # worst first
 
@@ -1691,13 +1691,13 @@ class Ends:
         """The state of an agent, by how its runs ended, its score, and what else is `worse`."""
         n, ended = len(self.runs), Counter(run.outcome for run in self.runs)
         in_a_row = [run.outcome for run in self.runs[:IN_A_ROW]] == ["with signals"] * IN_A_ROW
+        often = in_a_row or ended["with signals"] > n / 4
+        unknown = self.flying > n / 2 or ended["of unknown end"] > n / 10
         return first_rule(
             (len(self.failed) > n / 10 or score < 50, "🔴 Failing"),
-            (self.lost or not n, "⚪ Unknown"),
-            (not self.newest > now() - SILENT, "⚪ Silent"),
-            (self.failed or score < 80, "🟡 Not well"),
-            (self.stuck or self.flying > n / 2 or ended["of unknown end"] > n / 10, "⚪ Unknown"),
-            (worse or in_a_row or ended["with signals"] > n / 2, "🟡 Not well"),
+            (n and not self.newest > now() - SILENT, "⚪ Silent"),
+            (self.failed or score < 80 or worse or often, "🟡 Not well"),
+            (self.lost or not n or self.stuck or unknown, "⚪ Unknown"),
             (math.isnan(score), "⚪ Not scored"),
             (True, "🟢 Healthy"),
         )
@@ -1734,7 +1734,8 @@ def ends_of(backend: Api, agent_id: str) -> Ends:
         lambda: agent_named(backend, agent_id), lambda: backend.runs(agent_id, READ_RUNS)
     )
     known = or_empty(runs, Found)
-    found = replace(known, rows=known.rows[:NEWEST_RUNS])
+    last_hour = sum(run.at > now() - HOUR for run in known.rows)
+    found = replace(known, rows=known.rows[: max(NEWEST_RUNS, last_hour)])
     if not isinstance(listed, DunetraceError):
         return Ends(found, listed)
     if not found.rows:
@@ -1766,7 +1767,7 @@ def is_quiet(agent: Agent) -> bool:
 
 
 def badness(agent: Agent) -> tuple[float, ...]:
-    """By what agents are ordered: whether one was seen in seven days, then the share of its newest
+    """By what agents are ordered: whether one was seen lately, then the share of its newest
     runs that crashed, then its signals."""
     counts = (agent.critical_count, agent.high_count, agent.signal_count)
     share = (agent.newest_failed or 0) / (agent.newest_runs or 1)
@@ -1789,7 +1790,7 @@ def quiet_text(agents: list[Agent]) -> str:
     """Agents without a signal or a known crash by name, those alike in runs and age together."""
     groups = defaultdict[str, list[str]](list)
     for one in agents:
-        seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}"
+        seen = f"{plural(one.run_count, 'run')}, {ago(one.last_seen)}{'' if one.newest_runs else ', not read'}"
         groups[seen].append(shown_id(one.agent_id))
     names = [f"{', '.join(group)} ({seen})" for seen, group in groups.items()]
     said = first_of(names, len(fitting(names, ROOM // 2)))
@@ -1923,7 +1924,7 @@ def change(before: Side, after: Side) -> str:
     return first_rule(
         (fisher(before, after) >= SURE, "🔴 Still there" if seen else early),
         (after.rate > before.rate, "🔴 Worse"),
-        (as_bad, "🔴 Not fixed: rarer, but as many runs, or half, fail otherwise"),
+        (as_bad, "🔴 Rarer, but as many runs, or half of them, fail otherwise"),
         (not after.hit and apart, "✅ Fixed"),
         (True, "🟡 Improved"),
     )
@@ -1947,11 +1948,12 @@ def change_text(insights: Insights) -> str:
     moments = [
         (f"in the 2 h after deploy {dash(one.version)}", one.at, *sides_of(one))
         for one in newest_first(insights.deploy_regressions)[:1]
+        if one.at > now() - DAY
     ]
     newest, *others = newest_first(insights.versions) or [Version.of()]
-    if not any(one.last_seen - DAY > newest.last_seen for one in others):
+    if not any(one.last_seen - 6 * HOUR > newest.last_seen for one in others):
         what = f"since version {newest.agent_version}"
-        moments.append((what, newest.at, side_of(others), side_of([newest])))
+        moments.append((what, newest.at, side_of(others[:1]), side_of([newest])))
     for what, at, *sides in moments:
         if change(*sides) == "🔴 Worse":
             shares = " → ".join(one.share for one in sides)
@@ -2226,8 +2228,7 @@ class Filters(NamedTuple):
     def matches(self, row: Signal) -> bool:
         """What not every backend compares: none has times, and each version its own types. What has
         no time may match: nothing says that it is too old."""
-        same = self.failure_type in ("", row.failure_type)
-        return same and not row.at < now() - self.age
+        return self.failure_type in ("", row.failure_type) and not row.at < now() - self.age
 
 
 def check_type(kind: str, agents: list[Agent]) -> None:
@@ -2889,8 +2890,7 @@ def run_verdict(run: Run, steps: list[Step]) -> str:
     """How a run ended, its worst signal, and what else speaks against it."""
     against, signals = doubts(run, steps), run.signals or []
     worst = min(signals, key=lambda one: one.rank, default=Signal.of())
-    kind = f"{worst.failure_type} ({dash(worst.severity)})"
-    many = f" with {plural(len(signals), 'signal')}, at worst {kind}"
+    many = f" with {plural(len(signals), 'signal')}, at worst {worst.failure_type} ({dash(worst.severity)})"
     icon, raised = first_rule(
         (signals, (SEVERITIES.get(worst.severity, "⚪"), many)),
         (run.signals is None or run.signal_count, ("⚪", ", its signals were not sent")),
@@ -3058,8 +3058,8 @@ def deploy_text(one: Deploy) -> str:
         (min(before.runs, after.runs) < ENOUGH_RUNS, "⚪ too early to tell"),
         (True, "⚪ not surely more signals"),
     )
-    sides = f"  {before.share} → {after.share}" if before.runs else ""
-    return f"  {state}  {dash(one.version)}  {ago(one.deployed_at)}{sides}"
+    sides = f"{before.share} → {after.share}"
+    return f"  {state}  {dash(one.version)}  {ago(one.at)}{f'  {sides}' if before.runs else ''}"
 
 
 def deploy_lines(insights: Insights) -> list[str]:
@@ -3393,8 +3393,8 @@ class Issue(Record, extra="allow"):
         return (
             f"{ISSUE_STATES.get(self.status, '⚪')} #{dash(self.id)}  {dash(self.status)}  "
             f"{self.failure_type}  agent={shown_id(self.agent_id)}\n"
-            f"   {plural(self.runs, 'run')}: {dash(told)}; {plural(self.clean_runs_since, 'clean run')} "
-            f"since the last{f'; pull request #{pull[1]}' if pull else ''}"
+            f"   {plural(self.runs, 'run')}: {dash(told)}; {plural(self.clean_runs_since, 'run')} "
+            f"without it since{f'; pull request #{pull[1]}' if pull else ''}"
         )
 
 
@@ -3688,11 +3688,12 @@ def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
     state, more = change(trial.before, trial.after), flying + trial.unplaced
-    open_yet = f"{plural(more, 'run')} not processed yet or of no known side"
-    turns = flying > trial.after.runs / 2 or trial.unplaced
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
-        (state[0] in "✅🟡" and turns, f"⚪ Too early to tell ({open_yet})"),
+        (
+            state[0] in "✅🟡" and (flying > trial.after.runs / 2 or trial.unplaced),
+            f"⚪ Too early to tell ({plural(more, 'run')} not processed yet or of no known side)",
+        ),
         (True, state),
     )
 
@@ -3741,7 +3742,7 @@ def trial_text(backend: Api, agent: Agent, kind: str, moment: Change, others: li
         lambda: backend.read("runs", name, age=now() - begin),
         lambda: backend.read("signals", name, age=now() - begin, explain="false"),
     )
-    hits = {one.run_id for one in signals.rows if one.failure_type == kind}
+    hits = {one.run_id for one in signals.rows if one.failure_type == kind and one.at > begin}
     runs = newest_first(run for run in listed.rows if not run.at < begin)
     trial, flying = trial_of(runs, hits, moment), Ends(listed, agent).flying
     whole = listed.exact and signals.exact
@@ -4113,8 +4114,6 @@ def serve_http(server: Server, options: Options) -> None:
             f"refusing to listen on {clean(host, 80)} without a token: set DUNETRACE_MCP_TOKEN, "
             "which clients send as a bearer token, or leave out --host."
         )
-    if 0 < len(token) < 16:
-        log.warning("DUNETRACE_MCP_TOKEN has under 16 characters: guessable.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.create_server((host, options.port), family=family)
@@ -4152,8 +4151,12 @@ def check_agents() -> str:
             "No event has reached the backend under this key. dunetrace-mcp call "
             "get_instrumentation_guide python shows how to send some to its port 8001."
         )
-    seen = f"last seen {ago(fleet.rows[0].last_seen)}"
-    return blocks(fleet.many("agent"), seen, current_call().clock_note, gap=", ")
+    return blocks(
+        fleet.many("agent"),
+        f"last seen {ago(fleet.rows[0].last_seen)}",
+        current_call().clock_note,
+        gap=", ",
+    )
 
 
 def check_stdio() -> str:
@@ -4470,8 +4473,6 @@ def serve(options: Options) -> int:
         serve_http(server, options)
     elif options.host or options.port != 8000:
         raise DunetraceError("--host and --port go with --http or --sse.", "invalid")
-    elif sys.stdin is None:
-        raise DunetraceError("standard input is closed: an editor starts this server with a pipe.")
     else:
         serve_stdio(server)
     return 0
