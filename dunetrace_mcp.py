@@ -1280,8 +1280,8 @@ class Api:
     def read(
         self, what: str, agent: str = "", most: int = MOST_ROWS, age: float = math.inf, **more: Any
     ) -> Found:
-        """At most `most` rows of a list: a page, and then several at once until one is older than
-        `age` seconds as a whole. A row that they repeat comes once, and must be the same."""
+        """At most `most` rows of a list: a page, and then several at once until one ends in rows
+        older than `age` seconds. A row that they repeat comes once, and must be the same."""
         size = min(most, LARGEST_PAGE)
         ask = functools.partial(self.page, what, agent, limit=size, **more)
         pages = [ask(offset=0)]
@@ -1321,8 +1321,9 @@ class Api:
 
 
 def is_over(page: Found, age: float) -> bool:
-    """Whether a page is older than so many seconds as a whole, by the backend's clock."""
-    return bool(page.rows) and all(row.at < now() - age for row in page.rows)
+    """Whether the last 250 rows of a page are older than so many seconds, by the backend's clock.
+    One row is not enough: runs come in the order of their processing."""
+    return bool(page.rows) and all(row.at < now() - age for row in page.rows[-250:])
 
 
 api_at = functools.cache(Api)
@@ -2035,9 +2036,9 @@ def summary_verdict(ends: Ends, health: Health, insights: Insights, critical: Fo
     """The state of an agent in a sentence: its runs, the leading failure, what made it worse."""
     systemic, worse = systemic_in(insights), change_text(insights)
     fresh = f"{critical.many('CRITICAL signal')} in the last 24 hours" if critical.rows else ""
-    lead = [f"systemic: {in_week(one)}" for one in systemic[:1]]
+    lead = f"systemic: {in_week(systemic[0])}" if systemic else ""
     state = ends.state(health.score, bool(systemic or worse or fresh))
-    return f"{state}: {blocks(str(ends), fresh, *lead, worse, gap='; ')}."
+    return f"{state}: {blocks(str(ends), fresh, lead, worse, gap='; ')}."
 
 
 def breakdown(agent: Agent, insights: Insights) -> Iterator[str]:

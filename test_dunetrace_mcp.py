@@ -1620,6 +1620,14 @@ def test_a_page_that_is_shorter_than_its_own_total_says_has_a_gap(serve):
     assert not dm.api().page("runs", "a", limit=20).exact
 
 
+def test_a_window_is_read_until_a_page_ends_in_rows_that_are_older(serve):
+    backend = serve(fleet([run(n, "a", 1 if n < 250 else 30) for n in range(1_200)]))
+    assert len(dm.api().read("runs", "a", age=DAY).rows) == 500
+    assert len(backend.asked) == 1
+    backend.data["runs"][260]["completed_at"] = NOW - HOUR
+    assert len(dm.api().read("runs", "a", age=DAY).rows) == 1_200
+
+
 def test_an_agent_that_cannot_be_asked_is_named_and_the_rest_is_searched(serve):
     odd = run(900, "team/agent", 2, signals=1)
     data = fleet([*RICH["runs"], odd], [*RICH["signals"], signal(500, odd)])
@@ -2615,13 +2623,9 @@ def slow():
 
 def started(*words, **variables):
     """A process of the module."""
-    return subprocess.Popen(
-        [sys.executable, "-B", MODULE, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **variables},
-    )
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    words, env = [sys.executable, "-B", MODULE, *words], {**os.environ, **variables}
+    return subprocess.Popen(words, text=True, env=env, **pipes)
 
 
 def test_an_interrupted_gate_has_not_passed(slow):
@@ -2634,13 +2638,8 @@ def test_an_interrupted_gate_has_not_passed(slow):
 
 def test_a_log_line_never_holds_the_key(slow):
     slow.go.set()
-    with started(
-        "--verbose",
-        "call",
-        "list_agents",
-        DUNETRACE_API_URL=slow.url,
-        DUNETRACE_API_KEY="dt_live_secret",
-    ) as process:
+    given = {"DUNETRACE_API_URL": slow.url, "DUNETRACE_API_KEY": "dt_live_secret"}
+    with started("--verbose", "call", "list_agents", **given) as process:
         assert process.wait(30) == 0
         said = process.stderr.read()
     assert "GET /v1/agents 200" in said
@@ -2650,9 +2649,8 @@ def test_a_log_line_never_holds_the_key(slow):
 @contextlib.contextmanager
 def http_server(*words, **variables):
     """The URL of a server over HTTP, and its process."""
-    with started(
-        "--http", "--port", "0", *words, **{"DUNETRACE_API_URL": "demo://", **variables}
-    ) as process:
+    given = {"DUNETRACE_API_URL": "demo://", **variables}
+    with started("--http", "--port", "0", *words, **given) as process:
         said = process.stderr.readline()
         while " on http://" not in said:
             said = process.stderr.readline()
