@@ -3410,7 +3410,7 @@ IssueState = Annotated[
     "Search issues",
     "recurring, ticket, known problem",
     "Recurring failures that the backend tracks as issues: open, reopened or resolved, since "
-    "when, in how many runs, and how many clean runs since.",
+    "when, in how many runs, and how many since without it.",
 )
 def search_issues(
     query: Annotated[str, Field(description="Part of a type or agent")] = "",
