@@ -2304,6 +2304,8 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (dm.facts([dm.Signal.of({"shadow": True})])["shadow"], "  (shadow: not counted, not alerted)"),
         (dm.safe("score", 0.123456), "0.1235"),
         (dm.misnamed_text(), ""),
+        ("(10%), — runs" in dm.Window.of({"total_cost_usd": 0.5, "wasted_pct": 0.1}).row("x"), True),
+        (len({dm.did(dm.Step(dm.Event.of({"payload": {"result_count": n}}))) for n in (0, 1, 5)}), 2),
         (len(dm.remarks(dm.Step(dm.Event.of({"payload": {f"k{n}": n for n in range(99)}})), True)), 672),
         ("— (25%), — runs" in dm.Window.of({"total_tokens": 100, "wasted_tokens": 25, "wasted_pct": 0}).row("x"), True),
         ('after_run_id="r1")' in dm.no_arrival("a", [dm.Run.of({"run_id": "r1"})], 1), True),
