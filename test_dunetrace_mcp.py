@@ -873,11 +873,11 @@ def test_calls_in_parallel_are_paired_where_the_data_tell_it():
 
 def test_the_failing_part_of_a_long_run_stays():
     def odd(k, success=True):
-        return call(
-            "tool", k, NOW + k, called={"tool_name": f"tool_{k}", "args": "x"}, success=success
-        )
+        return call("tool", k, NOW + k, called={"tool_name": f"tool_{k}"}, success=success)
 
     events = [one for k in range(300) for one in odd(k, k not in (150, 151))]
+    pointed = dm.Run.of({"events": events, "signals": [{"step_index": 77}]})
+    assert "  [ 77]" in dm.timeline(pointed, dm.steps_of(pointed.events), 9_000)
     lines = timeline_of(*events)
     assert len(lines) < 60
     assert next(line for line in lines if "ok=False" in line).startswith("  [150]")
@@ -2303,6 +2303,7 @@ UNTIMED = [{}, {"timestamp": FIRST + 1}, {"step_index": 2}, {"timestamp": FIRST 
         (str(dm.Policy.of({"id": 1, "agent_id": "*", "name": "🟢 All agents healthy", "enforcement": "degraded", "enforcement_reason": "::error::x"})).splitlines()[0], '  ⚠ #1 "🟢 All agents healthy"  (all agents)  degraded ("::error::x")'),
         (dm.facts([dm.Signal.of({"shadow": True})])["shadow"], "  (shadow: not counted, not alerted)"),
         (dm.safe("score", 0.123456), "0.1235"),
+        (dm.Patient().get_retry_after(dm.HTTPResponse(headers={"Retry-After": "9"})), 5),
         (dm.misnamed_text(), ""),
         ("(10%), — runs" in dm.Window.of({"total_cost_usd": 0.5, "wasted_pct": 0.1}).row("x"), True),
         (len({dm.did(dm.Step(dm.Event.of({"payload": {"result_count": n}}))) for n in (0, 1, 5)}), 2),
@@ -2396,14 +2397,13 @@ def command(*words, stdin="", **variables):
     ("words", "status", "said"),
     [
         (["--version"], 0, f"dunetrace-mcp {dm.__version__}"),
-        (["--demo", "check"], 0, "✅ Customer API: 5 agents, last seen 1h ago\n"),
+        (["--demo", "check"], 0, "(the default)\n✅ Customer API: 5 agents, last seen 1h ago\n"),
         (["--demo", "call", "get_run_detail", "f7703579-092c"], 0, "tool=web_search  ok=True  200ms  ×6 to [  7], same arguments"),
         (["--demo", "call", "search_signals", "severity=CRITICAL", "--since-hours=24"], 0, "of severity CRITICAL in the last 24 hours"),
         (["--demo", "call", "summarize_agent", "research-agent"], 0, "═══ Agent summary: research-agent ═══"),
         (["call", "verify_fix", "--help"], 0, "    failure_type (string, required): "),
         (["call", "--help"], 0, "{list_agents,"),
         (["gate", "--help"], 0, "exit status: 0 every criterion passes, 1 one fails, 2 one cannot be told (UNKNOWN), 64"),
-        (["--help"], 0, "DUNETRACE_API_KEY"),
         (["--demo", "call", "list_agent"], 64, "invalid choice: 'list_agent' (choose from "),
         (["--demo", "call", "list_agents", "a", "b"], 64, "There is no argument of list_agents called b. There are: contains."),
         (["--demo", "call", "get_run_detail", "ab", "ab"], 2, "There is no run ab."),
