@@ -28,6 +28,7 @@ import base64
 import contextlib
 import difflib
 import functools
+import gc
 import hashlib
 import hmac
 import inspect
@@ -1920,12 +1921,14 @@ def change(before: Side, after: Side) -> str:
     if min(before.runs, after.runs) < ENOUGH_RUNS:
         return early
     apart = before.interval[0] > after.interval[1]
-    as_bad = after.failed / after.runs >= min(0.5, before.failed / before.runs)
     seen = before.hit and after.hit and after.runs >= SEEN_RUNS
     return first_rule(
         (fisher(before, after) >= SURE, "🔴 Still there" if seen else early),
         (after.rate > before.rate, "🔴 Worse"),
-        (as_bad, "🔴 Rarer, but as many runs, or half of them, fail otherwise"),
+        (
+            after.failed / after.runs >= min(0.5, before.failed / before.runs),
+            "🔴 Rarer, but as many runs, or half of them, fail otherwise",
+        ),
         (not after.hit and apart, "✅ Fixed"),
         (True, "🟡 Improved"),
     )
@@ -2308,11 +2311,9 @@ class Applied(Record):
 
     def __str__(self) -> str:
         """`  applied 1d ago by langfuse: 11 runs since, 8 with it again; the backend says ...`"""
-        number = (
-            f" (pull request #{dash(self.langfuse_version)})" if "pr" in self.applied_via else ""
-        )
+        pr = f" (pull request #{dash(self.langfuse_version)})" if "pr" in self.applied_via else ""
         return (
-            f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{number}: "
+            f"  applied {ago(self.applied_at)} by {dash(self.applied_via)}{pr}: "
             f"{plural(self.runs_after, 'run')} since, {dash(self.again)} with it again; the "
             f"backend says {dash(self.verdict)}"
         )
@@ -3688,7 +3689,8 @@ def trial_of(runs: list[Run], hits: set[str], moment: Change) -> Trial:
 
 def trial_verdict(trial: Trial, flying: int, whole: bool) -> str:
     """What became of a failure, where nothing that is not known could turn it."""
-    state, more = change(trial.before, trial.after), flying + trial.unplaced
+    state = change(trial.before, trial.after)
+    more = flying + trial.unplaced
     return first_rule(
         (not whole, f"⚪ Unknown ({INCOMPLETE})"),
         (
@@ -4462,7 +4464,7 @@ def call(options: Options) -> int:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Prints; a reader that left or a full disk does not change the status of a command."""
     with contextlib.suppress(OSError, ValueError):
-        print(delivered(text), file=stream or sys.stdout, flush=True)
+        print(delivered(text), file=stream, flush=True)
 
 
 def serve(options: Options) -> int:
@@ -4601,6 +4603,7 @@ def main() -> None:
     on_signal(SIGINT, SIG_DFL)  # an interrupted gate has not passed
     options = typed_options(sys.argv[1:])
     set_up_logging(options.verbose)
+    gc.freeze()  # what is imported is no garbage; to look through it stops everything for 0.1 s
     if options.do is not serve:
         CALL.set(Call())  # a command has the time of one call
     try:
