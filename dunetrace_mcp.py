@@ -1322,9 +1322,9 @@ class Api:
 
 
 def is_over(page: Found, age: float) -> bool:
-    """Whether the last 250 rows of a page are older than so many seconds, by the backend's clock.
-    One row is not enough: runs come in the order of their processing."""
-    return bool(page.rows) and all(row.at < now() - age for row in page.rows[-250:])
+    """Whether the last rows of a page, half of a full one, are older than so many seconds, by the
+    backend's clock. One row is not enough: runs come in the order of their processing."""
+    return bool(page.rows) and all(row.at < now() - age for row in page.rows[-LARGEST_PAGE // 2 :])
 
 
 api_at = functools.cache(Api)
@@ -2130,7 +2130,7 @@ def summarize_agent(agent_id: AgentId) -> str:
     needed(ends)
     health, insights = or_empty(scored, Health), or_empty(told, Insights)
     recent, critical = (or_empty(one, Found) for one in lists)
-    ends.lost = ends.lost or critical.error or insights.error
+    ends.lost = ends.lost or critical.note or insights.error
     causes = causes_text(ends, causes_of(backend, ends.failed[:5]))
     verdict = summary_verdict(ends, health, insights, critical)
     return f"{verdict}\n{summary_text(ends, health, insights, recent, causes)}"
